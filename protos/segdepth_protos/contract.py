@@ -1,0 +1,138 @@
+"""The rules of the frame contract that a message's type cannot state.
+
+Every room that touches a frame (SDK, gateway, replica, local mode) asks here, so that the same frame gets the same
+answer everywhere.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth_protos.v1 import frame_pb2 as pb
+
+CLASSES = 11
+"""Classes of the depth head: 0 (background) to 9 atoms, and ten or more."""
+
+REFUSED_DEPTH = 255
+"""Value of the depth map throughout a refused frame."""
+
+PACK_BYTES = 4 * 1024 * 1024
+"""A pack of several frames is no larger than this."""
+
+MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest gRPC message, on both sides."""
+
+FRAME_BYTES = MESSAGE_BYTES - 64 * 1024
+"""Largest single frame: what a message holds, less room for its other fields."""
+
+SAMPLING_LIMITS = (0.005, 5.0)
+"""Sampling [Å/px] outside of which a number is a slip of the unit (nm, pm), not a pixel size."""
+
+MISSING_SAMPLING = 1.0
+"""A silent 1.0 Å/px is what a blank header says: refused."""
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+)
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    pb.DATA_TYPE_U8: np.dtype("u1"),
+    pb.DATA_TYPE_U16: np.dtype("<u2"),
+    pb.DATA_TYPE_I16: np.dtype("<i2"),
+    pb.DATA_TYPE_F32: np.dtype("<f4"),
+    pb.DATA_TYPE_F16: np.dtype("<f2"),
+}
+
+
+class UnknownModel(LookupError):
+    """No such family or version in the store, or not allowed to serve. The message says which there are."""
+
+
+class InvalidFrame(ValueError):
+    """A frame that is not a frame. `field` names the culprit, the message says what would be right."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+def check_calibration(calibration: pb.Calibration) -> None:
+    """Raise InvalidFrame unless the sampling is stated and can be a pixel size."""
+    sampling = calibration.sampling_angstrom_per_px
+    low, high = SAMPLING_LIMITS
+    if sampling == 0:
+        raise InvalidFrame(
+            "calibration.sampling_angstrom_per_px",
+            "missing; state the pixel size at the specimen in Å/px (typically 0.05-0.25)",
+        )
+    if sampling == MISSING_SAMPLING:
+        raise InvalidFrame(
+            "calibration.sampling_angstrom_per_px",
+            "exactly 1.0 Å/px is the default of a blank header, not a measured pixel size; state the true one",
+        )
+    if not (math.isfinite(sampling) and low <= sampling <= high):
+        raise InvalidFrame(
+            "calibration.sampling_angstrom_per_px",
+            f"{sampling:g} Å/px cannot be a pixel size at the specimen ({low:g}-{high:g} Å/px); is the unit nm or pm?",
+        )
+    for field, value in (
+        ("counts_per_electron", calibration.counts_per_electron),
+        ("dose_electrons_per_angstrom2", calibration.dose_electrons_per_angstrom2),
+        ("beam_energy_kev", calibration.beam_energy_kev),
+    ):
+        if calibration.HasField(field) and not (math.isfinite(value) and value > 0):  # type: ignore[arg-type]
+            raise InvalidFrame(f"calibration.{field}", f"{value:g} is not a positive number; leave it out if unknown")
+
+
+def check_frame(frame: pb.Frame) -> None:
+    """Raise InvalidFrame unless dtype, shape and length agree. Reads no pixel."""
+    dtype = DTYPES.get(frame.dtype)
+    if dtype is None:
+        raise InvalidFrame("frame.dtype", f"{frame.dtype} is unknown; send one of U8, U16, I16, F32, F16")
+    if frame.height < 2 or frame.width < 2:
+        raise InvalidFrame("frame.height, frame.width", f"{frame.height}x{frame.width} px is not a picture")
+    need = frame.height * frame.width * dtype.itemsize
+    if need > FRAME_BYTES:
+        raise InvalidFrame(
+            "frame.height, frame.width",
+            f"{frame.height}x{frame.width} {dtype} is {need / 1e6:.0f} MB, a frame may have {FRAME_BYTES / 1e6:.0f} MB;"
+            " send it in parts or binned",
+        )
+    if len(frame.data) != need:
+        raise InvalidFrame(
+            "frame.data",
+            f"{len(frame.data)} bytes, but {frame.height}x{frame.width} {dtype} has {need}",
+        )
+
+
+def pixels(frame: pb.Frame) -> NDArray[Any]:
+    """Pixels of a checked frame [height, width], without a copy (read-only)."""
+    return np.frombuffer(frame.data, DTYPES[frame.dtype]).reshape(frame.height, frame.width)
+
+
+def data_type(dtype: np.dtype[Any]) -> pb.DataType:
+    """The wire's name of a numpy dtype, InvalidFrame if it has none."""
+    for name, known in DTYPES.items():
+        if known == dtype.newbyteorder("<"):
+            return name  # type: ignore[return-value]
+    raise InvalidFrame("frame.dtype", f"{dtype} is not a pixel type; convert to u8, u16, i16, f32 or f16")
+
+
+def encode_frame(image: NDArray[Any], sequence: int, calibration: pb.Calibration | None = None) -> pb.Frame:
+    """An array [height, width] as a frame."""
+    if image.ndim != 2:
+        raise InvalidFrame("frame", f"an array of shape {image.shape} is not one frame [height, width]")
+    name = data_type(image.dtype)
+    frame = pb.Frame(
+        sequence=sequence,
+        height=image.shape[0],
+        width=image.shape[1],
+        dtype=name,
+        data=np.ascontiguousarray(image, DTYPES[name]).tobytes(),
+    )
+    if calibration is not None:
+        frame.calibration.CopyFrom(calibration)
+    return frame

@@ -1,0 +1,1 @@
+"""Generated from protos/segdepth/v1 by protos/generate.py."""

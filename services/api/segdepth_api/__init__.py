@@ -1,0 +1,1 @@
+"""HTTP API of SegDepth, a client of the gateway."""

@@ -1,0 +1,1 @@
+"""Model artefacts of SegDepth: immutable versions and channels, in a folder or any S3."""

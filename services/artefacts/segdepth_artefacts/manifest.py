@@ -1,0 +1,102 @@
+"""What a released model says of itself: its files, the frames it knows, and how its probabilities were calibrated."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(Strict):
+    """One file of a version."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class Range(Strict):
+    """Values a domain check permits, in `unit`. Inside `ok_*` the frame is ok, outside `lower`-`upper` refused, between suspect.
+
+    An absent bound is open; an absent `ok_*` bound equals the outer one.
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    ok_lower: float | None = None
+    ok_upper: float | None = None
+    unit: str = ""
+
+
+class Reflection(Strict):
+    """A lattice reflection of the family's projection: spacing [Å] and azimuth [°] from an arbitrary common axis."""
+
+    spacing_A: float = Field(gt=0)
+    azimuth_deg: float
+    weight: float = 1.0
+
+
+class Domain(Strict):
+    """What the model knows. `checks` is keyed by the name of the check (see segdepth_inference.domain)."""
+
+    description: str
+    checks: dict[str, Range]
+    reflections: tuple[Reflection, ...] = ()
+
+
+class TemperatureTable(Strict):
+    """Softmax temperature by measured dose [e/Å²], linear in log dose between the nodes, constant beyond them."""
+
+    dose: tuple[float, ...]
+    temperature: tuple[float, ...]
+
+
+class Calibration(Strict):
+    """Temperatures of both heads, and the posterior below which a column is abstained."""
+
+    pixel: TemperatureTable
+    column: TemperatureTable
+    species: TemperatureTable
+    abstain_below: float = Field(ge=0, le=1)
+
+
+class Engine(Strict):
+    """An engine and number type that the report evaluated, and how far it is from the reference."""
+
+    name: str = Field(description="for example torch-fp32, torch-bf16")
+    counts_equal: float = Field(ge=0, le=1, description="share of columns with the reference's count")
+    ece_difference: float
+
+
+class Network(Strict):
+    """How to build the network that the weights fit (see segdepth_inference.network)."""
+
+    kind: str
+    arguments: dict[str, Any] = {}
+
+
+class Manifest(Strict):
+    """manifest.json of models/<family>/<version>/. Names every other file of the version with its sha256."""
+
+    format: Literal[1] = 1
+    family: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    version: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")
+    created: datetime
+    code_version: str
+    files: dict[str, File]
+    network: Network
+    canonical_sampling_A: float = Field(gt=0)
+    domain: Domain
+    calibration: Calibration
+    engines: tuple[Engine, ...]
+    recipe: dict[str, Any]
+    seeds: dict[str, int]
+
+    @property
+    def weights_sha256(self) -> str:
+        """sha256 of weights.safetensors, hex."""
+        return self.files["weights.safetensors"].sha256

@@ -1,0 +1,1 @@
+"""gRPC gateway of SegDepth: ordered, resumable streams of frames onto Ray Serve replicas."""

@@ -1,0 +1,1 @@
+"""The whole of SegDepth on one machine: segdepth serve."""

@@ -1,0 +1,1 @@
+"""Training of SegDepth models: specimens, exit waves, imaging, training, calibration, evaluation, release."""
