@@ -38,7 +38,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES),
 )
 
-DTYPES: dict[int, np.dtype[Any]] = {
+DTYPES: dict[pb.DataType.ValueType, np.dtype[Any]] = {
     pb.DATA_TYPE_U8: np.dtype("u1"),
     pb.DATA_TYPE_U16: np.dtype("<u2"),
     pb.DATA_TYPE_I16: np.dtype("<i2"),
@@ -113,11 +113,11 @@ def pixels(frame: pb.Frame) -> NDArray[Any]:
     return np.frombuffer(frame.data, DTYPES[frame.dtype]).reshape(frame.height, frame.width)
 
 
-def data_type(dtype: np.dtype[Any]) -> pb.DataType:
+def data_type(dtype: np.dtype[Any]) -> pb.DataType.ValueType:
     """The wire's name of a numpy dtype, InvalidFrame if it has none."""
     for name, known in DTYPES.items():
         if known == dtype.newbyteorder("<"):
-            return name  # type: ignore[return-value]
+            return name
     raise InvalidFrame("frame.dtype", f"{dtype} is not a pixel type; convert to u8, u16, i16, f32 or f16")
 
 

@@ -20,7 +20,9 @@ class File(Strict):
 
 
 class Range(Strict):
-    """Values a domain check permits, in `unit`. Inside `ok_*` the frame is ok, outside `lower`-`upper` refused, between suspect.
+    """Values a domain check permits, in `unit`.
+
+    Inside `ok_*` the frame is ok, outside `lower`-`upper` refused, between them suspect.
 
     An absent bound is open; an absent `ok_*` bound equals the outer one.
     """
