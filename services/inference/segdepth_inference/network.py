@@ -1,0 +1,111 @@
+"""The network: a residual UNet that gives every pixel a class (0-10 atoms), a species, and its nearness to a column.
+
+Shape suffixes: B batch, C channels, H, W pixels at the canonical sampling, h, w at a level of the UNet.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from segdepth_protos.contract import CLASSES
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+SPECIES = 2
+"""Classes of the species head: cerium, oxygen."""
+
+
+class Heads(NamedTuple):
+    """What the network says of a batch of frames, all logits."""
+
+    depth_BKHW: Tensor
+    """Number of atoms: 0-9, ten or more."""
+    species_BSHW: Tensor
+    """Cerium or oxygen; means nothing in the background."""
+    centre_BHW: Tensor
+    """Nearness to the centre of a column (1 at the centre)."""
+    inverted_B: Tensor
+    """Whether the frame's contrast is inverted against everything the simulation knows."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Channels of each level (each level halves the resolution) and residual blocks of its decoder."""
+
+    widths: tuple[int, ...] = (48, 96, 192, 256, 160)
+    decoder_blocks: tuple[int, ...] = (1, 2, 1, 1)
+
+    @property
+    def stride(self) -> int:
+        """Frames must be multiples of this many pixels."""
+        return int(2 ** len(self.widths))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity() if channels_in == channels else nn.Conv2d(channels_in, channels, 1)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        y_BChw = F.relu(self.norm1(self.conv1(x_BChw)))
+        return F.relu(self.norm2(self.conv2(y_BChw)) + self.shortcut(x_BChw))
+
+
+class UNet(nn.Module):
+    """Residual UNet on space-to-depth input: the finest level works at half the canonical resolution.
+
+    Pixel-unshuffle keeps every pixel as a channel, so columns 1.35 Å apart stay apart at a quarter of the cost.
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.stem = nn.Conv2d(4, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            ResidualBlock(below, width) for below, width in zip((widths[0], *widths), widths, strict=False)
+        )
+        self.lift = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width, width) for _ in range(blocks)))
+            for width, blocks in zip(widths, config.decoder_blocks, strict=False)
+        )
+        self.head = nn.Conv2d(widths[0], 4 * (CLASSES + SPECIES + 1), 1)
+        self.frame_head = nn.Linear(widths[-1], 1)
+
+    def forward(self, x_BHW: Tensor) -> Heads:
+        """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
+        x_BChw = self.stem(F.pixel_unshuffle(x_BHW.unsqueeze(1), 2))
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            x_BChw = block(x_BChw if level == 0 else F.max_pool2d(x_BChw, 2))
+            skips.append(x_BChw)
+        inverted_B = self.frame_head(x_BChw.mean((2, 3)))[:, 0]
+        for level in reversed(range(len(self.decoder))):
+            up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
+            x_BChw = self.decoder[level](up_BChw + skips[level])
+        y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
+        depth_BKHW, species_BSHW, centre_B1HW = y_BCHW.split((CLASSES, SPECIES, 1), dim=1)
+        return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B)
+
+
+NETWORKS = {"unet": (UNetConfig, UNet)}
+"""Kinds that a manifest may name. A new architecture is a new kind."""
+
+
+def build(kind: str, arguments: dict[str, object]) -> UNet:
+    """The network a manifest describes. Raises ValueError naming what is unknown."""
+    if kind not in NETWORKS:
+        raise ValueError(f"network kind {kind!r} is unknown; this version knows {', '.join(NETWORKS)}")
+    config, network = NETWORKS[kind]
+    try:
+        known = {name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
+        return network(config(**known))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"network {kind}: {error}") from error

@@ -1,0 +1,40 @@
+"""From a camera's pixels to what the network sees: contrast at the canonical sampling. Training uses the same code."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as geometry
+
+CONTRAST_GAIN = 4.0
+"""The network sees contrast times this: unit variance at medium dose."""
+
+
+def canonical_shape(height: int, width: int, sampling_A: float, canonical_A: float) -> tuple[int, int]:
+    """Shape [px] at the canonical sampling of a frame of height x width at `sampling_A` [Å/px]."""
+    return max(1, round(height * sampling_A / canonical_A)), max(1, round(width * sampling_A / canonical_A))
+
+
+def resample(frames_BHW: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resample frames to `shape`, centre-aligned and anti-aliased: the field's edges stay where they are.
+
+    Pixel (i, j) of the result lies at ((i + 0.5) * H / h - 0.5, (j + 0.5) * W / w - 0.5) of the input.
+    """
+    if tuple(frames_BHW.shape[-2:]) == shape:
+        return frames_BHW
+    return geometry.resize(frames_BHW, list(shape), interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+
+def normalise(frames_BHW: Tensor) -> Tensor:
+    """Contrast (I / mean - 1) times CONTRAST_GAIN.
+
+    Elastic scattering only moves electrons about, so the mean over a field is the vacuum level but for what leaves the
+    aperture: it needs neither the dose nor a piece of vacuum in the frame. Means must be positive.
+    """
+    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True)
+    return (frames_BHW / mean_B11 - 1) * CONTRAST_GAIN
+
+
+def prepare(frames_BHW: Tensor, sampling_A: float, canonical_A: float) -> Tensor:
+    """Network input [B, h, w] of camera frames [B, H, W] (float32, any unit) at `sampling_A` [Å/px]."""
+    shape = canonical_shape(*frames_BHW.shape[-2:], sampling_A, canonical_A)
+    return normalise(resample(frames_BHW.to(torch.float32), shape))
