@@ -1,0 +1,142 @@
+"""The store of artefacts as its callers see it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from segdepth_artefacts import channels, fetching, names, versions
+from segdepth_artefacts.channels import Channel
+from segdepth_artefacts.errors import InvalidName, UnknownVersion
+from segdepth_artefacts.folder import FolderStore
+from segdepth_artefacts.manifest import Manifest
+from segdepth_artefacts.objects import ObjectStore
+from segdepth_artefacts.s3 import S3Store
+from segdepth_artefacts.settings import StoreSettings
+
+
+class ArtefactStore:
+    """Immutable model versions and the channels that point at them, in a folder or a bucket.
+
+    Every method may raise StoreUnavailable and StoreRefused, in bounded time, and InvalidName for names that are not
+    plain names; methods that write also UnsafeEndpoint. All block: call them from a thread in asynchronous code.
+    """
+
+    def __init__(self, objects: ObjectStore, settings: StoreSettings):
+        self._objects = objects
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        """Where this is, for people."""
+        return self._objects.url
+
+    def register(self, manifest: Manifest, files: Mapping[str, Path]) -> None:
+        """Adds a version: its files by name, exactly those of manifest.files. Again with the same content: no effect.
+
+        InvalidRegistration if the files are not the manifest's, VersionExists if the version has other content.
+        """
+        versions.register(self._objects, manifest, files)
+
+    def manifest(self, family: str, version: str) -> Manifest:
+        """The version's manifest. UnknownVersion, CorruptArtefact."""
+        return versions.manifest_document(self._objects, family, version)[0]
+
+    def fetch(self, family: str, version: str, into: Path) -> Path:
+        """The folder into/family/version with manifest.json and all files, verified by sha256; `into` is a cache.
+
+        UnknownVersion, CorruptArtefact, CacheUnavailable.
+        """
+        return fetching.fetch(self._objects, family, version, into)
+
+    def families(self) -> list[str]:
+        """Families with at least one complete version, sorted."""
+        families = filter(names.is_name, self._objects.children("models"))
+        return [family for family in families if versions.complete(self._objects, family)]
+
+    def versions(self, family: str) -> list[str]:
+        """Complete versions, newest first; empty for an unknown family."""
+        return [manifest.version for manifest in versions.complete(self._objects, family)]
+
+    def default_family(self) -> str:
+        """Family of a request that names none: the only one, or the settings' where there are several.
+
+        UnknownVersion if neither is there.
+        """
+        families = self.families()
+        if len(families) == 1:
+            return families[0]
+        if self._settings.default_family in families:
+            return self._settings.default_family
+        raise UnknownVersion(
+            f"no family was named, and {self._settings.default_family} is not in {self.url}",
+            f"name one of: {', '.join(families)}" if families else "register a model first",
+        )
+
+    def channel(self, family: str, name: str) -> Channel | None:
+        """What the channel (stable, candidate) points at, with its history; None if nothing yet. CorruptArtefact."""
+        return channels.read(self._objects, family, name)
+
+    def point(
+        self,
+        family: str,
+        name: str,
+        version: str,
+        *,
+        principal: str,
+        reason: str,
+        forced: bool = False,
+        expected: Channel | None,
+    ) -> Channel:
+        """Points the channel at a version, if it is still as `expected` (None: points nowhere).
+
+        ChannelConflict if somebody else changed it meanwhile, UnknownVersion.
+        """
+        return channels.point(
+            self._objects,
+            family,
+            name,
+            version,
+            principal=principal,
+            reason=reason,
+            forced=forced,
+            expected=expected,
+        )
+
+    def check_writable(self) -> None:
+        """Raises UnsafeEndpoint if writes would not be safe here. For the start of services that write."""
+        self._objects.check_writable()
+
+
+def open_store(
+    url: str | Path | None = None, settings: StoreSettings | None = None, *, writable: bool = False
+) -> ArtefactStore:
+    """The store at a folder, file:///folder or s3://bucket/prefix; without a url, at settings.url.
+
+    Endpoint and credentials come from the settings, these from the environment unless given. A folder that is not there
+    yet is an empty store. `writable` checks at once, instead of at the first write, that writing is safe.
+
+    Raises InvalidName for anything that is no such url, and with `writable` what `check_writable` raises.
+    """
+    settings = settings or StoreSettings()
+    store = ArtefactStore(_objects(str(url or settings.url), settings), settings)
+    if writable:
+        store.check_writable()
+    return store
+
+
+def _objects(url: str, settings: StoreSettings) -> ObjectStore:
+    if not url:
+        raise InvalidName(
+            "no artefact store is named", "give a folder or s3://bucket/prefix, or set SEGDEPTH_STORE_URL"
+        )
+    if "://" not in url:
+        return FolderStore(Path(url).expanduser().absolute(), timeout_s=settings.timeout_s)
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return FolderStore(Path(unquote(parts.path)), timeout_s=settings.timeout_s)
+    if parts.scheme == "s3" and parts.netloc and not (parts.query or parts.fragment or "@" in parts.netloc):
+        prefix = parts.path.strip("/")
+        for name in prefix.split("/") if prefix else []:
+            names.check("prefix", name)
+        return S3Store(names.check("bucket", parts.netloc), prefix, settings)
+    raise InvalidName(f"{url!r} is no artefact store", "give a folder, file:///folder or s3://bucket/prefix")
