@@ -1,0 +1,164 @@
+"""The store of exit waves: each computed once, kept in zarr, imaged many times. Resumable at any moment."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from segdepth_training.lattice import project
+from segdepth_training.multislice import exit_wave
+from segdepth_training.recipe import Recipe
+from segdepth_training.seeds import SeedRange, generator
+from segdepth_training.specimen import FAMILIES, draw
+from segdepth_training.surfaces import SURFACES
+
+MOST_COLUMNS = 1400
+TASK = 4
+"""Specimens that one task computes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which specimens a store holds. Two stores with the same plan hold the same specimens."""
+
+    recipe: Recipe
+    purpose: SeedRange
+    seed: int
+    specimens: int
+    families: tuple[str, ...] = FAMILIES
+
+    @property
+    def points(self) -> int:
+        """Samples along a side of a stored exit wave."""
+        return round(self.recipe.specimens.cell_A / self.recipe.multislice.stored_sampling_A)
+
+    @property
+    def digest(self) -> str:
+        """Over everything that decides what is in the store, except how many."""
+        parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
+        text = json.dumps([parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prepare_store(path: Path, plan: Plan) -> None:
+    """Create or extend the store of a plan. Raises ValueError where it holds something else."""
+    group = zarr.open_group(path, mode="a")
+    if "digest" in group.attrs:
+        if group.attrs["digest"] != plan.digest:
+            raise ValueError(f"{path} holds exit waves of another recipe or seed; give another --data folder or delete it")
+        if group["facts"].shape[0] < plan.specimens:
+            for name in ("waves", "columns", "facts"):
+                array = group[name]
+                array.resize((plan.specimens, *array.shape[1:]))  # type: ignore[union-attr]
+        return
+    shapes = {
+        "waves": ((plan.points, plan.points), "complex64", 0),
+        "columns": ((MOST_COLUMNS, 4), "float32", np.nan),
+        # Columns in use, index of kind, index of family: written last, so that -1 says the specimen is not done.
+        "facts": ((3,), "int16", -1),
+    }
+    for name, (shape, dtype, fill) in shapes.items():
+        group.create_array(
+            name, shape=(plan.specimens, *shape), chunks=(1, *shape), dtype=dtype, fill_value=fill, compressors=None
+        )
+    group.attrs["digest"] = plan.digest
+
+
+def missing(path: Path, specimens: int) -> list[int]:
+    """Indices whose exit wave is not in the store yet."""
+    facts = np.asarray(zarr.open_group(path, mode="r")["facts"][:specimens])
+    return [int(i) for i in np.flatnonzero(facts[:, 0] < 0)]
+
+
+def compute(path: Path, plan: Plan, indices: list[int]) -> int:
+    """Compute and store the exit waves of some specimens; returns how many."""
+    torch.set_num_threads(1)
+    group = zarr.open_group(path, mode="r+")
+    projection = project(plan.recipe.crystal)
+    for index in indices:
+        specimen = draw(generator(plan.purpose, plan.seed, index), projection, plan.recipe.specimens, plan.families)
+        columns = np.full((MOST_COLUMNS, 4), np.nan, np.float32)
+        columns[: len(specimen.columns)] = specimen.columns
+        group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)  # type: ignore[index]
+        group["columns"][index] = columns  # type: ignore[index]
+        kind, family = list(SURFACES).index(specimen.kind), FAMILIES.index(specimen.family)
+        group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)  # type: ignore[index]
+    return len(indices)
+
+
+def simulate(path: Path, plan: Plan, progress: Callable[[int, int], None], *, processes: int = 0) -> None:
+    """Fill the store with what is missing: on Ray, or in `processes` processes of this machine where given.
+
+    progress(done, total) is called as specimens finish. A killed run goes on where it stopped.
+    """
+    prepare_store(path, plan)
+    todo = missing(path, plan.specimens)
+    tasks = [todo[i : i + TASK] for i in range(0, len(todo), TASK)]
+    done = plan.specimens - len(todo)
+    progress(done, plan.specimens)
+    runner = in_processes(path, plan, tasks, processes) if processes else on_ray(path, plan, tasks)
+    for count in runner:
+        done += count
+        progress(done, plan.specimens)
+
+
+def in_processes(path: Path, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
+    """Run the tasks in a pool of processes, one thread each."""
+    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    with ProcessPoolExecutor(processes) as pool:
+        for future in as_completed([pool.submit(compute, path, plan, task) for task in tasks]):
+            yield future.result()
+
+
+def on_ray(path: Path, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
+    """Run the tasks as Ray tasks, one core each, at most 64 under way."""
+    import ray
+
+    remote = ray.remote(num_cpus=1, max_retries=3, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(compute)
+    waiting, running = list(reversed(tasks)), []
+    while waiting or running:
+        while waiting and len(running) < 64:
+            running.append(remote.remote(path, plan, waiting.pop()))
+        ready, running = ray.wait(running)
+        yield from ray.get(ready)
+
+
+@dataclass(frozen=True)
+class ExitWaves:
+    """Exit waves in memory: waves [N, H, H], columns [N, M, 4] (NaN-padded), kind and family index [N]."""
+
+    waves: Tensor
+    columns: Tensor
+    kind: Tensor
+    family: Tensor
+    side_A: float
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+
+def load(path: Path, plan: Plan, device: torch.device) -> ExitWaves:
+    """Every exit wave of a plan, on the device. Raises ValueError where some are missing."""
+    absent = missing(path, plan.specimens)
+    if absent:
+        raise ValueError(f"{path}: {len(absent)} of {plan.specimens} exit waves are missing; run segdepth-train simulate")
+    group = zarr.open_group(path, mode="r")
+    if group.attrs["digest"] != plan.digest:
+        raise ValueError(f"{path} holds exit waves of another recipe or seed")
+    facts = np.asarray(group["facts"][: plan.specimens])
+    most = int(facts[:, 0].max())
+    waves = torch.empty((plan.specimens, plan.points, plan.points), dtype=torch.complex64, device=device)
+    for start in range(0, plan.specimens, 64):
+        stop = min(start + 64, plan.specimens)
+        waves[start:stop] = torch.from_numpy(np.asarray(group["waves"][start:stop])).to(device)  # type: ignore[index]
+    columns = torch.from_numpy(np.asarray(group["columns"][: plan.specimens])[:, :most].copy()).to(device)  # type: ignore[index]
+    kind, family = (torch.from_numpy(facts[:, i].astype(np.int64)) for i in (1, 2))
+    return ExitWaves(waves, columns, kind, family, plan.recipe.specimens.cell_A)

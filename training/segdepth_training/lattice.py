@@ -1,0 +1,75 @@
+"""The projected crystal: where its atomic columns stand, and where the atoms of each lie along the beam."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.build import cut
+from ase.spacegroup import crystal
+from numpy.typing import NDArray
+
+from segdepth_training.recipe import Crystal
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A crystal seen along its zone axis: a rectangular cell of columns.
+
+    cell_A: the cell's two sides [Å]; period_A: distance of equal atoms along the beam [Å];
+    sites: columns of a cell, (x [Å], y [Å], phase along the beam in periods, species index).
+    """
+
+    cell_A: tuple[float, float]
+    period_A: float
+    sites: NDArray[np.float64]
+    elements: tuple[str, ...]
+
+    def columns(self, extent_A: float) -> NDArray[np.float64]:
+        """Sites within a square of +-extent_A around the origin, as rows of (x, y, phase, species)."""
+        nx, ny = (int(np.ceil(extent_A / side)) + 1 for side in self.cell_A)
+        ix, iy = np.meshgrid(np.arange(-nx, nx + 1), np.arange(-ny, ny + 1), indexing="ij")
+        shifts = np.stack([ix.ravel() * self.cell_A[0], iy.ravel() * self.cell_A[1]], axis=1)
+        rows = np.repeat(self.sites[None], len(shifts), axis=0)
+        rows[:, :, :2] += shifts[:, None]
+        rows = rows.reshape(-1, 4)
+        return rows[np.abs(rows[:, :2]).max(axis=1) <= extent_A]
+
+    def reflections(self, smallest_A: float) -> list[tuple[float, float, float]]:
+        """Lattice reflections down to a spacing: (spacing [Å], azimuth [°], weight), one of each Friedel pair.
+
+        The weight is the kinematic intensity of the projection with unit scattering by every column's element number.
+        """
+        found = []
+        charge = np.array([Atoms(e).numbers[0] for e in self.elements], float)[self.sites[:, 3].astype(int)]
+        limit = [int(np.ceil(side / smallest_A)) for side in self.cell_A]
+        for h in range(limit[0] + 1):
+            for k in range(-limit[1], limit[1] + 1):
+                if h == 0 and k <= 0:
+                    continue
+                g = np.array([h / self.cell_A[0], k / self.cell_A[1]])
+                amplitude = abs((charge * np.exp(2j * np.pi * self.sites[:, :2] @ g)).sum()) / charge.sum()
+                if amplitude > 0.05 and np.hypot(*g) <= 1 / smallest_A:
+                    found.append((1 / np.hypot(*g), float(np.degrees(np.arctan2(g[1], g[0]))), float(amplitude**2)))
+        return sorted(found, reverse=True)
+
+
+def project(structure: Crystal) -> Projection:
+    """The projection of a crystal along the third of its `axes`.
+
+    Raises ValueError where the axes do not span a rectangular cell with its third side along the beam.
+    """
+    unit = crystal(
+        structure.elements, structure.basis, spacegroup=structure.spacegroup, cellpar=[structure.lattice_A] * 3 + [90] * 3
+    )
+    cell = cut(unit, *structure.axes)
+    lengths, angles = cell.cell.lengths(), cell.cell.angles()
+    if not np.allclose(angles, 90, atol=1e-6):
+        raise ValueError(f"crystal.axes {structure.axes}: not at right angles to each other ({angles})")
+    fractions = cell.get_scaled_positions() % 1
+    xy = np.round(fractions[:, :2] * lengths[:2], 6) % lengths[:2]
+    species = [structure.elements.index(symbol) for symbol in cell.get_chemical_symbols()]
+    sites = np.column_stack([xy, np.round(fractions[:, 2], 6) % 1, species])
+    unique = np.unique(sites[:, :2], axis=0)
+    if len(unique) != len(sites):
+        raise ValueError(f"crystal.axes {structure.axes}: columns hold several atoms a period; shorten the third axis")
+    return Projection((float(lengths[0]), float(lengths[1])), float(lengths[2]), sites, tuple(structure.elements))

@@ -1,0 +1,126 @@
+"""One network being trained: its loss, its optimiser, its moving average, and its checkpoints."""
+
+import copy
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from segdepth_inference.network import Heads, UNet, build
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from segdepth_training.batches import Batch
+from segdepth_training.recipe import Training
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite: the run is of no use from here on."""
+
+
+def loss_parts(heads: Heads, batch: Batch, settings: Training) -> dict[str, Tensor]:
+    """The weighted parts of the loss (scalars). Frames shown inverted teach the inversion head alone."""
+    upright_B = (~batch.inverted).float()
+    depth_BHW, species_BHW = batch.labels.depth, batch.labels.species
+    weight_BHW = torch.where(depth_BHW > 0, 1.0, settings.background_weight) * upright_B[:, None, None]
+    depth = F.cross_entropy(heads.depth_BKHW.float(), depth_BHW, reduction="none")
+    on_disk_BHW = (species_BHW >= 0) * upright_B[:, None, None]
+    species = F.cross_entropy(heads.species_BSHW.float(), species_BHW.clamp(min=0), reduction="none")
+    centre = F.binary_cross_entropy_with_logits(heads.centre_BHW.float(), batch.labels.centre, reduction="none")
+    return {
+        "depth": (depth * weight_BHW).sum() / weight_BHW.sum().clamp(min=1),
+        "species": 0.2 * (species * on_disk_BHW).sum() / on_disk_BHW.sum().clamp(min=1),
+        "centre": (centre * upright_B[:, None, None]).sum() / (upright_B.sum().clamp(min=1) * centre[0].numel()),
+        "inverted": 0.1 * F.binary_cross_entropy_with_logits(heads.inverted_B.float(), batch.inverted.float()),
+    }
+
+
+def learning_rate(step: int, settings: Training) -> float:
+    """Linear warm-up, then half a cosine to 1 % of the peak."""
+    warmup = max(1, int(settings.warmup_share * settings.steps))
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is the faster type here: on GPUs, and on CPUs with AMX."""
+    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+
+
+class Optimisation:
+    """Network, AdamW and moving average. `step` counts the steps done; checkpoints restore all of it."""
+
+    def __init__(self, settings: Training, seed: int, device: torch.device):
+        torch.manual_seed(seed)
+        self.settings, self.device, self.step = settings, device, 0
+        self.network: nn.Module = build("unet", settings.network).to(device, memory_format=torch.channels_last)
+        self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)  # type: ignore[assignment]
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        )
+        self.forward: nn.Module = self.network
+        if settings.compile and device.type == "cuda":
+            self.forward = torch.compile(self.network)  # type: ignore[assignment]
+
+    def advance(self, batch: Batch) -> dict[str, Tensor]:
+        """One step; returns the loss and its parts, detached. Raises NonFiniteLoss at every 50th step if it is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.settings)
+        self.forward.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+            heads = self.forward(batch.frames)
+        parts = loss_parts(heads, batch, self.settings)
+        total = torch.stack(list(parts.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        if self.step % 50 == 0 and not bool(torch.isfinite(total)):
+            raise NonFiniteLoss(f"loss is {float(total)} at step {self.step}; lower training.learning_rate")
+        return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the network, faster at the beginning."""
+        weight = 1 - min(self.settings.average, (1 + self.step) / (10 + self.step))
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        floating = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], weight)
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint of everything into `folder`, complete or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{k}": v for k, v in state.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / (CHECKPOINT + ".partial")
+        contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        save_file(contiguous, partial, {"step": str(self.step)})
+        partial.replace(folder / CHECKPOINT)
+        return folder / CHECKPOINT
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a checkpoint that `save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(folder / CHECKPOINT, "pt") as file:
+            self.step = int(file.metadata()["step"])
+        tensors = load_file(folder / CHECKPOINT)
+        for name, module in (("network.", self.network), ("average.", self.average)):
+            module.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, number, field = key.split(".")
+                state.setdefault(int(number), {})[field] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,178 @@
+"""A recipe: everything that makes one model from nothing, as data. Lengths in Å, doses in e/Å², unless a name says otherwise."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Interval = tuple[float, float]
+
+
+class Part(BaseModel):
+    """Immutable; a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Crystal(Part):
+    """A cubic crystal and the three axes (in units of its cell) of the view: two in the image, the third along the beam."""
+
+    elements: tuple[str, ...]
+    basis: tuple[tuple[float, float, float], ...]
+    spacegroup: int = Field(ge=1, le=230)
+    lattice_A: float = Field(gt=1, lt=30)
+    axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+
+    @model_validator(mode="after")
+    def _two_species(self) -> "Crystal":
+        if len(self.elements) != len(self.basis):
+            raise ValueError("one basis position for each element")
+        return self
+
+
+class Specimens(Part):
+    """Surfaces drawn for training, by weight, and what disturbs them."""
+
+    cell_A: float = Field(57.6, description="side of the simulated cell [Å]")
+    kinds: dict[Literal["flat", "sawtooth", "stepped", "smooth", "particle", "islands"], float]
+    atoms: tuple[int, int] = Field((3, 10), description="usual number of atoms in a column")
+    thick_share: float = Field(0.1, ge=0, le=1, description="share of specimens with columns of up to `thick_atoms`")
+    thick_atoms: int = Field(20, ge=10, le=40)
+    perturbed_share: float = Field(0.5, ge=0, le=1, description="share of specimens with isolated defects")
+    perturbed_columns: Interval = Field((0.02, 0.15), description="share of their columns changed by 1 or 2 atoms")
+    vacuum_share: float = Field(0.75, ge=0, le=1, description="share of specimens that end inside the field")
+    displacement_A: Interval = Field((0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]")
+    tilt_share: float = Field(0.3, ge=0, le=1)
+    tilt_deg: float = Field(0.7, ge=0, le=5, description="largest tilt off the zone axis [°]")
+
+
+class Multislice(Part):
+    """How exit waves are computed and kept."""
+
+    sampling_A: float = Field(0.1, gt=0, le=0.1, description="of the multislice grid [Å/px]")
+    slice_A: float = Field(2.0, gt=0, le=2.5)
+    stored_sampling_A: float = Field(0.2, gt=0, description="exit waves are Fourier-cropped to this [Å/px]")
+
+
+class Microscope(Part):
+    """Aberrations in the convention exp(-i chi), C10 > 0 is overfocus."""
+
+    energy_keV: float = Field(300.0, ge=20, le=1000)
+    c30_um: float = Field(-9.0, ge=-2000, le=3000, description="third-order spherical aberration [µm]")
+    c30_spread_um: float = Field(2.0, ge=0)
+    c50_mm: float = Field(5.0, ge=-100, le=100, description="fifth-order spherical aberration [mm]")
+    defocus_A: Interval = Field((10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]")
+    focal_spread_A: Interval = Field((20.0, 40.0), description="standard deviation [Å]")
+    astigmatism_A: float = Field(6.0, ge=0, description="largest residual two-fold astigmatism [Å]")
+    coma_A: float = Field(300.0, ge=0, description="largest residual axial coma [Å]")
+
+    @property
+    def wavelength_A(self) -> float:
+        """Relativistic electron wavelength [Å] (de Broglie; 0.0197 Å at 300 keV)."""
+        return float(12.2643 / (self.energy_keV * 1e3 + 0.97845 * self.energy_keV**2) ** 0.5)
+
+    @model_validator(mode="after")
+    def _units(self) -> "Microscope":
+        low, high = self.defocus_A
+        if not low < high:
+            raise ValueError("defocus_A: lower bound first")
+        if high < 10:
+            raise ValueError(f"defocus_A = {self.defocus_A}: below 10 Å throughout; in nm? In Å, overfocus positive")
+        if low < 0 and high <= 0:
+            raise ValueError("defocus_A: overfocus is positive here")
+        return self
+
+
+class Camera(Part):
+    """The noise chain at the camera's own pixels."""
+
+    samplings_A: tuple[float, ...] = (0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.25)
+    dose: Interval = Field((20.0, 5000.0), description="mean electrons per Å² in vacuum and frame, log-uniform")
+    noise_free_share: float = Field(0.08, ge=0, le=1)
+    vibration_A: Interval = Field((0.0, 0.25), description="blur of the specimen's image, standard deviation [Å]")
+    drift_A: float = Field(0.3, ge=0, description="largest drift during a frame [Å]")
+    mtf_px: Interval = Field((0.0, 0.6), description="point spread of the sensor, standard deviation [px]")
+    correlated_share: float = Field(0.5, ge=0, le=1, description="share of frames whose noise passes the point spread too")
+    read_noise: Interval = Field((0.0, 0.1), description="read noise as a share of the shot noise's standard deviation")
+    contrast: Interval = Field((0.9, 1.05), description="factor on the contrast (Stobbs, inelastic background)")
+
+    @model_validator(mode="after")
+    def _per_area(self) -> "Camera":
+        if self.dose[1] < 20:
+            raise ValueError(f"dose = {self.dose}: below 20 e/Å² throughout; given per pixel instead of per Å²?")
+        return self
+
+
+class Training(Part):
+    """Optimisation. `steps` at `frames` frames each, on every worker."""
+
+    network: dict[str, object] = {}
+    canonical_sampling_A: float = Field(0.2, gt=0)
+    field_px: int = Field(256, ge=64, description="side of a training frame at the canonical sampling [px]")
+    steps: int = Field(gt=0)
+    frames: int = Field(8, ge=1, description="frames in a step")
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup_share: float = Field(0.03, ge=0, lt=1)
+    average: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is released")
+    disk_A: float = Field(0.6, gt=0, le=0.66, description="radius of a column's label [Å]")
+    centre_A: float = Field(0.35, gt=0, description="standard deviation of the centre target [Å]")
+    background_weight: float = Field(0.15, gt=0)
+    inverted_share: float = Field(0.06, ge=0, lt=0.5, description="frames shown inverted, to learn to tell them")
+    easy_share: float = Field(0.15, ge=0, le=1, description="part of the run that keeps to doses above `easy_dose`")
+    easy_dose: float = 300.0
+    checkpoint_every: int = Field(200, gt=0, description="steps")
+    compile: bool = Field(False, description="compile the network (GPU only)")
+    workers: int = Field(1, ge=0, description="Ray Train workers; 0 = in this process, without Ray")
+
+
+class Set(Part):
+    """Specimens of one purpose."""
+
+    specimens: int = Field(gt=0)
+    frames_per_dose: int = Field(1, ge=1, description="frames of each specimen and dose")
+    doses: tuple[float | Literal["noise-free"], ...] = (50, 100, 200, 500, 1000, 2000, "noise-free")
+
+
+class Gates(Part):
+    """What a model must reach to be released. Doses in e/Å²."""
+
+    paper_accuracy: dict[str, float] = {}
+    ece: float = 0.04
+
+
+class Recipe(Part):
+    """One model, from its crystal to its gates."""
+
+    family: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    description: str
+    crystal: Crystal
+    specimens: Specimens
+    multislice: Multislice = Multislice()  # type: ignore[call-arg]
+    microscope: Microscope = Microscope()  # type: ignore[call-arg]
+    camera: Camera = Camera()  # type: ignore[call-arg]
+    train_specimens: int = Field(gt=0)
+    validation: Set
+    calibration: Set
+    benchmark: Set
+    training: Training
+    gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        spare = self.specimens.cell_A - self.training.field_px * self.training.canonical_sampling_A
+        if spare < 3.2:
+            raise ValueError(
+                f"specimens.cell_A = {self.specimens.cell_A}: must exceed the training field by 3.2 Å, so that what wraps"
+                " around the periodic cell stays outside"
+            )
+        return self
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe. Raises ValueError that names the field and what would be right."""
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not TOML: {error}") from error

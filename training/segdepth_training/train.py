@@ -1,0 +1,109 @@
+"""Training: the loop that every worker runs, in this process or under Ray Train."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from segdepth_training.batches import draw_batch
+from segdepth_training.exit_waves import ExitWaves, Plan, load
+from segdepth_training.optimisation import CHECKPOINT, Optimisation
+from segdepth_training.recipe import Recipe, Training
+from segdepth_training.seeds import SeedRange, generator
+
+Progress = Callable[[int, int, dict[str, float]], None]
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: the recipe, the exit waves it reads, the folder it writes, and its seed."""
+
+    recipe: Recipe
+    data: Path
+    folder: Path
+    seed: int
+    minutes: float | None = None
+    """Stop, with a checkpoint, after this long."""
+
+    @property
+    def plan(self) -> Plan:
+        """What `data` holds."""
+        return Plan(self.recipe, SeedRange.TRAIN, self.seed, self.recipe.train_specimens)
+
+
+def step_generator(run: Run, rank: int, step: int, device: torch.device) -> torch.Generator:
+    """The random numbers of one step: a resumed run draws what an unbroken one would have drawn."""
+    seed = int(generator(SeedRange.TRAIN, run.seed, 10**6 + rank, step).integers(2**62))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def fast_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(run: Run, progress: Progress) -> Path:
+    """Train in this process (recipe.training.workers = 0) or on Ray; returns the last checkpoint's folder.
+
+    A run that was killed goes on from its last checkpoint; a finished run returns at once.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.recipe.training.workers:
+        from segdepth_training.ray_train import train_on_ray
+
+        return train_on_ray(run, progress)
+    device = fast_device()
+    optimisation = Optimisation(run.recipe.training, run.seed, device)
+    folder = run.folder / "checkpoint"
+    if (folder / CHECKPOINT).exists():
+        optimisation.restore(folder)
+
+    def keep(metrics: dict[str, float]) -> None:
+        optimisation.save(folder)
+
+    loop(run, optimisation, 0, keep, progress)
+    return folder
+
+
+def loop(
+    run: Run,
+    optimisation: Optimisation,
+    rank: int,
+    keep: Callable[[dict[str, float]], None],
+    progress: Progress,
+) -> None:
+    """Steps until the recipe's number is reached; `keep(metrics)` stores a checkpoint from time to time."""
+    settings: Training = run.recipe.training
+    if optimisation.step >= settings.steps:
+        return
+    data: ExitWaves = load(run.data, run.plan, optimisation.device)
+    writer = SummaryWriter(run.folder / "tensorboard") if rank == 0 else None  # type: ignore[no-untyped-call]
+    started, imaging_s, metrics = time.monotonic(), 0.0, {}
+    first = optimisation.step
+    while optimisation.step < settings.steps:
+        before = time.monotonic()
+        numbers = step_generator(run, rank, optimisation.step, optimisation.device)
+        easy = optimisation.step < settings.easy_share * settings.steps
+        batch = draw_batch(data, run.recipe, numbers, easy=easy)
+        imaging_s += time.monotonic() - before
+        losses = optimisation.advance(batch)
+        step = optimisation.step
+        if step % LOG_EVERY == 0 or step == settings.steps:
+            metrics = {name: float(value) for name, value in losses.items()}
+            elapsed = time.monotonic() - started
+            metrics |= {"steps_per_s": (step - first) / elapsed, "imaging_share": imaging_s / elapsed}
+            progress(step, settings.steps, metrics)
+            if writer is not None:
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        out_of_time = run.minutes is not None and time.monotonic() - started > run.minutes * 60
+        if step % settings.checkpoint_every == 0 or step == settings.steps or out_of_time:
+            keep(metrics)
+        if out_of_time:
+            break
+    if writer is not None:
+        writer.close()  # type: ignore[no-untyped-call]
