@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from segdepth_protos.contract import CLASSES
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
+
+from segdepth_protos.contract import CLASSES
 
 SPECIES = 2
 """Classes of the species head: cerium, oxygen."""
@@ -53,6 +54,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if channels_in == channels else nn.Conv2d(channels_in, channels, 1)
 
     def forward(self, x_BChw: Tensor) -> Tensor:
+        """The same shape but for the channels."""
         y_BChw = F.relu(self.norm1(self.conv1(x_BChw)))
         return F.relu(self.norm2(self.conv2(y_BChw)) + self.shortcut(x_BChw))
 
@@ -91,7 +93,7 @@ class UNet(nn.Module):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
             x_BChw = self.decoder[level](up_BChw + skips[level])
         y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
-        depth_BKHW, species_BSHW, centre_B1HW = y_BCHW.split((CLASSES, SPECIES, 1), dim=1)
+        depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, SPECIES, 1], dim=1)
         return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B)
 
 

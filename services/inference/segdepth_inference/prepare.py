@@ -21,7 +21,8 @@ def resample(frames_BHW: Tensor, shape: tuple[int, int]) -> Tensor:
     """
     if tuple(frames_BHW.shape[-2:]) == shape:
         return frames_BHW
-    return geometry.resize(frames_BHW, list(shape), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    resized: Tensor = geometry.resize(frames_BHW, list(shape), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return resized
 
 
 def normalise(frames_BHW: Tensor) -> Tensor:
@@ -36,5 +37,5 @@ def normalise(frames_BHW: Tensor) -> Tensor:
 
 def prepare(frames_BHW: Tensor, sampling_A: float, canonical_A: float) -> Tensor:
     """Network input [B, h, w] of camera frames [B, H, W] (float32, any unit) at `sampling_A` [Å/px]."""
-    shape = canonical_shape(*frames_BHW.shape[-2:], sampling_A, canonical_A)
+    shape = canonical_shape(frames_BHW.shape[-2], frames_BHW.shape[-1], sampling_A, canonical_A)
     return normalise(resample(frames_BHW.to(torch.float32), shape))

@@ -11,7 +11,7 @@ HIGHEST_DOSE = 1e6
 
 
 def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> tuple[Tensor, Tensor]:
-    """Power spectral density [Å²] of contrast (mean 0, dimensionless) and spatial frequency [1/Å], as rfft2 lays them out.
+    """Power spectral density [Å²] of contrast (mean 0, dimensionless) and spatial frequency [1/Å], as rfft2 has them.
 
     Returns [B, H, W // 2 + 1] and [H, W // 2 + 1]. A Hann window keeps the frame's edges out of the noise band.
     """

@@ -1,0 +1,122 @@
+"""Whether the model knows such a frame at all: numbers with the range permitted for each, before and after the network.
+
+A frame that only a microscopist's eye would catch (wrong pixel size, another crystal, inverted contrast) gets confident
+nonsense from any network; here it gets a refusal that says what was measured. Checks that read pixels alone come first,
+those that need the spectrum next, and a frame refused by either never reaches the network.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segdepth_artefacts.manifest import Domain, Range
+from segdepth_inference.network import Heads
+from segdepth_inference.prediction import Array, Check, Status
+from segdepth_protos.contract import SAMPLING_LIMITS
+
+DEFAULT_CHECKS = {
+    "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
+    "field": Range(lower=20.0, upper=820.0, unit="Å"),
+    "saturation": Range(upper=0.02, ok_upper=0.001),
+}
+"""Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
+
+MEAN_LIMITS = (1e-30, 1e30)
+"""Mean intensity whose inverse is still a float32."""
+
+
+class Gate:
+    """The checks of one model."""
+
+    def __init__(self, domain: Domain, canonical_A: float):
+        self.ranges = DEFAULT_CHECKS | domain.checks
+        self.reflections = domain.reflections
+        self.canonical_A = canonical_A
+
+    def pixels(self, frame: Array, sampling_A: float) -> list[Check]:
+        """What the pixels alone tell of a frame [height, width] at `sampling_A` [Å/px]."""
+        height_A, width_A = frame.shape[0] * sampling_A, frame.shape[1] * sampling_A
+        checks = [
+            self._judge("sampling", sampling_A, lambda v: f"sampling {v:g} Å/px"),
+            self._judge("field", min(height_A, width_A), lambda _: f"field {height_A:.4g} x {width_A:.4g} Å"),
+        ]
+        pixels = _pixels_check(frame)
+        checks.append(pixels)
+        if pixels.status < Status.REFUSED:
+            said = "of the pixels are at the highest value: saturated"
+            checks.append(self._judge("saturation", saturated_share(frame), lambda v: f"{v:.2%} {said}"))
+        return checks
+
+    def spectrum(self, x_Bhw: Tensor, dose_B: Tensor) -> list[list[Check]]:
+        """What the spectrum tells of network input [B, h, w] with a measured dose [e/Å²], a list a frame."""
+        return [self._asked([("snr", dose, "a dose of {:.3g} e/Å²")]) for dose in dose_B.tolist()]
+
+    def network(self, heads: Heads) -> list[list[Check]]:
+        """What the network itself says of a frame, a list a frame."""
+        said = "contrast that looks inverted (probability {:.2f})"
+        return [
+            self._asked([("inverted", probability, said)]) for probability in torch.sigmoid(heads.inverted_B).tolist()
+        ]
+
+    def _asked(self, measured: list[tuple[str, float, str]]) -> list[Check]:
+        return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]
+
+    def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:
+        return judge(name, value, self.ranges[name], say(value))
+
+
+def judge(name: str, value: float, permitted: Range, said: str) -> Check:
+    """The check `name` of a value against its range; `said` names the value in words for the message."""
+    status = _status(value, permitted)
+    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted)} {permitted.unit}".rstrip()
+    return Check(name, status, value, permitted.lower, permitted.upper, permitted.unit, message)
+
+
+def _status(value: float, permitted: Range) -> Status:
+    if not _within(value, permitted.lower, permitted.upper):
+        return Status.REFUSED
+    ok_lower = permitted.lower if permitted.ok_lower is None else permitted.ok_lower
+    ok_upper = permitted.upper if permitted.ok_upper is None else permitted.ok_upper
+    return Status.OK if _within(value, ok_lower, ok_upper) else Status.SUSPECT
+
+
+def _within(value: float, lower: float | None, upper: float | None) -> bool:
+    """NaN is within nothing."""
+    return (-math.inf if lower is None else lower) <= value <= (math.inf if upper is None else upper)
+
+
+def _bounds(permitted: Range) -> str:
+    lower, upper = permitted.lower, permitted.upper
+    if lower is None:
+        return f"up to {upper:.4g}"
+    return f"from {lower:.4g}" if upper is None else f"{lower:.4g}-{upper:.4g}"
+
+
+def _pixels_check(frame: Array) -> Check:
+    """Share of finite pixels [0-1], and that they vary about a positive mean."""
+    finite = float(np.isfinite(frame).mean()) if frame.dtype.kind == "f" else 1.0
+    problem = ""
+    if finite < 1:
+        problem = f"{1 - finite:.2%} of the pixels are NaN or infinite"
+    elif frame.min() == frame.max():
+        problem = f"every pixel is {frame.flat[0]}: an empty frame"
+    else:
+        mean = float(frame.mean(dtype=np.float64))
+        if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
+            problem = f"the mean intensity is {mean:g}; it must be positive (is a background subtracted twice?)"
+    status = Status.REFUSED if problem else Status.OK
+    return Check("pixels", status, finite, lower=1.0, upper=1.0, message=f"pixels: {problem}" if problem else "")
+
+
+def saturated_share(frame: Array) -> float:
+    """Share of pixels [0-1] at the frame's highest value, 0 where that looks like the tail of a distribution.
+
+    A saturated detector piles pixels up at its top (whatever number that is after gain and offset); counting noise
+    thins out towards it.
+    """
+    top = frame.max()
+    at_top = np.count_nonzero(frame == top)
+    return float(at_top / frame.size)
