@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 from uuid import uuid4
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import stamina
@@ -15,9 +16,17 @@ import structlog
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.helpers import check_bucket_name
 
 from segdepth_artefacts.conditional import ConditionalPut, probe, refused, unavailable
-from segdepth_artefacts.errors import ArtefactError, ConditionFailed, CorruptArtefact, StoreUnavailable, UnsafeEndpoint
+from segdepth_artefacts.errors import (
+    ArtefactError,
+    ConditionFailed,
+    CorruptArtefact,
+    InvalidName,
+    StoreUnavailable,
+    UnsafeEndpoint,
+)
 from segdepth_artefacts.objects import DOCUMENT_BYTES, Document
 from segdepth_artefacts.settings import StoreSettings
 
@@ -36,6 +45,10 @@ class S3Store:
     """
 
     def __init__(self, bucket: str, prefix: str, settings: StoreSettings):
+        try:
+            check_bucket_name(bucket)
+        except ValueError as exc:
+            raise InvalidName(str(exc), "use the name of an S3 bucket") from exc
         self.url = "/".join(part for part in (f"s3://{bucket}", prefix) if part)
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
@@ -178,6 +191,8 @@ class S3Store:
                 raise unavailable(self._named, exc) from exc
             raise refused(f"{self._named} answered {exc.response.status} {exc.code}", exc.code or "") from exc
         except (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError) as exc:
+            raise unavailable(self._named, exc) from exc
+        except (ValueError, ParseError) as exc:  # what minio-py makes of an answer that is not S3's XML
             raise unavailable(self._named, exc) from exc
 
     def _tried(self, call: Callable[[], T]) -> T:

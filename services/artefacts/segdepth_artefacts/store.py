@@ -138,5 +138,5 @@ def _objects(url: str, settings: StoreSettings) -> ObjectStore:
         prefix = parts.path.strip("/")
         for name in prefix.split("/") if prefix else []:
             names.check("prefix", name)
-        return S3Store(names.check("bucket", parts.netloc), prefix, settings)
+        return S3Store(parts.netloc, prefix, settings)
     raise InvalidName(f"{url!r} is no artefact store", "give a folder, file:///folder or s3://bucket/prefix")
