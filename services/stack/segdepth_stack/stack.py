@@ -1,0 +1,124 @@
+"""The whole of SegDepth on this machine: gateway and replicas on a private Ray, and the api."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from segdepth_api.settings import ApiSettings
+from segdepth_stack.child import Node, StackFailed
+from segdepth_stack.ports import listener, settle
+from segdepth_stack.settings import StackSettings
+from segdepth_stack.web import Web
+
+LONGEST_TEMP = 40
+"""Ray makes Unix sockets under the temporary folder; their paths may have 107 characters."""
+
+
+def silent(event: str) -> None:
+    """No progress is shown."""
+
+
+class Stack:
+    """Runs between `start` and `stop`, or within a `with`. `progress` is told in a few words what happens."""
+
+    def __init__(self, settings: StackSettings | None = None, progress: Callable[[str], None] = silent):
+        self._wanted = settings or StackSettings()
+        self._progress = progress
+        self._parts = ExitStack()
+        self._node: Node | None = None
+        self._web: Web | None = None
+        self.settings = self._wanted
+        """With the ports that were settled."""
+
+    @property
+    def address(self) -> str:
+        """host:port of the gateway."""
+        return f"{self.settings.host}:{self.settings.port}"
+
+    @property
+    def http_url(self) -> str:
+        """Address of the api."""
+        scheme = "https" if self.settings.tls_cert else "http"
+        return f"{scheme}://{self.settings.host}:{self.settings.http_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the gateway's metrics."""
+        return f"http://127.0.0.1:{self.settings.metrics_port}/metrics"
+
+    def start(self) -> None:
+        """Return when a frame would be answered. PortInUse before anything starts, StackFailed if a part fails."""
+        wanted = self._wanted
+        port, http_port, metrics_port = settle(wanted.host, wanted.port, wanted.http_port, wanted.metrics_port)
+        self.settings = wanted.model_copy(update={"port": port, "http_port": http_port, "metrics_port": metrics_port})
+        deadline = time.monotonic() + wanted.start_timeout_s
+        with ExitStack() as parts:
+            folder = parts.enter_context(scratch())
+            web_socket = parts.enter_context(listener(wanted.host, http_port))
+            self._progress("starting Ray")
+            self._node = Node(self.settings, folder, self._progress)
+            parts.callback(self._node.stop)
+            self._node.wait_ready(deadline - time.monotonic())
+            self._web = Web(api_settings(self.settings), web_socket)
+            parts.callback(self._web.stop)
+            self._web.wait_ready(deadline - time.monotonic())
+            self._parts = parts.pop_all()
+
+    def check(self) -> None:
+        """StackFailed if a part has ended by itself."""
+        if self._node is None or self._web is None:
+            raise StackFailed("not started")
+        self._node.check()
+        self._web.check()
+
+    def stop(self) -> None:
+        """The api answers what it has, the gateway and the replicas drain, Ray ends. Nothing is left."""
+        self._progress("stopping")
+        self._parts.close()
+        self._node = self._web = None
+
+    def kill(self) -> None:
+        """End everything at once, with no answer to what is under way."""
+        if self._node is not None:
+            self._node.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def api_settings(settings: StackSettings) -> ApiSettings:
+    """The api's settings that go with the stack's."""
+    return ApiSettings(
+        host=settings.host,
+        port=settings.http_port,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+        insecure=settings.insecure,
+        gateway=f"{settings.host}:{settings.port}",
+        gateway_tls=settings.tls_cert is not None,
+        gateway_ca=settings.tls_ca,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for Ray's sockets and logs, removed afterwards."""
+    usual = tempfile.gettempdir()
+    base = usual if len(usual) <= LONGEST_TEMP else "/tmp"  # noqa: S108 - the name below it is random
+    folder = Path(tempfile.mkdtemp(prefix="segdepth-", dir=base))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
