@@ -51,6 +51,10 @@ class UnknownModel(LookupError):
     """No such family or version in the store, or not allowed to serve. The message says which there are."""
 
 
+class OutsideDomain(RuntimeError):
+    """A frame outside what the model knows, where the caller asked for `strict`. FAILED_PRECONDITION on the wire."""
+
+
 class InvalidFrame(ValueError):
     """A frame that is not a frame. `field` names the culprit, the message says what would be right."""
 
