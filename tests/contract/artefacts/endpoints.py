@@ -113,6 +113,8 @@ def line_to(
                     far.sendall(piece)
                     sent += len(piece)
                     on_sent(sent)
+            with suppress(OSError):  # a close alone would wait for `back`, and the server for the rest of the request
+                far.shutdown(socket.SHUT_RDWR)
 
     def back(far: socket.socket, near: socket.socket) -> None:
         with suppress(OSError):
