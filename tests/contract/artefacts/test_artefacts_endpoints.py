@@ -108,7 +108,8 @@ def test_an_answer_lost_on_the_way_does_not_lose_the_change(bucket: Bucket, tmp_
     """The first write of the channel arrives, its answer does not: the writer finds its own change and goes on."""
     version = make_version(tmp_path)
     bucket.open().register(version.manifest, version.files)
-    lost, lock = [], Lock()
+    lost: list[bytes] = []
+    lock = Lock()
 
     def lose_first(request: bytes) -> bool:
         with lock:

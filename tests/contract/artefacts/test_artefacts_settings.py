@@ -63,7 +63,7 @@ def test_a_folder_has_three_spellings(tmp_path: Path) -> None:
     version = make_version(tmp_path)
     open_store(folder, writable=True).register(version.manifest, version.files)
 
-    spellings = [folder, str(folder), f"file://{tmp_path}/a%20store"]
+    spellings: list[str | Path] = [folder, str(folder), f"file://{tmp_path}/a%20store"]
     assert [open_store(spelling).families() for spelling in spellings] == [[FAMILY]] * 3
 
 
