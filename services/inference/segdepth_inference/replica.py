@@ -1,0 +1,135 @@
+"""The Serve replica: a Predictor, the model that the channel points at, and one thread that predicts."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from ray import serve
+from ray.util import metrics
+
+from segdepth_artefacts import open_store
+from segdepth_inference.keeper import ModelKeeper
+from segdepth_inference.prediction import Prediction, Status
+from segdepth_inference.predictor import Predictor
+from segdepth_inference.settings import InferenceSettings
+from segdepth_inference.wire import STATUS, detail_of, frame_result
+from segdepth_protos.v1 import estimator_pb2
+from segdepth_protos.v1 import frame_pb2 as pb
+
+STAGE_BOUNDARIES_MS = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0]
+
+
+class Estimator:
+    """Answers micro-batches of frames. A plain class: `deployment` makes it a Serve deployment."""
+
+    def __init__(self, settings: InferenceSettings):
+        self._settings = settings
+        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        self._keeper = ModelKeeper(
+            open_store(settings.store or None),
+            settings.cache,
+            family=settings.family,
+            channel=settings.channel,
+            device=settings.device,
+            engine=settings.engine,
+        )
+        # One thread: the network takes all cores (or the GPU) for itself, and a second batch would only slow the first.
+        self._predicting = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._metrics = _Metrics()
+        self._keeper.start(settings.poll_s)
+
+    async def estimate(
+        self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
+    ) -> tuple[list[bytes], list[int]]:
+        """Answers of one micro-batch of frames [height, width] of equal shape.
+
+        `calibrations` holds a serialized pb.Calibration a frame, `options` a serialized pb.EstimateOptions. Returns a
+        serialized pb.FrameResult a frame (without its sequence) and its DomainStatus. A refused frame is an answer.
+        Raises UnknownModel for a family or version that is not there or may not serve.
+        """
+        asked = estimator_pb2.EstimateOptions.FromString(options)
+        predictor = self._keeper.ready(asked.family, asked.version)
+        if predictor is None:
+            predictor = await asyncio.to_thread(self._keeper.resolve, asked.family, asked.version)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._predicting, self._answer, predictor, pixels, calibrations, asked.detail)
+
+    def _answer(
+        self, predictor: Predictor, pixels: list[NDArray[Any]], calibrations: list[bytes], detail: pb.Detail
+    ) -> tuple[list[bytes], list[int]]:
+        stated = [pb.Calibration.FromString(calibration) for calibration in calibrations]
+        samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
+        answers = predictor.predict(pixels, samplings_A, detail_of(detail))
+        self._observe(answers)
+        results = [
+            frame_result(answer, calibration).SerializeToString()
+            for answer, calibration in zip(answers, stated, strict=True)
+        ]
+        return results, [int(STATUS[answer.verdict.status]) for answer in answers]
+
+    def _observe(self, answers: list[Prediction]) -> None:
+        self._metrics.batch(answers)
+        for answer in answers[:1]:
+            if answer.verdict.status < Status.REFUSED:
+                self._keeper.saw((answer.height, answer.width), answer.sampling_A)
+
+    async def status(self) -> dict[str, Any]:
+        """Whether a model answers, which, and what is wrong if the channel's does not."""
+        predictor = self._keeper.current
+        version = predictor.version if predictor else None
+        return {
+            "ready": predictor is not None,
+            "family": version.family if version else "",
+            "version": version.version if version else "",
+            "sha256": version.sha256 if version else "",
+            "engine": version.engine if version else "",
+            "best_batch": predictor.best_batch if predictor else 1,
+            "problem": self._keeper.problem,
+        }
+
+    def __del__(self) -> None:
+        # Serve calls this when it stops the replica; an __init__ that failed has left nothing to stop.
+        if hasattr(self, "_predicting"):
+            self._keeper.stop()
+            self._predicting.shutdown(wait=False, cancel_futures=True)
+
+
+class _Metrics:
+    """Exported by Ray beside its own."""
+
+    def __init__(self) -> None:
+        self._frames = metrics.Counter(
+            "segdepth_frames_answered", "frames answered, by the gate's verdict", tag_keys=("status", "version")
+        )
+        self._stage = metrics.Histogram(
+            "segdepth_stage_ms", "time of a batch in a stage [ms]", STAGE_BOUNDARIES_MS, tag_keys=("stage",)
+        )
+        self._size = metrics.Histogram("segdepth_batch_frames", "frames of a batch", [1, 2, 4, 8, 16, 32, 64, 128])
+
+    def batch(self, answers: list[Prediction]) -> None:
+        self._size.observe(len(answers))
+        for status in {answer.verdict.status for answer in answers}:
+            number = sum(answer.verdict.status == status for answer in answers)
+            self._frames.inc(number, {"status": status.name.lower(), "version": answers[0].version.version})
+        for stage, milliseconds in vars(answers[0].timings).items():
+            self._stage.observe(milliseconds, {"stage": stage.removesuffix("_ms")})
+
+
+def deployment(settings: InferenceSettings) -> serve.Application:
+    """The deployment "estimator", to be run by serve.run or bound to a gateway."""
+    decorate = serve.deployment(
+        name="estimator",
+        # A line of log a micro-batch costs more than the hop to the replica.
+        logging_config={"enable_access_log": False},
+        num_replicas=settings.replicas,
+        max_ongoing_requests=settings.max_ongoing,
+        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=20,
+    )
+    application: serve.Application = decorate(Estimator).bind(settings)
+    return application
