@@ -1,0 +1,156 @@
+"""The model in the caller's own process, behind the same messages as over the wire."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from segdepth_artefacts import ArtefactStore, Manifest, open_store
+from segdepth_artefacts.manifest import Range
+from segdepth_inference.keeper import ModelKeeper
+from segdepth_inference.movie import Answering, answer_movie
+from segdepth_inference.prediction import Detail, Prediction, Status
+from segdepth_inference.predictor import Predictor
+from segdepth_inference.wire import detail_of, frame_result, model_version
+from segdepth_protos.contract import OutsideDomain, check_calibration, check_frame, pixels
+from segdepth_protos.v1 import estimator_pb2 as es
+from segdepth_protos.v1 import frame_pb2 as pb
+from segdepth_protos.v1 import models_pb2
+
+CHANNELS = ("stable", "candidate")
+
+
+def released_store() -> Path:
+    """Folder of the store to use where none is named: SEGDEPTH_STORE, else the released model that ships with SegDepth.
+
+    Raises FileNotFoundError where neither is there.
+    """
+    if named := os.environ.get("SEGDEPTH_STORE"):
+        return Path(named)
+    here = Path(__file__).parent
+    for folder in (here.parents[2] / "training" / "released", here / "released"):
+        if (folder / "models").is_dir():
+            return folder
+    raise FileNotFoundError("no released model ships with this installation; name a store, or set SEGDEPTH_STORE")
+
+
+class LocalBackend:
+    """Answers in this process. May be called from several threads; one predicts at a time.
+
+    `model`: family, or family/version; empty = the default family's stable version. `store`: a folder or s3:// URL;
+    empty = SEGDEPTH_STORE, else the released model. The errors are those of segdepth_protos.contract.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        store: str | None = None,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        cache: str | Path | None = None,
+    ):
+        self._family, _, self._version = (model or "").partition("/")
+        self._store: ArtefactStore = open_store(store or os.environ.get("SEGDEPTH_STORE") or released_store())
+        folder = Path(cache) if cache else Path(tempfile.gettempdir()) / f"segdepth-models-{os.getuid()}"
+        self._keeper = ModelKeeper(self._store, folder, family=self._family, device=device, engine=engine)
+        self._predicting = threading.Lock()
+        if not self._version:
+            self._keeper.refresh()
+        self._keeper.resolve(self._family, self._version)
+
+    def estimate(self, request: es.EstimateRequest, timeout_s: float) -> es.EstimateResponse:
+        """The answer to one frame.
+
+        Raises InvalidFrame, UnknownModel, OutsideDomain (a refused frame where `strict` was set), TimeoutError where
+        other frames kept the model busy for `timeout_s` [s].
+        """
+        start = time.perf_counter()
+        frame = request.frame
+        check_frame(frame)
+        check_calibration(frame.calibration)
+        predictor = self._model(request.options)
+        if not self._predicting.acquire(timeout=max(0.0, timeout_s)):
+            raise TimeoutError(f"no answer within {timeout_s:g} s: other frames came first")
+        try:
+            begun = time.perf_counter()
+            sampling_A = frame.calibration.sampling_angstrom_per_px
+            prediction = predictor.predict([pixels(frame)], [sampling_A], detail_of(request.options.detail))[0]
+        finally:
+            self._predicting.release()
+        if request.options.strict and prediction.verdict.status == Status.REFUSED:
+            raise OutsideDomain(prediction.verdict.reason)
+        result = frame_result(prediction, frame.calibration, frame.sequence)
+        result.timings.queue_ms = (begun - start) * 1e3
+        result.timings.total_ms = (time.perf_counter() - start) * 1e3
+        return es.EstimateResponse(result=result)
+
+    def stream(self, opening: es.Open, frames: Iterator[pb.Frame]) -> Iterator[es.Answer]:
+        """Answers to a movie, in order: every sequence number once, as a result or within a Gap.
+
+        A number twice or backwards ends the stream with InvalidFrame once everything before it is answered; what
+        `frames` raises comes through likewise. Sessions mean nothing here: nothing can be cut.
+        """
+        predictor = self._model(opening.options)
+        detail = detail_of(opening.options.detail)
+
+        def predict(batch: list[pb.Frame], samplings_A: list[float]) -> list[Prediction]:
+            with self._predicting:
+                return self._predict(predictor, batch, samplings_A, detail)
+
+        yield from answer_movie(Answering(opening, predict, predictor.best_batch), frames)
+
+    @staticmethod
+    def _predict(
+        predictor: Predictor, batch: list[pb.Frame], samplings_A: list[float], detail: Detail
+    ) -> list[Prediction]:
+        return predictor.predict([pixels(frame) for frame in batch], samplings_A, detail)
+
+    def list_models(self, request: models_pb2.ListModelsRequest, timeout_s: float) -> models_pb2.ListModelsResponse:
+        """Every complete version of the store (of one family, if named), newest first."""
+        deadline = time.monotonic() + timeout_s
+        models = []
+        for family in [request.family] if request.family else self._store.families():
+            for version in self._store.versions(family):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the store did not list its models within {timeout_s:g} s")
+                models.append(self._describe(self._store.manifest(family, version)))
+        return models_pb2.ListModelsResponse(models=models)
+
+    def close(self) -> None:
+        """Nothing to give back but memory."""
+        self._keeper.stop()
+
+    def _model(self, options: es.EstimateOptions) -> Predictor:
+        version = options.version
+        if not version and options.family in ("", self._family):
+            version = self._version
+        return self._keeper.resolve(options.family or self._family, version)
+
+    def _describe(self, manifest: Manifest) -> models_pb2.Model:
+        loaded = self._keeper.ready(manifest.family, manifest.version)
+        created = Timestamp()
+        created.FromDatetime(manifest.created)
+        channels = [
+            name
+            for name in CHANNELS
+            if (channel := self._store.channel(manifest.family, name)) and channel.version == manifest.version
+        ]
+        sampling = manifest.domain.checks.get("sampling", Range())
+        field = manifest.domain.checks.get("field", Range())
+        version = pb.ModelVersion(family=manifest.family, version=manifest.version, sha256=manifest.weights_sha256)
+        return models_pb2.Model(
+            version=model_version(loaded.version) if loaded else version,
+            created=created,
+            channels=channels,
+            serving=loaded is not None,
+            problem=self._keeper.problem if channels and not loaded else "",
+            sampling_lower_angstrom_per_px=sampling.lower or 0.0,
+            sampling_upper_angstrom_per_px=sampling.upper or 0.0,
+            field_lower_angstrom=field.lower or 0.0,
+            description=manifest.domain.description,
+        )
