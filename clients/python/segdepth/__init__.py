@@ -1,1 +1,57 @@
-"""Atom counts per column from noisy high-resolution TEM frames: SDK and command line."""
+"""Atom counts per column from noisy high-resolution TEM frames: SDK and command line.
+
+import segdepth
+
+with segdepth.connect("127.0.0.1:50051") as client:
+    result = client.estimate(image, 0.1)  # Å/px
+    for answer in client.stream(movie, 0.1):
+        ...
+"""
+
+from segdepth.aio import AsyncClient, AsyncStream
+from segdepth.calibration import Calibration, Detail, Frame, Options
+from segdepth.client import Client, Stream
+from segdepth.connecting import connect, connect_async
+from segdepth.errors import SegDepthError
+from segdepth.results import (
+    Answer,
+    ChannelChange,
+    Check,
+    Columns,
+    DomainVerdict,
+    FrameResult,
+    Gap,
+    GapReason,
+    ModelInfo,
+    ModelVersion,
+    Status,
+)
+from segdepth.security import TLS
+from segdepth.streaming.remote import Patience
+
+__all__ = [
+    "connect",
+    "connect_async",
+    "Client",
+    "Stream",
+    "AsyncClient",
+    "AsyncStream",
+    "Calibration",
+    "Frame",
+    "Options",
+    "Detail",
+    "Answer",
+    "FrameResult",
+    "Columns",
+    "DomainVerdict",
+    "Check",
+    "Status",
+    "Gap",
+    "GapReason",
+    "ModelVersion",
+    "ModelInfo",
+    "ChannelChange",
+    "Patience",
+    "TLS",
+    "SegDepthError",
+]

@@ -1,0 +1,179 @@
+"""The client for asyncio. `segdepth.client` is its twin without."""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from google.protobuf.duration_pb2 import Duration
+from numpy.typing import NDArray
+
+from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
+from segdepth.errors import InvalidFrame, OutsideDomain, from_contract
+from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
+from segdepth.streaming.answers import AnswerStream
+from segdepth.streaming.source import Frames
+from segdepth.streaming.window import WAITING_FRAMES, Window
+from segdepth.transport import Transport
+from segdepth_protos import contract
+from segdepth_protos.v1 import estimator_pb2, models_pb2
+
+TIMEOUT_S = 30.0
+"""Deadline of a call unless another is given [s]."""
+
+
+class AsyncStream(AsyncIterator[Answer]):
+    """Answers in order, each sequence number exactly once: a FrameResult, or part of a Gap.
+
+    Raises a SegDepthError when the stream cannot go on, after everything that was answered. Close it (or use
+    `async with`) to leave before its end.
+    """
+
+    def __init__(self, transport: Transport, opening: estimator_pb2.Open, window: Window, frames: Frames):
+        self._transport, self._opening, self._window, self._frames = transport, opening, window, frames
+        self._stream: AnswerStream | None = None
+        self._answers: list[Answer] = []
+        self._closed = False
+
+    async def __anext__(self) -> Answer:
+        if not self._answers:
+            self._answers = (await self.next_answers())[::-1]
+        if not self._answers:
+            raise StopAsyncIteration
+        return self._answers.pop()
+
+    async def next_answers(self) -> list[Answer]:
+        """All answers that are there, at least one; an empty list at the end. Faster than one by one."""
+        if self._closed:
+            return []
+        if self._stream is None:
+            self._stream = AnswerStream(await self._transport.carrier(), self._opening, self._window)
+            self._stream.start(self._frames)
+        return await self._stream.next_answers()
+
+    async def close(self) -> None:
+        """End the stream now. Frames under way are not answered."""
+        self._closed = True
+        self._answers = []
+        if self._stream is not None:
+            await self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncClient:
+    """Estimates atom counts, on a server or in this process. Made by `segdepth.connect_async`."""
+
+    def __init__(self, transport: Transport):
+        self._transport = transport
+
+    async def estimate(
+        self,
+        image: NDArray[Any],
+        calibration: Calibration | float,
+        options: Options | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> FrameResult:
+        """Atom counts of one frame.
+
+        image: array [height, width] of u8, u16, i16, f16 or f32; calibration: the pixel size [Å/px], or a Calibration
+        that says more. A frame outside the model's domain gives a result that is `refused`.
+
+        Raises InvalidFrame, UnknownModel, OutsideDomain (with `options.strict`), Overloaded, TimedOut, Unavailable.
+        """
+        options = options or Options()
+        try:
+            frame = contract.encode_frame(image, 0, as_calibration(calibration).message())
+            contract.check_frame(frame)
+        except contract.InvalidFrame as error:
+            raise from_contract(error) from None
+        request = estimator_pb2.EstimateRequest(frame=frame, options=options.message())
+        response = await self._transport.estimate(request, timeout_s)
+        result = FrameResult(response.result)
+        if options.strict and result.refused:
+            raise OutsideDomain(result.domain.why())
+        return result
+
+    def stream(
+        self,
+        frames: Frames,
+        calibration: Calibration | float | None = None,
+        options: Options | None = None,
+        *,
+        policy: Policy = "block",
+        frame_deadline_s: float | None = None,
+        name: str = "",
+        waiting_frames: int = WAITING_FRAMES,
+    ) -> AsyncStream:
+        """Atom counts of a movie or a live camera: answers in the order of the frames.
+
+        frames: arrays, or `Frame`s with a number or calibration of their own, from an iterable or an async iterable;
+        calibration: for every frame that brings none; policy: what happens when the way is full: `block` waits (files),
+        `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view); frame_deadline_s: a frame not
+        answered after this long becomes a Gap; name: for the server's log.
+
+        The stream reconnects, sends again and resumes by itself. A frame that is none becomes a Gap that says why.
+        """
+        if waiting_frames < 1:
+            raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
+        opening = estimator_pb2.Open(
+            stream=name,
+            calibration=None if calibration is None else as_calibration(calibration).message(),
+            options=(options or Options()).message(),
+            drop_policy=drop_policy(policy),
+        )
+        if frame_deadline_s is not None:
+            opening.frame_deadline.CopyFrom(_duration(frame_deadline_s))
+        return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
+
+    async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
+        """The models that the server has, of one family or all."""
+        response = await self._transport.list_models(models_pb2.ListModelsRequest(family=family), timeout_s)
+        return [ModelInfo.from_message(model) for model in response.models]
+
+    async def promote(
+        self, family: str, version: str, reason: str, *, force: bool = False, timeout_s: float = TIMEOUT_S
+    ) -> ChannelChange:
+        """Point `stable` at a version. Raises GateRefused (unless `force`), Conflict, NotPermitted."""
+        request = models_pb2.PromoteRequest(family=family, version=version, reason=reason, force=force)
+        return ChannelChange.from_message((await self._transport.admin().promote(request, timeout_s)).change)
+
+    async def rollback(self, family: str, reason: str, *, timeout_s: float = TIMEOUT_S) -> ChannelChange:
+        """Point `stable` back at the version before. Raises GateRefused if there is none, Conflict, NotPermitted."""
+        request = models_pb2.RollbackRequest(family=family, reason=reason)
+        return ChannelChange.from_message((await self._transport.admin().rollback(request, timeout_s)).change)
+
+    async def history(self, family: str, *, timeout_s: float = TIMEOUT_S) -> list[ChannelChange]:
+        """Every change of the family's channels, newest first. Raises NotPermitted."""
+        response = await self._transport.admin().history(models_pb2.HistoryRequest(family=family), timeout_s)
+        return [ChannelChange.from_message(change) for change in response.changes]
+
+    async def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
+        """Whether a model answers. Raises Unavailable if nobody does."""
+        return await self._transport.healthy(timeout_s)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _duration(seconds: float) -> Duration:
+    if not 0 < seconds < 86_400:
+        raise InvalidFrame(f"frame_deadline_s: {seconds:g} is not between 0 and a day", "frame_deadline_s")
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,59 @@
+"""The way in: a client of a server, or of a model in this process."""
+
+from collections.abc import Callable
+from typing import Any
+
+from segdepth.aio import AsyncClient
+from segdepth.backend import check_installed
+from segdepth.client import Client
+from segdepth.remote import RemoteTransport
+from segdepth.security import TLS, check_token
+from segdepth.streaming.remote import Patience
+from segdepth.transport import LocalTransport, Transport
+
+LOCAL = "local"
+
+
+def connect(
+    server: str = LOCAL,
+    *,
+    token: str | None = None,
+    tls: TLS | bool = False,
+    patience: Patience | None = None,
+    **local: Any,
+) -> Client:
+    """A client of the server at "host:port", or of a model in this process ("local").
+
+    token: who asks, sent only over TLS or within this machine (InsecureToken otherwise); tls: True, or a TLS with
+    certificates of your own; patience: how long a stream tries to reconnect; local: options of local mode, such as
+    `store="/folder"` and `model="ceo2-110"`.
+
+    Returns at once: whether the server answers shows at the first call, or ask `healthy()`. Raises NotInstalled if
+    local mode is not there.
+    """
+    return Client(_transport(server, token, tls, patience, local))
+
+
+def connect_async(
+    server: str = LOCAL,
+    *,
+    token: str | None = None,
+    tls: TLS | bool = False,
+    patience: Patience | None = None,
+    **local: Any,
+) -> AsyncClient:
+    """The twin of `connect` for asyncio: call it within the event loop that will use it."""
+    return AsyncClient(_transport(server, token, tls, patience, local)())
+
+
+def _transport(
+    server: str, token: str | None, tls: TLS | bool, patience: Patience | None, local: dict[str, Any]
+) -> Callable[[], Transport]:
+    if server == LOCAL:
+        check_installed(LOCAL)
+        return lambda: LocalTransport(**local)
+    if local:
+        raise TypeError(f"{', '.join(local)}: only local mode has these options")
+    secure = tls if isinstance(tls, TLS) else TLS() if tls else None
+    check_token(server, token, encrypted=secure is not None)
+    return lambda: RemoteTransport(server, token=token, tls=secure, patience=patience or Patience())

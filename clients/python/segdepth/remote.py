@@ -1,0 +1,148 @@
+"""A server reached by gRPC."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import grpc
+
+from segdepth.errors import GateRefused, OutsideDomain, SegDepthError, Unavailable, from_status
+from segdepth.security import TLS, check_token, is_loopback
+from segdepth.streaming.answers import Carrier
+from segdepth.streaming.remote import Patience, RemoteCarrier
+from segdepth.transport import Admin
+from segdepth_protos import contract
+from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, models_pb2, models_pb2_grpc
+
+T = TypeVar("T")
+
+KEEPALIVE_MS = 30_000
+KEEPALIVE_TIMEOUT_MS = 15_000
+
+_SERVICE = estimator_pb2.DESCRIPTOR.services_by_name["EstimatorService"].full_name
+
+_RETRIES = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": _SERVICE, "method": "Estimate"},
+                    {"service": "segdepth.v1.ModelService"},
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+"""Calls that may be repeated: a prediction is deterministic, a listing changes nothing."""
+
+
+class RemoteTransport:
+    """A channel to one server, opened at the first call."""
+
+    def __init__(self, server: str, *, token: str | None, tls: TLS | None, patience: Patience):
+        check_token(server, token, encrypted=tls is not None)
+        self._server, self._patience = server, patience
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        options = [*contract.CHANNEL_OPTIONS, *_options(server), *(tls.options() if tls else ())]
+        self._channel = (
+            grpc.aio.secure_channel(server, tls.credentials(), options)
+            if tls
+            else grpc.aio.insecure_channel(server, options)
+        )
+        self._estimator = estimator_pb2_grpc.EstimatorServiceStub(self._channel)
+        self._models = models_pb2_grpc.ModelServiceStub(self._channel)
+        self._admin = models_pb2_grpc.ModelAdminServiceStub(self._channel)
+        # Requests are serialised by the window's own encoder.
+        self._stream: Any = self._channel.stream_stream(
+            f"/{_SERVICE}/EstimateStream",
+            response_deserializer=estimator_pb2.EstimateStreamResponse.FromString,
+        )
+
+    async def estimate(
+        self, request: estimator_pb2.EstimateRequest, timeout_s: float
+    ) -> estimator_pb2.EstimateResponse:
+        """One frame."""
+        return await self._answer(self._estimator.Estimate(request, timeout=timeout_s, metadata=self._metadata))
+
+    async def carrier(self) -> Carrier:
+        """A carrier for one stream."""
+        return RemoteCarrier(lambda: self._stream(metadata=self._metadata), self._patience)
+
+    async def list_models(
+        self, request: models_pb2.ListModelsRequest, timeout_s: float
+    ) -> models_pb2.ListModelsResponse:
+        """The models."""
+        return await self._answer(self._models.ListModels(request, timeout=timeout_s, metadata=self._metadata))
+
+    def admin(self) -> Admin:
+        """The calls that change channels: they are this server's."""
+        return self
+
+    async def promote(self, request: models_pb2.PromoteRequest, timeout_s: float) -> models_pb2.PromoteResponse:
+        """Point stable at a version."""
+        return await self._administer(self._admin.Promote(request, timeout=timeout_s, metadata=self._metadata))
+
+    async def rollback(self, request: models_pb2.RollbackRequest, timeout_s: float) -> models_pb2.RollbackResponse:
+        """Point stable back."""
+        return await self._administer(self._admin.Rollback(request, timeout=timeout_s, metadata=self._metadata))
+
+    async def history(self, request: models_pb2.HistoryRequest, timeout_s: float) -> models_pb2.HistoryResponse:
+        """Every change of the channels."""
+        return await self._administer(self._admin.History(request, timeout=timeout_s, metadata=self._metadata))
+
+    async def healthy(self, timeout_s: float) -> bool:
+        """What the server's health service says of it."""
+        check: Any = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        answer: bytes = await self._answer(check(b"", timeout=timeout_s, metadata=self._metadata))
+        # HealthCheckResponse { ServingStatus status = 1; } with SERVING = 1.
+        return answer == b"\x08\x01"
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def _administer(self, call: Awaitable[T]) -> T:
+        try:
+            return await self._answer(call)
+        except OutsideDomain as error:
+            raise GateRefused(str(error)) from error
+
+    async def _answer(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        except asyncio.CancelledError:
+            # grpc.aio raises it also for a status CANCELLED sent by a server that is going down.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Unavailable(f"{self._server} cancelled the call") from None
+
+    def _error(self, error: grpc.aio.AioRpcError) -> SegDepthError:
+        found = from_status(error.code(), error.details(), error.trailing_metadata())
+        if isinstance(found, Unavailable):
+            return Unavailable(f"{self._server}: {found}")
+        return found
+
+
+def _options(server: str) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.service_config", _RETRIES),
+    ]
+    if is_loopback(server):
+        # A proxy from the environment is another machine: neither frames nor a token go there.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
