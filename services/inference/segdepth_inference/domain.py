@@ -7,14 +7,18 @@ those that need the spectrum next, and a frame refused by either never reaches t
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Domain, Range
+from segdepth_inference.lattice import find_lattice
 from segdepth_inference.network import Heads
 from segdepth_inference.prediction import Array, Check, Status
+from segdepth_inference.prepare import CONTRAST_GAIN
+from segdepth_inference.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
 
 DEFAULT_CHECKS = {
@@ -23,6 +27,15 @@ DEFAULT_CHECKS = {
     "saturation": Range(upper=0.02, ok_upper=0.001),
 }
 """Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
+
+PILE = 1e-4
+"""Share of pixels at the highest value that is not worth a second look."""
+
+CONTRAST_BAND_PER_A = (0.25, 0.75)
+"""Spatial frequencies [1/Å] where atomic columns have theirs."""
+
+LATTICE_ELECTRONS = 1e5
+"""Electrons in a frame from which a lattice shows (150 e/Å² in 25.6 Å); with fewer its absence says nothing."""
 
 MEAN_LIMITS = (1e-30, 1e30)
 """Mean intensity whose inverse is still a float32."""
@@ -50,9 +63,39 @@ class Gate:
             checks.append(self._judge("saturation", saturated_share(frame), lambda v: f"{v:.2%} {said}"))
         return checks
 
-    def spectrum(self, x_Bhw: Tensor, dose_B: Tensor) -> list[list[Check]]:
-        """What the spectrum tells of network input [B, h, w] with a measured dose [e/Å²], a list a frame."""
-        return [self._asked([("snr", dose, "a dose of {:.3g} e/Å²")]) for dose in dose_B.tolist()]
+    def spectrum(self, x_Bhw: Tensor, dose_B: Tensor, shape: tuple[int, int], sampling_A: float) -> list[list[Check]]:
+        """What the spectrum tells of network input [B, h, w] with a measured dose [e/Å²], a list a frame.
+
+        `shape` and `sampling_A` are those of the caller's frames: rounded to whole pixels, the canonical grid's own
+        sampling is not quite the canonical one.
+        """
+        effective_A = (shape[0] * sampling_A / x_Bhw.shape[-2], shape[1] * sampling_A / x_Bhw.shape[-1])
+        spectrum = Spectrum.of(x_Bhw / CONTRAST_GAIN, effective_A)
+        contrasts = contrast(spectrum, dose_B).tolist()
+        checks = [
+            self._asked([("snr", dose, "a dose of {:.3g} e/Å²"), ("contrast", value, "a contrast of {:.3g}")])
+            for dose, value in zip(dose_B.tolist(), contrasts, strict=True)
+        ]
+        if self.reflections and "lattice" in self.ranges:
+            field_A2 = shape[0] * shape[1] * sampling_A**2
+            self._add_lattice(checks, spectrum, [dose * field_A2 for dose in dose_B.tolist()], sampling_A)
+        return checks
+
+    def _add_lattice(
+        self, checks: list[list[Check]], spectrum: Spectrum, electrons: list[float], sampling_A: float
+    ) -> None:
+        permitted = self.ranges["lattice"]
+        lattice = find_lattice(spectrum, self.reflections)
+        for some, scale, score, count in zip(
+            checks, lattice.scale.tolist(), lattice.score.tolist(), electrons, strict=True
+        ):
+            if score >= lattice.significant:
+                said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
+                check = judge("lattice", scale, permitted, said)
+                doubted = check.status == Status.REFUSED and score < lattice.certain
+                some.append(replace(check, status=Status.SUSPECT) if doubted else check)
+            elif count >= LATTICE_ELECTRONS:
+                some.append(_no_lattice(permitted))
 
     def network(self, heads: Heads) -> list[list[Check]]:
         """What the network itself says of a frame, a list a frame."""
@@ -66,6 +109,18 @@ class Gate:
 
     def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:
         return judge(name, value, self.ranges[name], say(value))
+
+
+def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
+    """Standard deviation of the intensity over its mean in the lattice's band, less the counting noise; [B]."""
+    low, high = CONTRAST_BAND_PER_A
+    noise_B = math.pi * (high**2 - low**2) / dose_B
+    return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
+
+
+def _no_lattice(permitted: Range) -> Check:
+    said = "lattice: none of the family's reflections stand out: vacuum, another crystal, another zone axis, or tilt"
+    return Check("lattice", Status.SUSPECT, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
 
 
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:
@@ -112,11 +167,14 @@ def _pixels_check(frame: Array) -> Check:
 
 
 def saturated_share(frame: Array) -> float:
-    """Share of pixels [0-1] at the frame's highest value, 0 where that looks like the tail of a distribution.
+    """Share of pixels [0-1] that pile up at the frame's highest value.
 
-    A saturated detector piles pixels up at its top (whatever number that is after gain and offset); counting noise
-    thins out towards it.
+    A saturated detector piles them up at its top (whatever number that is after gain and offset), while counting noise
+    thins out towards it: what the next lower value has as well is no pile.
     """
     top = frame.max()
     at_top = np.count_nonzero(frame == top)
-    return float(at_top / frame.size)
+    if at_top <= PILE * frame.size:
+        return 0.0
+    below = frame[frame < top].max()
+    return max(0.0, float(at_top - np.count_nonzero(frame == below)) / frame.size)
