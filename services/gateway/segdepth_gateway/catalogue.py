@@ -1,0 +1,131 @@
+"""The artefact store in the words of the wire. Blocking: called from threads."""
+
+import grpc
+
+from segdepth_artefacts import ArtefactStore, Channel, Manifest
+from segdepth_artefacts import ChannelChange as StoredChange
+from segdepth_gateway.calls import Rejected
+from segdepth_gateway.serving import ReplicaStatus
+from segdepth_protos.contract import UnknownModel
+from segdepth_protos.v1 import frame_pb2, models_pb2
+
+STABLE = "stable"
+CHANNELS = (STABLE, "candidate")
+
+
+def models(store: ArtefactStore, family: str, status: ReplicaStatus) -> list[models_pb2.Model]:
+    """All complete versions of a family (empty: of all), newest first. UnknownModel."""
+    families = store.families()
+    if family and family not in families:
+        raise UnknownModel(f"family: {family!r} is unknown; there are {', '.join(families)}")
+    return [model for name in ([family] if family else families) for model in _of_family(store, name, status)]
+
+
+def _of_family(store: ArtefactStore, family: str, status: ReplicaStatus) -> list[models_pb2.Model]:
+    channels = {name: channel.version for name in CHANNELS if (channel := store.channel(family, name))}
+    listed = []
+    for version in store.versions(family):
+        model = _model(store.manifest(family, version))
+        model.channels.extend(name for name, at in channels.items() if at == version)
+        model.serving = status.ready and (status.family, status.version) == (family, version)
+        if model.serving:
+            model.version.engine = status.engine
+        elif channels.get(STABLE) == version:
+            model.problem = _problem(family, status)
+        listed.append(model)
+    return listed
+
+
+def _problem(family: str, status: ReplicaStatus) -> str:
+    if status.family and status.family != family:
+        return f"replicas serve another family, {status.family}"
+    if status.problem:
+        return status.problem
+    return f"not loaded yet; {status.version} answers" if status.ready else "not loaded yet"
+
+
+def _model(manifest: Manifest) -> models_pb2.Model:
+    checks = manifest.domain.checks
+    model = models_pb2.Model(
+        version=frame_pb2.ModelVersion(
+            family=manifest.family, version=manifest.version, sha256=manifest.weights_sha256
+        ),
+        description=manifest.domain.description,
+    )
+    model.created.FromDatetime(manifest.created)
+    if sampling := checks.get("sampling"):
+        model.sampling_lower_angstrom_per_px = sampling.lower or 0.0
+        model.sampling_upper_angstrom_per_px = sampling.upper or 0.0
+    if field := checks.get("field"):
+        model.field_lower_angstrom = field.lower or 0.0
+    return model
+
+
+def promote(store: ArtefactStore, request: models_pb2.PromoteRequest, principal: str) -> models_pb2.ChannelChange:
+    """Points `stable` at the version. Already there: the change that put it there, again."""
+    before = store.channel(request.family, STABLE)
+    if before is not None and before.version == request.version:
+        return _change(before, before.history[0])
+    after = store.point(
+        request.family,
+        STABLE,
+        request.version,
+        principal=principal,
+        reason=request.reason,
+        forced=request.force,
+        expected=before,
+    )
+    return _change(after, after.history[0])
+
+
+def roll_back(store: ArtefactStore, request: models_pb2.RollbackRequest, principal: str) -> models_pb2.ChannelChange:
+    """Points `stable` back at the version before."""
+    family = request.family or store.default_family()
+    before = store.channel(family, STABLE)
+    stack = _stack(before.history) if before is not None else []
+    if len(stack) < 2:
+        raise Rejected(grpc.StatusCode.FAILED_PRECONDITION, f"{family}: there is no version before to roll back to")
+    after = store.point(
+        family,
+        STABLE,
+        stack[-2],
+        principal=principal,
+        reason=request.reason or "rolled back",
+        expected=before,
+    )
+    return _change(after, after.history[0])
+
+
+def _stack(history: tuple[StoredChange, ...]) -> list[str]:
+    """Versions below each other, so that rolling back twice goes back by two instead of to and fro."""
+    stack: list[str] = []
+    for change in reversed(history):
+        if len(stack) > 1 and stack[-2] == change.to_version:
+            stack.pop()
+        else:
+            stack.append(change.to_version)
+    return stack
+
+
+def history(store: ArtefactStore, family: str) -> list[models_pb2.ChannelChange]:
+    """Every change of the family's channels, newest first."""
+    family = family or store.default_family()
+    if family not in store.families():
+        raise UnknownModel(f"family: {family!r} is unknown; there are {', '.join(store.families())}")
+    channels = [channel for name in CHANNELS if (channel := store.channel(family, name))]
+    changes = [(change.time, _change(channel, change)) for channel in channels for change in channel.history]
+    return [change for _, change in sorted(changes, key=lambda entry: entry[0], reverse=True)]
+
+
+def _change(channel: Channel, change: StoredChange) -> models_pb2.ChannelChange:
+    message = models_pb2.ChannelChange(
+        family=channel.family,
+        channel=channel.name,
+        from_version=change.from_version or "",
+        to_version=change.to_version,
+        principal=change.principal,
+        reason=change.reason,
+        forced=change.forced,
+    )
+    message.time.FromDatetime(change.time)
+    return message

@@ -1,0 +1,54 @@
+"""The gateway as a Serve deployment: its server runs in the replica's event loop, inside the cluster.
+
+A driver outside would be stranded when the cluster is replaced; here clients reconnect to the next cluster and resume.
+"""
+
+import secrets
+from typing import Any
+
+from pydantic import SecretStr
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from segdepth_gateway.serve_estimator import ServeEstimator
+from segdepth_gateway.server import GatewayServer
+from segdepth_gateway.settings import GatewaySettings
+
+NAME = "gateway"
+RESOURCE = "gateway"
+"""Ray resource of the nodes that gateways run on: one each, so that each has its port for itself."""
+
+
+class Gateway:
+    """One gateway. A plain class: `deployment` makes it a Serve deployment."""
+
+    async def __init__(self, settings: GatewaySettings, estimator: DeploymentHandle[Any]):  # type: ignore[misc]
+        self._server = GatewayServer(settings, ServeEstimator(estimator, settings.by_value_bytes))
+        await self._server.start()
+
+    async def port(self) -> int:
+        """The port that was bound."""
+        return self._server.port
+
+    async def __del__(self) -> None:
+        # Serve awaits this when it stops the replica; one whose __init__ failed has nothing to stop.
+        if hasattr(self, "_server"):
+            await self._server.stop()
+
+
+def deployment(settings: GatewaySettings, estimator: serve.Application, gateways: int = 1) -> serve.Application:
+    """The deployment "gateway" in front of an estimator's, to be run by serve.run(..., name=settings.app).
+
+    Without a session key one is drawn, so that sessions outlive a gateway, though not the application.
+    """
+    if settings.session_key is None:
+        settings = settings.model_copy(update={"session_key": SecretStr(secrets.token_urlsafe(32))})
+    replicas = serve.deployment(
+        name=NAME,
+        num_replicas=gateways,
+        ray_actor_options={"num_cpus": 0, "resources": {RESOURCE: 1}},
+        health_check_period_s=5,
+        graceful_shutdown_timeout_s=settings.drain_s + 10,
+    )(Gateway)
+    application: serve.Application = replicas.bind(settings, estimator)
+    return application
