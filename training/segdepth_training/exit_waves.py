@@ -34,6 +34,8 @@ class Plan:
     seed: int
     specimens: int
     families: tuple[str, ...] = FAMILIES
+    in_turn: bool = False
+    """One family after the other, so that each has its share, instead of as the recipe's weights draw them."""
 
     @property
     def points(self) -> int:
@@ -44,7 +46,9 @@ class Plan:
     def digest(self) -> str:
         """Over everything that decides what is in the store, except how many."""
         parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
-        text = json.dumps([parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families], sort_keys=True)
+        text = json.dumps(
+            [parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,7 +57,9 @@ def prepare_store(path: Path, plan: Plan) -> None:
     group = zarr.open_group(path, mode="a")
     if "digest" in group.attrs:
         if group.attrs["digest"] != plan.digest:
-            raise ValueError(f"{path} holds exit waves of another recipe or seed; give another --data folder or delete it")
+            raise ValueError(
+                f"{path} holds exit waves of another recipe or seed; give another --data folder or delete it"
+            )
         if group["facts"].shape[0] < plan.specimens:
             for name in ("waves", "columns", "facts"):
                 array = group[name]
@@ -84,7 +90,8 @@ def compute(path: Path, plan: Plan, indices: list[int]) -> int:
     group = zarr.open_group(path, mode="r+")
     projection = project(plan.recipe.crystal)
     for index in indices:
-        specimen = draw(generator(plan.purpose, plan.seed, index), projection, plan.recipe.specimens, plan.families)
+        families = (plan.families[index % len(plan.families)],) if plan.in_turn else plan.families
+        specimen = draw(generator(plan.purpose, plan.seed, index), projection, plan.recipe.specimens, families)
         columns = np.full((MOST_COLUMNS, 4), np.nan, np.float32)
         columns[: len(specimen.columns)] = specimen.columns
         group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)  # type: ignore[index]
@@ -149,7 +156,9 @@ def load(path: Path, plan: Plan, device: torch.device) -> ExitWaves:
     """Every exit wave of a plan, on the device. Raises ValueError where some are missing."""
     absent = missing(path, plan.specimens)
     if absent:
-        raise ValueError(f"{path}: {len(absent)} of {plan.specimens} exit waves are missing; run segdepth-train simulate")
+        raise ValueError(
+            f"{path}: {len(absent)} of {plan.specimens} exit waves are missing; run segdepth-train simulate"
+        )
     group = zarr.open_group(path, mode="r")
     if group.attrs["digest"] != plan.digest:
         raise ValueError(f"{path} holds exit waves of another recipe or seed")

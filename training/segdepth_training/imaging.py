@@ -134,9 +134,7 @@ def fourier_resampled(spectrum_BHW: Tensor, points: int) -> Tensor:
     return torch.fft.ifft2(out).real * (points / here) ** 2
 
 
-def expose(
-    intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure, generator: torch.Generator
-) -> Tensor:
+def expose(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure, generator: torch.Generator) -> Tensor:
     """Camera frames [B, points, points] in electrons per pixel (in units of the vacuum level without noise).
 
     drift and vibration blur the specimen's image; pixels integrate; the sensor spreads each electron over its
@@ -151,7 +149,9 @@ def expose(
 
     along = kx * torch.cos(each(exposure.drift_rad)) + ky * torch.sin(each(exposure.drift_rad))
     transfer = torch.exp(-2 * (math.pi * each(exposure.vibration_A)) ** 2 * (kx**2 + ky**2))
-    transfer = transfer * torch.sinc(along * each(exposure.drift_A)) * torch.sinc(kx * pixel_A) * torch.sinc(ky * pixel_A)
+    transfer = (
+        transfer * torch.sinc(along * each(exposure.drift_A)) * torch.sinc(kx * pixel_A) * torch.sinc(ky * pixel_A)
+    )
     spread = torch.exp(-2 * (math.pi * each(exposure.mtf_px) * pixel_A) ** 2 * (kx**2 + ky**2))
     transfer = transfer * torch.where(each(exposure.correlated), 1.0, spread)
     spectrum = torch.fft.fft2(intensity_BHW - 1) * transfer * each(exposure.contrast)

@@ -59,7 +59,10 @@ def project(structure: Crystal) -> Projection:
     Raises ValueError where the axes do not span a rectangular cell with its third side along the beam.
     """
     unit = crystal(
-        structure.elements, structure.basis, spacegroup=structure.spacegroup, cellpar=[structure.lattice_A] * 3 + [90] * 3
+        structure.elements,
+        structure.basis,
+        spacegroup=structure.spacegroup,
+        cellpar=[structure.lattice_A] * 3 + [90] * 3,
     )
     cell = cut(unit, *structure.axes)
     lengths, angles = cell.cell.lengths(), cell.cell.angles()

@@ -42,7 +42,9 @@ class Specimens(Part):
     perturbed_share: float = Field(0.5, ge=0, le=1, description="share of specimens with isolated defects")
     perturbed_columns: Interval = Field((0.02, 0.15), description="share of their columns changed by 1 or 2 atoms")
     vacuum_share: float = Field(0.75, ge=0, le=1, description="share of specimens that end inside the field")
-    displacement_A: Interval = Field((0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]")
+    displacement_A: Interval = Field(
+        (0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]"
+    )
     tilt_share: float = Field(0.3, ge=0, le=1)
     tilt_deg: float = Field(0.7, ge=0, le=5, description="largest tilt off the zone axis [°]")
 
@@ -62,7 +64,9 @@ class Microscope(Part):
     c30_um: float = Field(-9.0, ge=-2000, le=3000, description="third-order spherical aberration [µm]")
     c30_spread_um: float = Field(2.0, ge=0)
     c50_mm: float = Field(5.0, ge=-100, le=100, description="fifth-order spherical aberration [mm]")
-    defocus_A: Interval = Field((10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]")
+    defocus_A: Interval = Field(
+        (10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]"
+    )
     focal_spread_A: Interval = Field((20.0, 40.0), description="standard deviation [Å]")
     astigmatism_A: float = Field(6.0, ge=0, description="largest residual two-fold astigmatism [Å]")
     coma_A: float = Field(300.0, ge=0, description="largest residual axial coma [Å]")
@@ -93,7 +97,9 @@ class Camera(Part):
     vibration_A: Interval = Field((0.0, 0.25), description="blur of the specimen's image, standard deviation [Å]")
     drift_A: float = Field(0.3, ge=0, description="largest drift during a frame [Å]")
     mtf_px: Interval = Field((0.0, 0.6), description="point spread of the sensor, standard deviation [px]")
-    correlated_share: float = Field(0.5, ge=0, le=1, description="share of frames whose noise passes the point spread too")
+    correlated_share: float = Field(
+        0.5, ge=0, le=1, description="share of frames whose noise passes the point spread too"
+    )
     read_noise: Interval = Field((0.0, 0.1), description="read noise as a share of the shot noise's standard deviation")
     contrast: Interval = Field((0.9, 1.05), description="factor on the contrast (Stobbs, inelastic background)")
 

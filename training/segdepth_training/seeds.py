@@ -18,7 +18,9 @@ class SeedRange(IntEnum):
 
 
 def run_seed(run_id: str) -> int:
-    """The seed of a run: another id means other data, the same id the same data."""
+    """The seed of a run: another id means other data, the same id the same data. A number is its own seed."""
+    if run_id.isdecimal():
+        return int(run_id)
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:4], "big")
 
 

@@ -39,8 +39,9 @@ def draw(
         kinds = {k: w for k, w in kinds.items() if k not in PAPER}
     weights = np.array(list(kinds.values()))
     kind = str(rng.choice(list(kinds), p=weights / weights.sum()))
-    defects = kind not in PAPER or "paper" not in families
-    if {"paper", "perturbed"} <= set(families):
+    if kind in PAPER and not {"paper", "perturbed"} <= set(families):
+        defects = "paper" not in families
+    else:
         defects = bool(rng.random() < limits.perturbed_share)
     half_A = limits.cell_A / 2
     sites = projection.columns(half_A * 2**0.5 + 6)

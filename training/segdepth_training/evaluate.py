@@ -1,0 +1,99 @@
+"""Evaluation: the served path on specimens of the benchmark range, scored by dose and family, with intervals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segdepth_artefacts.manifest import Engine
+from segdepth_inference.engine import BFLOAT16, REFERENCE
+from segdepth_inference.prediction import Detail
+from segdepth_inference.predictor import Predictor
+
+from segdepth_training import model
+from segdepth_training.exit_waves import ExitWaves, Plan, load
+from segdepth_training.observation import observations, observe
+from segdepth_training.recipe import Set
+from segdepth_training.scoring import calibration_error, score, summary
+from segdepth_training.specimen import FAMILIES
+
+REPORT = "report.json"
+COMPARED = 24
+"""Frames on which engines are compared with the reference."""
+
+
+def dose_name(dose: float) -> str:
+    """A dose as the report's keys have it."""
+    return "noise-free" if np.isinf(dose) else f"{dose:g}"
+
+
+def scored(
+    predictor: Predictor, waves: ExitWaves, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+) -> NDArray[np.void]:
+    """Rows of every frame of a set."""
+    total = len(waves) * len(settings.doses) * settings.frames_per_dose
+    rows = []
+    for number, observation in enumerate(observations(waves, plan, settings)):
+        detail = Detail(depth_map=True)
+        (prediction,) = predictor.predict([observation.frame], [observation.sampling_A], detail)
+        rows.append(score(observation, prediction))
+        progress(number + 1, total)
+    return np.concatenate(rows)
+
+
+def by_dose_and_family(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
+    """Figures as report[family][dose]."""
+    report: dict[str, dict[str, Any]] = {}
+    for family in FAMILIES:
+        of_family = rows[rows["family"] == family]
+        for dose in np.unique(of_family["dose"]):
+            report.setdefault(family, {})[dose_name(dose)] = summary(of_family[of_family["dose"] == dose])
+    return report
+
+
+def compared_engines(folder: Path, waves: ExitWaves, plan: Plan) -> tuple[Engine, ...]:
+    """Each engine that runs here against the reference, on frames of the medium dose: counts and calibration."""
+    frames = [observe(waves, plan, index % len(waves), 500.0, 1 + index // len(waves)) for index in range(COMPARED)]
+    answers = {}
+    for name in (REFERENCE, BFLOAT16):
+        predictor = Predictor.load(folder, device="cpu", engine=name, evaluated=False)
+        answers[name] = np.concatenate([score(o, predictor.predict([o.frame], [o.sampling_A])[0]) for o in frames])
+    reference = answers[REFERENCE]
+    engines = []
+    for name, rows in answers.items():
+        true, other = reference[reference["true"] > 0], rows[rows["true"] > 0]
+        equal = float(((true["count"] == other["count"]) & (true["found"] == other["found"])).mean())
+        errors = [
+            calibration_error(r["p_count"][r["found"]], (r["count"] == r["true"])[r["found"]])
+            for r in (rows, reference)
+        ]
+        engines.append(Engine(name=name, counts_equal=equal, ece_difference=errors[0] - errors[1]))
+    return tuple(engines)
+
+
+def evaluate(
+    folder: Path, data: Path, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Score the model in `folder`; writes report.json there and the engines to its manifest. Returns the report."""
+    predictor = Predictor.load(folder, device="auto", engine=REFERENCE, evaluated=False)
+    waves = load(data, plan, torch.device("cpu"))
+    rows = scored(predictor, waves, plan, settings, progress)
+    manifest = model.read(folder)
+    engines = compared_engines(folder, waves, plan)
+    report = {
+        "family": manifest.family,
+        "version": manifest.version,
+        "weights_sha256": manifest.weights_sha256,
+        "engine": predictor.version.engine,
+        "specimens": len(waves),
+        "seed_range": plan.purpose.name.lower(),
+        "seed": plan.seed,
+        "families": by_dose_and_family(rows),
+        "engines": [engine.model_dump() for engine in engines],
+    }
+    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+    model.write(folder, manifest.model_copy(update={"engines": engines}))
+    return report

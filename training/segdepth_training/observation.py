@@ -1,0 +1,65 @@
+"""Frames of specimens that training never saw, with the truth about each: what calibration and evaluation look at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segdepth_training.batches import camera_frames, draw_view
+from segdepth_training.exit_waves import ExitWaves, Plan
+from segdepth_training.imaging import draw_exposure, draw_optics
+from segdepth_training.labels import View
+from segdepth_training.recipe import Set
+from segdepth_training.seeds import generator
+from segdepth_training.specimen import FAMILIES
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One frame and its truth.
+
+    frame: [H, W] electrons per pixel (float32); columns: [n, 4] rows of x [px], y [px], atoms, species index, also of
+    columns just outside the frame; dose: stated [e/Å²], infinite without noise.
+    """
+
+    frame: NDArray[np.float32]
+    sampling_A: float
+    dose: float
+    columns: NDArray[np.float32]
+    specimen: int
+    family: str
+    view: View
+
+
+def doses(settings: Set) -> list[float]:
+    """The doses of a set as numbers; noise-free is infinite."""
+    return [float("inf") if dose == "noise-free" else float(dose) for dose in settings.doses]
+
+
+def observe(data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 0) -> Observation:
+    """One frame of one specimen, its conditions drawn from the specimen's own generator."""
+    level = 0 if np.isinf(dose) else round(dose * 100)
+    seed = int(generator(plan.purpose, plan.seed, index, 1, level, repeat).integers(2**62))
+    numbers = torch.Generator().manual_seed(seed)
+    view = draw_view(numbers, plan.recipe, data.side_A)
+    optics = draw_optics(numbers, plan.recipe.microscope, 1)
+    exposure = draw_exposure(numbers, plan.recipe.camera, 1, dose=torch.tensor([dose]))
+    wavelength_A = plan.recipe.microscope.wavelength_A
+    waves = data.waves[index : index + 1]
+    frame = camera_frames(waves, data.side_A, (optics, exposure), view, wavelength_A, numbers)[0]
+    columns = data.columns[index].numpy()
+    columns = columns[np.isfinite(columns[:, 0])].copy()
+    columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]
+    columns[:, 1] = columns[:, 1] / view.pixel_A - view.origin[0]
+    family = FAMILIES[int(data.family[index])]
+    return Observation(frame.numpy(), view.pixel_A, dose, columns, index, family, view)
+
+
+def observations(data: ExitWaves, plan: Plan, settings: Set) -> Iterator[Observation]:
+    """Every specimen of a set at every dose, specimen by specimen."""
+    for index in range(len(data)):
+        for dose in doses(settings):
+            for repeat in range(settings.frames_per_dose):
+                yield observe(data, plan, index, dose, repeat)
