@@ -62,7 +62,9 @@ def find_columns(centre_BHW: Tensor, canonical_A: float) -> Found:
 
     The training target is a Gaussian around each column, whose logarithm is a parabola: the fit is exact for it.
     """
-    near_BHW = _smooth(torch.sigmoid(centre_BHW), SMOOTHING_A / canonical_A)
+    raw_BHW = torch.sigmoid(centre_BHW)
+    radius = math.ceil(3 * SMOOTHING_A / canonical_A)
+    near_BHW = _smooth(raw_BHW, SMOOTHING_A / canonical_A, radius)
     reach = max(1, math.ceil(APART_A / canonical_A - 1e-6) - 1)
     height, width = near_BHW.shape[-2:]
     peak_BHW = (near_BHW == _highest(near_BHW, reach)) & (near_BHW > PEAK)
@@ -72,7 +74,10 @@ def find_columns(centre_BHW: Tensor, canonical_A: float) -> Found:
     # At the frame's edge the 3x3 px lie inwards: the parabola reaches out to the peak.
     my_N, mx_N = y_N.clamp(1, height - 2), x_N.clamp(1, width - 2)
     d = torch.arange(-1, 2, device=near_BHW.device)
-    patch_Nyx = near_BHW[frame_N[:, None, None], my_N[:, None, None] + d[:, None], mx_N[:, None, None] + d]
+    at = (frame_N[:, None, None], my_N[:, None, None] + d[:, None], mx_N[:, None, None] + d)
+    # There the smoothing has seen what is not in the frame: the map itself is fitted.
+    margin_N = torch.minimum(torch.minimum(mx_N, width - 1 - mx_N), torch.minimum(my_N, height - 1 - my_N))
+    patch_Nyx = torch.where((margin_N <= radius)[:, None, None], raw_BHW[at], near_BHW[at])
     log_Nyx = patch_Nyx.clamp(min=1e-6).log()
     dx_N, dy_N = _vertex(log_Nyx.mean(1)), _vertex(log_Nyx.mean(2))
     xy_N2 = torch.stack([mx_N + dx_N, my_N + dy_N], dim=1)
@@ -92,8 +97,7 @@ def _highest(map_BHW: Tensor, reach: int) -> Tensor:
     return reduce(torch.maximum, (rows[:, :, x : x + width] for x in range(2 * reach + 1)))
 
 
-def _smooth(map_BHW: Tensor, sigma_px: float) -> Tensor:
-    radius = max(1, math.ceil(3 * sigma_px))
+def _smooth(map_BHW: Tensor, sigma_px: float, radius: int) -> Tensor:
     weights = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in range(-radius, radius + 1)]
     height, width = map_BHW.shape[-2:]
     padded = F.pad(map_BHW, (radius, radius, radius, radius), mode="replicate") / sum(weights) ** 2

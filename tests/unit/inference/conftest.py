@@ -1,0 +1,32 @@
+"""A small model, fetched and loaded once."""
+
+from pathlib import Path
+
+import pytest
+
+from segdepth_inference.predictor import Predictor
+from tests.models import tiny_model
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def strict_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("strict-model")
+    tiny_model(folder, strict_domain=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def predictor(model_folder: Path) -> Predictor:
+    return Predictor.load(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def strict_predictor(strict_folder: Path) -> Predictor:
+    return Predictor.load(strict_folder, device="cpu")
