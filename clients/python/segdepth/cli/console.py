@@ -1,0 +1,68 @@
+"""What goes where: results to stdout, progress and errors to stderr, and how a command ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from segdepth.errors import (
+    CannotWrite,
+    InsecureToken,
+    InvalidFrame,
+    NotInstalled,
+    SegDepthError,
+    UnknownModel,
+    UnreadableFile,
+)
+
+ANSWERED, FAILED, UNUSABLE, ALL_REFUSED = 0, 1, 2, 3
+"""Exit status: any frame answered; the service failed; the input is unusable; every frame was refused."""
+
+_CALLERS_FAULT = (UnreadableFile, CannotWrite, InvalidFrame, UnknownModel, NotInstalled, InsecureToken)
+
+
+def out() -> Console:
+    """Results. Made anew each time: tests and pipes exchange stdout."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def err() -> Console:
+    """Progress and errors."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def complain(error: SegDepthError) -> None:
+    """Say what is wrong, on stderr."""
+    message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    err().print(f"[bold red]error:[/] {escape(message)}")
+
+
+def status_of(error: SegDepthError) -> int:
+    """Exit status for an error."""
+    return UNUSABLE if isinstance(error, _CALLERS_FAULT) else FAILED
+
+
+@contextmanager
+def errors_end_the_command() -> Iterator[None]:
+    """Turn an error into a line on stderr and an exit status."""
+    try:
+        yield
+    except SegDepthError as error:
+        complain(error)
+        raise typer.Exit(status_of(error)) from None
+
+
+def progress() -> Progress:
+    """A bar of frames with their rate."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=err(),
+        transient=True,
+    )

@@ -1,0 +1,183 @@
+"""`segdepth estimate`: movies in, files out."""
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from segdepth.calibration import Options
+from segdepth.cli import options as given
+from segdepth.cli.console import (
+    ALL_REFUSED,
+    ANSWERED,
+    UNUSABLE,
+    complain,
+    err,
+    errors_end_the_command,
+    out,
+    progress,
+)
+from segdepth.client import Client
+from segdepth.errors import InvalidFrame, UnreadableFile
+from segdepth.export import FORMATS, MovieExport
+from segdepth.files import Movie, open_movie
+from segdepth.results import Answer, FrameResult, Status
+
+PICTURES = 10
+
+SAMPLING_DIFFERS = 0.01
+"""Relative difference from the header's sampling that is worth a word."""
+
+
+@dataclass
+class Tally:
+    """What became of a movie's frames."""
+
+    status: Counter[Status] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
+    columns: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+    model: str = ""
+
+    def add(self, answer: Answer) -> int:
+        """Count it; returns the number of frames."""
+        if not isinstance(answer, FrameResult):
+            self.unanswered[answer.reason.value] += len(answer)
+            if answer.detail:
+                self.why[answer.detail] += len(answer)
+            return len(answer)
+        self.status[answer.domain.status] += 1
+        self.columns += len(answer.columns)
+        self.model = f"{answer.model.family} {answer.model.version} ({answer.model.engine})"
+        if answer.domain.status is not Status.OK:
+            self.why[answer.domain.why()] += 1
+        return 1
+
+    @property
+    def answered(self) -> int:
+        """Frames with columns that may be used."""
+        return self.status[Status.OK] + self.status[Status.SUSPECT]
+
+    def line(self) -> str:
+        """All of it in a line."""
+        parts = [f"{self.answered} frames answered"]
+        parts += [f"{self.status[name]} {name.value}" for name in (Status.SUSPECT, Status.REFUSED) if self.status[name]]
+        parts += [f"{count} {reason}" for reason, count in self.unanswered.items()]
+        return ", ".join([*parts, f"{self.columns} columns"])
+
+
+def estimate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
+    server: given.Server = None,
+    sampling: given.Sampling = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; without one only a summary.")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", metavar="LIST", help=f"Any of {','.join(FORMATS)}.")] = ",".join(
+        FORMATS
+    ),
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Frames of each movie to draw, from its first; the format png.")
+    ] = PICTURES,
+    model: given.Model = "",
+    version: given.Version = "",
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """Count the atoms of every column of every frame.
+
+    With --out DIR each FILE gives STEM.columns.csv, STEM.depth.tif, STEM.confidence.tif, STEM.summary.json and
+    pictures. Exit status: 0 any frame answered, 3 all refused, 2 unusable input, 1 the service failed.
+
+    Examples:
+
+      segdepth estimate movie.mrc --out results
+
+      segdepth estimate *.npy --sampling 0.08 --out results --format csv
+
+      segdepth estimate movie.tif --server gateway.lab:50051 --tls --out results
+    """
+    with errors_end_the_command():
+        chosen = _formats(formats)
+        _check_names(files, out_dir)
+        total, unusable = Tally(), False
+        with given.open_client(server, token, tls, ca, certificate, key) as client:
+            for path in files:
+                try:
+                    with open_movie(path, sampling) as movie:
+                        tally = _estimate_movie(client, movie, out_dir, chosen, pictures, Options(model, version))
+                except UnreadableFile as error:
+                    complain(error)
+                    unusable = True
+                    continue
+                total.status += tally.status
+                total.unanswered += tally.unanswered
+        raise typer.Exit(_exit_status(total, unusable))
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    chosen = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [name for name in chosen if name not in FORMATS]
+    if unknown or not chosen:
+        raise InvalidFrame(f"--format {text}: there is {','.join(FORMATS)}")
+    return chosen
+
+
+def _check_names(files: list[Path], out_dir: Path | None) -> None:
+    stems = Counter(path.stem for path in files)
+    twice = [stem for stem, count in stems.items() if count > 1]
+    if out_dir is not None and twice:
+        raise InvalidFrame(f"several files are called {', '.join(twice)}; their results would have the same names")
+
+
+def _estimate_movie(
+    client: Client, movie: Movie, out_dir: Path | None, formats: tuple[str, ...], pictures: int, options: Options
+) -> Tally:
+    _compare_sampling(movie)
+    tally, done, started = Tally(), 0, time.monotonic()
+    if out_dir is not None:
+        options = Options(options.model, options.version, MovieExport.detail(formats))
+    with ExitStack() as stack:
+        export = out_dir and stack.enter_context(MovieExport(out_dir, movie, formats, pictures))
+        bar = stack.enter_context(progress())
+        task = bar.add_task(escape(movie.path.name), total=len(movie), rate="")
+        stream = stack.enter_context(client.stream(movie, movie.calibration, options, name=movie.path.name))
+        for answer in stream:
+            if export:
+                export.add(answer)
+            done += tally.add(answer)
+            bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
+    _report(movie, tally, out_dir, time.monotonic() - started)
+    return tally
+
+
+def _compare_sampling(movie: Movie) -> None:
+    header, used = movie.header_sampling_A, movie.calibration.sampling_A
+    if header is not None and abs(header - used) > SAMPLING_DIFFERS * used:
+        err().print(
+            f"[yellow]note:[/] {escape(str(movie.path))}: --sampling {used:g} Å/px is used, its header says {header:g}"
+        )
+
+
+def _report(movie: Movie, tally: Tally, out_dir: Path | None, seconds: float) -> None:
+    where = f" → {out_dir / movie.path.stem}.*" if out_dir else ""
+    line = f"{movie.path}: {tally.line()} in {seconds:.1f} s, {tally.model}{where}"
+    out().print(escape(line))
+    for why, count in tally.why.most_common(5):
+        out().print(escape(f"  {count} x {why}"))
+
+
+def _exit_status(total: Tally, unusable: bool) -> int:
+    if total.answered:
+        return ANSWERED
+    if unusable:
+        return UNUSABLE
+    return ALL_REFUSED

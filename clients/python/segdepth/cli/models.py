@@ -1,0 +1,121 @@
+"""`segdepth models`: what there is, what answers, and who changed that."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from segdepth.cli import options as given
+from segdepth.cli.console import errors_end_the_command, out
+from segdepth.results import ChannelChange
+
+app = typer.Typer(help="List models; promote, roll back, and see who did.", rich_markup_mode="rich")
+
+Family = Annotated[str, typer.Argument(help="Model family, for example ceo2-110.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
+
+
+@app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    server: given.Server = None,
+    family: Annotated[str, typer.Option(help="Only this family.")] = "",
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """List the models that the server, or the local store, has.
+
+    Examples:
+
+      segdepth models --server 127.0.0.1:50051
+
+      segdepth models promote ceo2-110 1.1.0 --reason "better at 100 e/Å²" --server 127.0.0.1:50051
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+        found = client.models(family)
+    table = Table("family", "version", "channels", "serving", "Å/px", "field", "created", "knows")
+    for model in found:
+        low, high = model.sampling_range_A
+        table.add_row(
+            escape(model.version.family),
+            escape(model.version.version),
+            escape(", ".join(model.channels)),
+            f"[red]no: {escape(model.problem)}[/]" if model.problem else "yes" if model.serving else "",
+            f"{low:g}-{high:g}",
+            f"≥ {model.field_lower_A:g} Å",
+            f"{model.created:%Y-%m-%d}" if model.created else "",
+            escape(model.description),
+        )
+    out().print(table)
+
+
+@app.command()
+def promote(
+    family: Family,
+    version: Annotated[str, typer.Argument(help="Version that `stable` shall point at.")],
+    reason: Reason,
+    force: Annotated[bool, typer.Option("--force", help="Against the gate's refusal; recorded.")] = False,
+    server: given.Server = None,
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """Point `stable` at a version: every replica changes to it, no frame is lost."""
+    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+        _say(client.promote(family, version, reason, force=force))
+
+
+@app.command()
+def rollback(
+    family: Family,
+    reason: Reason,
+    server: given.Server = None,
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """Point `stable` back at the version before."""
+    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+        _say(client.rollback(family, reason))
+
+
+@app.command()
+def history(
+    family: Family,
+    server: given.Server = None,
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """Every change of the family's channels, newest first."""
+    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+        changes = client.history(family)
+    table = Table("time", "channel", "from", "to", "who", "why")
+    for change in changes:
+        forced = " (forced)" if change.forced else ""
+        table.add_row(
+            f"{change.time:%Y-%m-%d %H:%M:%S} UTC",
+            change.channel,
+            escape(change.from_version),
+            escape(change.to_version),
+            escape(change.principal),
+            escape(change.reason) + forced,
+        )
+    out().print(table)
+
+
+def _say(change: ChannelChange) -> None:
+    line = f"{change.family} {change.channel}: {change.from_version or 'nothing'} → {change.to_version}"
+    out().print(escape(line))

@@ -1,0 +1,148 @@
+"""`segdepth stream`: a movie played as a camera, watched live."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.live import Live
+from rich.table import Table
+
+from segdepth.calibration import Frame, Options, Policy
+from segdepth.cli import options as given
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.files import Movie, open_movie
+from segdepth.results import Answer, FrameResult, Status
+
+KEPT_LATENCIES = 100_000
+REFRESH_PER_S = 4
+
+
+class Statistics:
+    """Rates, latencies and gaps of a stream."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.sent_at: dict[int, float] = {}
+        self.latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
+        self.status: Counter[Status] = Counter()
+        self.gaps: Counter[str] = Counter()
+        self.columns = self.sent = 0
+        self.model = ""
+
+    def sending(self, sequence: int) -> None:
+        """A frame leaves the source."""
+        self.sent_at[sequence] = time.monotonic()
+        self.sent += 1
+
+    def add(self, answer: Answer) -> None:
+        """An answer arrives."""
+        if not isinstance(answer, FrameResult):
+            self.gaps[answer.reason.value] += len(answer)
+            for sequence in range(answer.first, answer.last + 1):
+                self.sent_at.pop(sequence, None)
+            return
+        self.latencies_s.append(time.monotonic() - self.sent_at.pop(answer.sequence))
+        self.status[answer.domain.status] += 1
+        self.columns += len(answer.columns)
+        self.model = f"{answer.model.family} {answer.model.version} ({answer.model.engine})"
+
+    @property
+    def results(self) -> int:
+        """Frames with a result, refused ones included."""
+        return sum(self.status.values())
+
+    def table(self) -> Table:
+        """All of it."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        table = Table(show_header=False, box=None)
+        table.add_row("sent", f"{self.sent} frames, {self.sent / seconds:.1f}/s")
+        verdicts = ", ".join(f"{count} {status.value}" for status, count in self.status.items())
+        table.add_row("answered", f"{self.results} frames, {self.results / seconds:.1f}/s ({verdicts})")
+        table.add_row("latency", _percentiles(self.latencies_s))
+        gaps = ", ".join(f"{count} {reason}" for reason, count in self.gaps.items())
+        table.add_row("gaps", gaps or "none")
+        table.add_row("columns", f"{self.columns}")
+        table.add_row("model", self.model)
+        return table
+
+
+def _percentiles(latencies_s: deque[float]) -> str:
+    if not latencies_s:
+        return "-"
+    p50, p95, p99 = np.percentile(latencies_s, (50, 95, 99)) * 1000
+    return f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
+
+
+def stream(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
+    server: given.Server = None,
+    sampling: given.Sampling = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Frames per second, as a camera; by default as fast as it goes.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often to play the movie.")] = 1,
+    policy: Annotated[
+        Literal["block", "drop_oldest"],
+        typer.Option(help="When the way is full: wait, or drop the oldest frame as a live view does."),
+    ] = "block",
+    deadline: Annotated[
+        float | None, typer.Option(min=0.001, metavar="S", help="A frame not answered after this long is a gap.")
+    ] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Let interactive users go first.")] = False,
+    model: given.Model = "",
+    version: given.Version = "",
+    token: given.Token = None,
+    tls: given.UseTls = False,
+    ca: given.Ca = None,
+    certificate: given.Certificate = None,
+    key: given.Key = None,
+) -> None:
+    """Play a movie as a live camera and watch rates, latencies and gaps.
+
+    Exit status as of `segdepth estimate`.
+
+    Examples:
+
+      segdepth stream movie.mrc --server 127.0.0.1:50051
+
+      segdepth stream movie.mrc --server 127.0.0.1:50051 --fps 100 --repeat 50 --policy drop_oldest
+    """
+    options = Options(model, version, priority="batch" if batch else "interactive")
+    with (
+        errors_end_the_command(),
+        open_movie(file, sampling) as movie,
+        given.open_client(server, token, tls, ca, certificate, key) as client,
+    ):
+        statistics = Statistics()
+        frames = _play(movie, repeat, fps, statistics)
+        with (
+            client.stream(
+                frames,
+                movie.calibration,
+                options,
+                policy=cast(Policy, policy),
+                frame_deadline_s=deadline,
+                name=file.name,
+            ) as answers,
+            Live(get_renderable=statistics.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+        ):
+            for answer in answers:
+                statistics.add(answer)
+        out().print(statistics.table())
+    usable = statistics.status[Status.OK] + statistics.status[Status.SUSPECT]
+    raise typer.Exit(ANSWERED if usable else ALL_REFUSED)
+
+
+def _play(movie: Movie, repeat: int, fps: float | None, statistics: Statistics) -> Iterator[Frame | NDArray[Any]]:
+    started = time.monotonic()
+    for sequence in range(repeat * len(movie)):
+        if fps is not None:
+            time.sleep(max(0.0, started + sequence / fps - time.monotonic()))
+        frame = Frame(movie.frame(sequence % len(movie)), sequence)
+        statistics.sending(sequence)
+        yield frame

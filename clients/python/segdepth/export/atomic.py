@@ -1,0 +1,58 @@
+"""Files that appear whole or not at all."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from segdepth.errors import CannotWrite
+
+
+class AtomicFile:
+    """Written under a hidden name beside its own, then renamed. CannotWrite for whatever the disk refuses."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._published = False
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            self.handle: BinaryIO = self._part.open("w+b")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        try:
+            self.handle.write(data)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def finish(self) -> None:
+        """All is written: onto the disk with it, so that a rename cannot bring out an empty file."""
+        try:
+            self.handle.flush()
+            os.fsync(self.handle.fileno())
+            self.handle.close()
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def publish(self) -> None:
+        """Give the finished file its name."""
+        try:
+            self._part.replace(self.path)
+            self._published = True
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def discard(self) -> None:
+        """Leave nothing, not even the published file: some of a movie's files would pass for all."""
+        # A buffer that a full disk did not take is lost on purpose.
+        with suppress(OSError):
+            self.handle.close()
+        with suppress(OSError):
+            (self.path if self._published else self._part).unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """The error in the words of the disk, with the file that it is about."""
+    return CannotWrite(error.errno, f"{path}: {error.strerror or error}")

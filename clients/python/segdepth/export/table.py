@@ -1,0 +1,41 @@
+"""columns.csv: one row a column."""
+
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth.results import SPECIES, Columns
+
+CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained\n"
+
+_ROW = "%d,%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n"
+
+
+def csv_rows(frame: int, columns: Columns) -> str:
+    """The rows of one frame, sorted by y, then x, as they are printed."""
+    if not len(columns):
+        return ""
+    x_px, y_px = _rounded(columns.x_px), _rounded(columns.y_px)
+    order = np.lexsort((x_px, y_px))
+    fields = (
+        x_px,
+        y_px,
+        _rounded(columns.x_A),
+        _rounded(columns.y_A),
+        np.take(SPECIES, columns.species),
+        columns.count,
+        columns.p_count,
+        columns.lo90,
+        columns.hi90,
+        columns.abstained,
+    )
+    rows = zip([frame] * len(columns), *(field[order].tolist() for field in fields), strict=True)
+    return _ROW * len(columns) % tuple(chain.from_iterable(rows))
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+    # + 0.0 makes of -0.0 a 0.0.
+    rounded: NDArray[np.float64] = np.round(values.astype(np.float64), 3) + 0.0
+    return rounded
