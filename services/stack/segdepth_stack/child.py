@@ -19,6 +19,9 @@ from segdepth_stack.settings import StackSettings
 LOG_LINES = 30
 """How much of the log an error shows."""
 
+RAY_STOP_S = 15
+"""Time that Ray's own processes have to end."""
+
 
 class StackFailed(RuntimeError):
     """A part of the stack did not start, or ended by itself. The message ends with the last lines of its log."""
@@ -31,6 +34,7 @@ class Node:
         self._progress = progress
         self._log = folder / "node.log"
         self._ready = threading.Event()
+        self._family: set[psutil.Process] = set()
         self._drain_timeout_s = settings.drain_timeout_s
         read_end, write_end = os.pipe()
         with self._log.open("wb") as log:
@@ -70,46 +74,40 @@ class Node:
 
     def check(self) -> None:
         """StackFailed if the process has ended."""
+        self._remember()
         code = self._process.poll()
         if code is not None:
             raise StackFailed(f"the process that runs Ray ended with status {code}{self._tail()}")
 
     def stop(self) -> None:
         """Drain and stop; what does not end in time is killed, with everything it started."""
-        family = descendants(self._process.pid)
+        self._remember()
         with suppress(BrokenPipeError):  # It may be gone already, but not all that it started.
             self._stdin.close()
         try:
             # Ray itself takes a few seconds after the deployments have drained.
-            self._process.wait(self._drain_timeout_s + 15)
+            self._process.wait(self._drain_timeout_s + RAY_STOP_S)
         except subprocess.TimeoutExpired:
             self._progress("did not stop in time: killed")
         finally:
-            self.kill(family)
+            self.kill()
 
-    def kill(self, family: list[psutil.Process] | None = None) -> None:
+    def kill(self) -> None:
         """End at once what is left of the process and of everything it started."""
-        left = [process for process in family or descendants(self._process.pid) if process.is_running()]
-        _, left = psutil.wait_procs(left, timeout=2) if self._process.poll() is not None else ([], left)
-        for process in left:
-            try:
+        self._remember()
+        for process in self._family:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(left, timeout=5)
         self._process.kill()
         self._process.wait()
-        self._follower.join(timeout=5)
+        psutil.wait_procs(self._family, timeout=RAY_STOP_S)
+        self._follower.join(timeout=RAY_STOP_S)
+
+    def _remember(self) -> None:
+        # A process whose parent has died is nobody's descendant: it has to be known before.
+        with suppress(psutil.NoSuchProcess):
+            self._family |= set(psutil.Process(self._process.pid).children(recursive=True))
 
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "\n" + "\n".join(lines) if lines else ""
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    """A process and all that it started, as far as they live."""
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []

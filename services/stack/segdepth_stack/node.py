@@ -15,6 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import ray
+from ray import serve
+
+from segdepth_inference import replica
+from segdepth_inference.settings import InferenceSettings
 from segdepth_stack.settings import StackSettings
 
 ENVIRONMENT = {
@@ -46,12 +51,10 @@ def main() -> None:
 
 def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
     """Start Ray and Serve, say so, wait for the end of stdin, drain, stop."""
-    import ray
-    from ray import serve
-
     ray.init(
         address="local",
-        num_cpus=settings.cpus,
+        # Places for deployments, not cores: how many cores the network takes is said to the replicas.
+        num_cpus=settings.replicas + 1,
         resources={"gateway": 1},
         object_store_memory=settings.object_store_mb * 1024 * 1024,
         include_dashboard=False,
@@ -61,7 +64,7 @@ def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
     try:
         say(events, "Ray runs")
         serve.start(proxy_location="Disabled")
-        deploy(settings)
+        deploy(settings, folder)
         say(events, "deployed", ready=True)
         sys.stdin.read()
         say(events, "draining")
@@ -70,9 +73,25 @@ def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
         ray.shutdown()
 
 
-def deploy(settings: StackSettings) -> None:
+def deploy(settings: StackSettings, folder: Path) -> None:
     """Run the application and wait until its replicas are up."""
-    raise NotImplementedError
+    serve.run(application(settings, folder / "models"), name="segdepth", route_prefix=None)
+
+
+def application(settings: StackSettings, cache: Path) -> serve.Application:
+    """The gateway bound to its estimator."""
+    gpus = ray.cluster_resources().get("GPU", 0)
+    estimator = replica.deployment(
+        InferenceSettings(
+            store=settings.store or "",
+            cache=cache,
+            family=settings.family,
+            replicas=settings.replicas,
+            threads=max(1, settings.cpus // settings.replicas),
+            gpus=min(1.0, gpus / settings.replicas),
+        )
+    )
+    return estimator
 
 
 def say(events: IO[str], event: str, **more: object) -> None:

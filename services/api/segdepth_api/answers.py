@@ -1,0 +1,201 @@
+"""The JSON of an answer: the same names and numbers as columns.csv and summary.json."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from segdepth.results import Answer, Check, Columns, FrameResult, ModelInfo
+
+
+class Model(BaseModel):
+    """The model that answered."""
+
+    family: str
+    version: str
+    sha256: str = Field(description="of the weights")
+    engine: str
+
+
+class CheckAnswer(BaseModel):
+    """One question asked of a frame: the value measured and the range permitted. A bound that is null is open."""
+
+    name: str
+    status: Literal["ok", "suspect", "refused"]
+    value: float | None
+    lower: float | None
+    upper: float | None
+    unit: str
+    message: str
+
+
+class Column(BaseModel):
+    """One atomic column."""
+
+    x_px: float = Field(description="along a row; 0 is the centre of the left-most pixel")
+    y_px: float
+    x_A: float = Field(description="x_px times the frame's sampling [Å]")
+    y_A: float
+    species: str = Field(description="Ce or O")
+    count: int = Field(description="most likely number of atoms; 10 = ten or more")
+    p_count: float = Field(description="posterior probability of `count`")
+    lo90: int = Field(
+        description="lower end of the smallest contiguous set of counts with at least 0.90 of the posterior"
+    )
+    hi90: int = Field(description="upper end of that set, inclusive")
+    abstained: bool = Field(description="the posterior is too flat for the count to be used")
+
+
+class FrameAnswer(BaseModel):
+    """The answer to one frame. A refused frame has no columns; `checks` says why."""
+
+    frame: int = Field(description="from 0")
+    status: Literal["ok", "suspect", "refused"]
+    sampling_A: float = Field(description="pixel size used [Å/px]")
+    checks: list[CheckAnswer]
+    columns: list[Column]
+    total_ms: float = Field(description="from the frame's arrival at the gateway to its answer")
+
+
+class GapAnswer(BaseModel):
+    """Frames `first` to `last` (inclusive) have no answer."""
+
+    first: int
+    last: int
+    reason: str
+    detail: str
+
+
+EXAMPLE: dict[str, JsonValue] = {
+    "model": {"family": "ceo2-110", "version": "1.0.0", "sha256": "9f2c…", "engine": "torch-bf16"},
+    "frames": [
+        {
+            "frame": 0,
+            "status": "ok",
+            "sampling_A": 0.1,
+            "checks": [
+                {
+                    "name": "sampling",
+                    "status": "ok",
+                    "value": 0.1,
+                    "lower": 0.05,
+                    "upper": 0.25,
+                    "unit": "Å/px",
+                    "message": "",
+                }
+            ],
+            "columns": [
+                {
+                    "x_px": 31.207,
+                    "y_px": 18.943,
+                    "x_A": 3.121,
+                    "y_A": 1.894,
+                    "species": "Ce",
+                    "count": 6,
+                    "p_count": 0.8713,
+                    "lo90": 5,
+                    "hi90": 6,
+                    "abstained": False,
+                }
+            ],
+            "total_ms": 41.5,
+        }
+    ],
+    "gaps": [],
+}
+
+
+class Estimate(BaseModel):
+    """The answers to all frames of a request."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
+
+    model: Model | None = Field(description="null if no frame was answered")
+    frames: list[FrameAnswer]
+    gaps: list[GapAnswer]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> "Estimate":
+        """From the SDK's answers."""
+        results = [answer for answer in answers if isinstance(answer, FrameResult)]
+        model = Model(**vars(results[0].model)) if results else None
+        gaps = [
+            GapAnswer(first=gap.first, last=gap.last, reason=gap.reason.value, detail=gap.detail)
+            for gap in answers
+            if not isinstance(gap, FrameResult)
+        ]
+        return cls(model=model, frames=[_frame(result) for result in results], gaps=gaps)
+
+
+class ModelAnswer(BaseModel):
+    """A model that the service has, the frames it takes, and whether it answers now."""
+
+    family: str
+    version: str
+    sha256: str
+    engine: str
+    created: str | None = Field(description="ISO 8601")
+    channels: list[str] = Field(description="that point at it: stable, candidate")
+    serving: bool
+    problem: str = Field(description="why it does not answer although a channel points at it")
+    sampling_lower_A: float = Field(description="[Å/px]")
+    sampling_upper_A: float = Field(description="[Å/px]")
+    field_lower_A: float = Field(description="smallest field of view [Å]")
+    description: str
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> "ModelAnswer":
+        """From the SDK's answer."""
+        return cls(
+            **vars(info.version),
+            created=info.created.isoformat() if info.created else None,
+            channels=list(info.channels),
+            serving=info.serving,
+            problem=info.problem,
+            sampling_lower_A=info.sampling_range_A[0],
+            sampling_upper_A=info.sampling_range_A[1],
+            field_lower_A=info.field_lower_A,
+            description=info.description,
+        )
+
+
+class Models(BaseModel):
+    """All models."""
+
+    models: list[ModelAnswer]
+
+
+def _frame(result: FrameResult) -> FrameAnswer:
+    return FrameAnswer(
+        frame=result.sequence,
+        status=result.domain.status.value,
+        sampling_A=result.sampling_A,
+        checks=[_check(check) for check in result.domain.checks],
+        columns=_columns(result.columns),
+        total_ms=round(result.timings.total_ms, 3),
+    )
+
+
+def _check(check: Check) -> CheckAnswer:
+    # JSON has no NaN: what could not be measured is null.
+    value = check.value if math.isfinite(check.value) else None
+    return CheckAnswer(**{**vars(check), "status": check.status.value, "value": value})
+
+
+def _columns(columns: Columns) -> list[Column]:
+    return [
+        Column(
+            x_px=round(float(columns.x_px[i]), 3),
+            y_px=round(float(columns.y_px[i]), 3),
+            x_A=round(float(columns.x_A[i]), 3),
+            y_A=round(float(columns.y_A[i]), 3),
+            species=species,
+            count=int(columns.count[i]),
+            p_count=round(float(columns.p_count[i]), 4),
+            lo90=int(columns.lo90[i]),
+            hi90=int(columns.hi90[i]),
+            abstained=bool(columns.abstained[i]),
+        )
+        for i, species in enumerate(columns.species_names())
+    ]

@@ -1,0 +1,54 @@
+"""The application: settings in, ASGI out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from segdepth_api import problems
+from segdepth_api.callers import Callers
+from segdepth_api.gateway import Gateway
+from segdepth_api.limits import Admission, BodyLimit
+from segdepth_api.metrics import Metrics
+from segdepth_api.observe import Observe
+from segdepth_api.routers import estimate, health, models
+from segdepth_api.services import Services
+from segdepth_api.settings import ApiSettings
+
+DESCRIPTION = """
+Atom counts per column from noisy high-resolution TEM frames.
+
+Everything needs the frame's pixel size: `sampling_A` [Å/px], or a file whose header states it. A bearer token is passed
+on to the gateway, which decides what it permits. Errors are problem details (RFC 9457).
+"""
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """An application of its own metrics and connections. It asks nothing of the gateway before the first request."""
+    metrics = Metrics()
+    gateway = Gateway(settings)
+    services = Services(
+        settings=settings,
+        metrics=metrics,
+        admission=Admission(settings.max_running, settings.max_waiting, settings.request_timeout_s, metrics),
+        callers=Callers(gateway.connect, settings.max_callers),
+        gateway=gateway,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await services.callers.close()
+        await gateway.close()
+
+    app = FastAPI(
+        title="SegDepth", description=DESCRIPTION, version=version("segdepth-api"), lifespan=lifespan, redoc_url=None
+    )
+    app.state.services = services
+    problems.install(app)
+    for router in (estimate.router, models.router, health.router):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Observe, metrics=metrics)
+    return app

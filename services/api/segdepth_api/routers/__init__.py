@@ -1,0 +1,1 @@
+"""The routes, a module for each subject. `segdepth_api.app` puts them together."""

@@ -1,0 +1,129 @@
+"""The frames of a request: an uploaded file, or the bytes of one raw frame."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+from starlette.datastructures import UploadFile
+
+from segdepth import Calibration, errors
+from segdepth.files import SUFFIXES, Movie, open_movie
+from segdepth_api.asked import Asked
+from segdepth_api.faults import problem
+from segdepth_api.problems import Problem
+from segdepth_api.settings import ApiSettings
+
+T = TypeVar("T")
+
+FORM, RAW = "multipart/form-data", "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Frames to be estimated. `first` is the number of the first of them in the caller's movie."""
+
+    movie: Movie | list[NDArray[Any]]
+    calibration: Calibration
+    first: int
+    length: int
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Frame [height, width], counted from `first`. Reads the file: not for the event loop."""
+        movie = self.movie
+        return movie[index] if isinstance(movie, list) else movie.frame(self.first + index)
+
+    def frames(self) -> Iterator[NDArray[Any]]:
+        """All of them, read one by one."""
+        return (self.frame(index) for index in range(self.length))
+
+
+@asynccontextmanager
+async def received(request: Request, asked: Asked, settings: ApiSettings) -> AsyncIterator[Upload]:
+    """Read the body, as far as it is permitted to go. Problem 408, 413, 415 or 422 for one that will not do."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == RAW:
+        yield _raw(await _within(settings.upload_timeout_s, request.body()), asked)
+    elif kind == FORM:
+        with tempfile.TemporaryDirectory(prefix="segdepth-api-") as folder:
+            path = await _within(settings.upload_timeout_s, _saved(request, Path(folder)))
+            with await asyncio.to_thread(_opened, path, asked.sampling_A) as movie:
+                yield _selected(movie, asked, settings.max_frames)
+    else:
+        raise Problem(
+            415,
+            "unsupported-media-type",
+            f"send {FORM} with a file in the field `file`, or {RAW} with the bytes of one frame",
+            field="Content-Type",
+            headers={"Accept-Post": f"{FORM}, {RAW}"},
+        )
+
+
+def _raw(body: bytes, asked: Asked) -> Upload:
+    for field in ("sampling_A", "height", "width", "dtype"):
+        if getattr(asked, field) is None:
+            raise Problem(422, "invalid-frame", "a raw frame needs it as a query parameter", field=field)
+    assert asked.height is not None
+    assert asked.width is not None
+    assert asked.sampling_A is not None
+    dtype = asked.raw_dtype()
+    need = asked.height * asked.width * dtype.itemsize
+    if len(body) != need:
+        detail = f"{len(body)} bytes, but {asked.height}x{asked.width} {asked.dtype} has {need}"
+        raise Problem(422, "invalid-frame", detail, field="body")
+    if asked.frame not in (None, 0):
+        raise Problem(422, "invalid-frame", "a raw body is one frame, number 0", field="frame")
+    image = np.frombuffer(body, dtype).reshape(asked.height, asked.width)
+    return Upload([image], asked.calibration(asked.sampling_A), first=0, length=1)
+
+
+async def _saved(request: Request, folder: Path) -> Path:
+    async with request.form(max_files=1, max_fields=1) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise Problem(422, "invalid-frame", "the form has no file of that name", field="file")
+        # Of the caller's name only the format is taken; it never becomes a path.
+        suffix = Path(file.filename or "").suffix.lower()
+        if suffix not in SUFFIXES:
+            raise Problem(415, "unsupported-media-type", f"there is {', '.join(SUFFIXES)}", field="file")
+        path = folder / f"upload{suffix}"
+        with path.open("wb") as target:
+            await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1024 * 1024)
+    return path
+
+
+def _opened(path: Path, sampling_A: float | None) -> Movie:
+    try:
+        return open_movie(path, sampling_A)
+    except errors.UnreadableFile as error:
+        # The path is ours and the option is the command line's.
+        detail = str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)")
+        raise problem(errors.UnreadableFile(detail)) from error
+
+
+def _selected(movie: Movie, asked: Asked, max_frames: int) -> Upload:
+    calibration = asked.calibration(movie.calibration.sampling_A)
+    if asked.frame is not None:
+        if asked.frame >= len(movie):
+            raise Problem(422, "invalid-parameter", f"the movie has frames 0 to {len(movie) - 1}", field="frame")
+        return Upload(movie, calibration, first=asked.frame, length=1)
+    if len(movie) > max_frames:
+        detail = f"{len(movie)} frames; at most {max_frames} at once: send parts, or stream to the gateway"
+        raise Problem(413, "too-many-frames", detail, field="file")
+    return Upload(movie, calibration, first=0, length=len(movie))
+
+
+async def _within(seconds: float, arriving: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await arriving
+    except TimeoutError:
+        detail = f"the body did not arrive within {seconds:g} s"
+        raise Problem(408, "request-timeout", detail, field="body", headers={"Connection": "close"}) from None
