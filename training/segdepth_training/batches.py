@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from segdepth_inference.prepare import normalise, resample
 from torch import Tensor
 from torchvision.transforms.v2 import functional as geometry
 
+from segdepth_inference.prepare import normalise, resample
 from segdepth_training.exit_waves import ExitWaves
 from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics, expose, intensity, uniform
 from segdepth_training.labels import Labels, View, render

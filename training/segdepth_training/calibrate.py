@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from torch import Tensor
+
 from segdepth_artefacts.manifest import Calibration, Manifest, Range, TemperatureTable
 from segdepth_inference.columns import column_logits, find_columns, to_frame
 from segdepth_inference.domain import contrast
@@ -16,8 +18,6 @@ from segdepth_inference.predictor import Predictor
 from segdepth_inference.prepare import CONTRAST_GAIN, prepare
 from segdepth_inference.spectrum import Spectrum, measured_dose
 from segdepth_protos.contract import CLASSES
-from torch import Tensor
-
 from segdepth_training import model
 from segdepth_training.exit_waves import Plan, load
 from segdepth_training.labels import View, render

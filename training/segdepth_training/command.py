@@ -155,7 +155,6 @@ def release(work: Work, store: Store = "models", principal: str = "segdepth-trai
 def release_model(workspace: Workspace, store: str, principal: str) -> None:
     """Release the model in the making."""
     from segdepth_artefacts import open_store
-
     from segdepth_training.evaluate import REPORT
     from segdepth_training.release import release as publish
 
@@ -203,7 +202,6 @@ def demo_movie(
 def main() -> None:
     """Run the command line; errors that a person can mend end with status 2 and say how."""
     from segdepth_artefacts.errors import ArtefactError
-
     from segdepth_training.optimisation import NonFiniteLoss
     from segdepth_training.release import GateRefused
 

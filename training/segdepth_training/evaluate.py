@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from segdepth_artefacts.manifest import Engine
 from segdepth_inference.engine import BFLOAT16, REFERENCE
 from segdepth_inference.prediction import Detail
 from segdepth_inference.predictor import Predictor
-
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan, load
 from segdepth_training.observation import observations, observe
@@ -21,6 +21,9 @@ from segdepth_training.scoring import calibration_error, score, summary
 from segdepth_training.specimen import FAMILIES
 
 REPORT = "report.json"
+ALL = "all"
+"""All families together, in the report beside each of them."""
+
 COMPARED = 24
 """Frames on which engines are compared with the reference."""
 
@@ -45,10 +48,10 @@ def scored(
 
 
 def by_dose_and_family(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
-    """Figures as report[family][dose]."""
+    """Figures as report[family][dose], all families together first."""
     report: dict[str, dict[str, Any]] = {}
-    for family in FAMILIES:
-        of_family = rows[rows["family"] == family]
+    for family in (ALL, *FAMILIES):
+        of_family = rows if family == ALL else rows[rows["family"] == family]
         for dose in np.unique(of_family["dose"]):
             report.setdefault(family, {})[dose_name(dose)] = summary(of_family[of_family["dose"] == dose])
     return report

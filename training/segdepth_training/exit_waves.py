@@ -47,7 +47,8 @@ class Plan:
         """Over everything that decides what is in the store, except how many."""
         parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
         text = json.dumps(
-            [parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn], sort_keys=True
+            [parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn],
+            sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()
 

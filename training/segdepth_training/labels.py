@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from segdepth_protos.contract import CLASSES
 from torch import Tensor
+
+from segdepth_protos.contract import CLASSES
 
 
 @dataclass(frozen=True)

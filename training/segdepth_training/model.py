@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from safetensors.torch import load_file
+
 from segdepth_artefacts.manifest import Calibration, Domain, Engine, File, Manifest, Range, Reflection, TemperatureTable
 from segdepth_inference.network import build
 from segdepth_inference.weights import WEIGHTS, network_of, save_weights
-
 from segdepth_training.lattice import project
 from segdepth_training.optimisation import CHECKPOINT
 from segdepth_training.recipe import Recipe

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from segdepth_inference.network import Heads, UNet, build
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
+from segdepth_inference.network import Heads, UNet, build
 from segdepth_training.batches import Batch
 from segdepth_training.recipe import Training
 

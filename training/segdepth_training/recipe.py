@@ -1,12 +1,39 @@
-"""A recipe: everything that makes one model from nothing, as data. Lengths in Å, doses in e/Å², unless a name says otherwise."""
+"""A recipe: everything that makes one model from nothing, as data.
+
+Lengths are in Å and doses in e/Å², unless a name says otherwise.
+"""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Interval = tuple[float, float]
+from segdepth_inference.network import build
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = interval
+    if not low <= high:
+        raise ValueError(f"({low:g}, {high:g}): the lower bound comes first")
+    return interval
+
+
+def _not_nm(lattice_A: float) -> float:
+    if lattice_A < 1:
+        raise ValueError(f"{lattice_A:g} Å is no crystal's; given in nm?")
+    return lattice_A
+
+
+def _camera_sampling(sampling_A: float) -> float:
+    if not 0.03 <= sampling_A <= 1:
+        raise ValueError(f"{sampling_A:g} Å/px resolves no columns or no camera has it; given in nm/px or pm/px?")
+    return sampling_A
+
+
+Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class Part(BaseModel):
@@ -16,18 +43,18 @@ class Part(BaseModel):
 
 
 class Crystal(Part):
-    """A cubic crystal and the three axes (in units of its cell) of the view: two in the image, the third along the beam."""
+    """A cubic crystal and the three axes of its view, in units of the cell: two in the image, the third along the beam."""
 
     elements: tuple[str, ...]
     basis: tuple[tuple[float, float, float], ...]
     spacegroup: int = Field(ge=1, le=230)
-    lattice_A: float = Field(gt=1, lt=30)
+    lattice_A: Annotated[float, Field(gt=0, lt=30), AfterValidator(_not_nm)]
     axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
     @model_validator(mode="after")
-    def _two_species(self) -> "Crystal":
+    def _one_position_each(self) -> "Crystal":
         if len(self.elements) != len(self.basis):
-            raise ValueError("one basis position for each element")
+            raise ValueError(f"{len(self.elements)} elements but {len(self.basis)} positions in basis; one for each")
         return self
 
 
@@ -79,19 +106,22 @@ class Microscope(Part):
     @model_validator(mode="after")
     def _units(self) -> "Microscope":
         low, high = self.defocus_A
-        if not low < high:
-            raise ValueError("defocus_A: lower bound first")
+        if high <= 0 and low < 0:
+            raise ValueError(
+                f"defocus_A = ({low:g}, {high:g}): underfocus throughout; overfocus is positive here (C10, the"
+                " negative of what many programs call defocus)"
+            )
         if high < 10:
-            raise ValueError(f"defocus_A = {self.defocus_A}: below 10 Å throughout; in nm? In Å, overfocus positive")
-        if low < 0 and high <= 0:
-            raise ValueError("defocus_A: overfocus is positive here")
+            raise ValueError(f"defocus_A = ({low:g}, {high:g}): below 10 Å throughout; given in nm instead of Å?")
         return self
 
 
 class Camera(Part):
     """The noise chain at the camera's own pixels."""
 
-    samplings_A: tuple[float, ...] = (0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.25)
+    samplings_A: Annotated[tuple[Annotated[float, AfterValidator(_camera_sampling)], ...], Field(min_length=1)] = (
+        *(0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.25),
+    )
     dose: Interval = Field((20.0, 5000.0), description="mean electrons per Å² in vacuum and frame, log-uniform")
     noise_free_share: float = Field(0.08, ge=0, le=1)
     vibration_A: Interval = Field((0.0, 0.25), description="blur of the specimen's image, standard deviation [Å]")
@@ -105,8 +135,13 @@ class Camera(Part):
 
     @model_validator(mode="after")
     def _per_area(self) -> "Camera":
-        if self.dose[1] < 20:
-            raise ValueError(f"dose = {self.dose}: below 20 e/Å² throughout; given per pixel instead of per Å²?")
+        low, high = self.dose
+        if low <= 0:
+            raise ValueError(f"dose = ({low:g}, {high:g}): must be positive; noise-free frames have their own share")
+        if high < 20:
+            raise ValueError(
+                f"dose = ({low:g}, {high:g}): below 20 e/Å² throughout; given per pixel instead of per Å²?"
+            )
         return self
 
 
@@ -132,20 +167,36 @@ class Training(Part):
     compile: bool = Field(False, description="compile the network (GPU only)")
     workers: int = Field(1, ge=0, description="Ray Train workers; 0 = in this process, without Ray")
 
+    @model_validator(mode="after")
+    def _network_fits(self) -> "Training":
+        """Build the network without memory and pass one field through it: a recipe that cannot train ends here."""
+        try:
+            with torch.device("meta"), torch.inference_mode():
+                network = build("unet", dict(self.network))
+                stride = network.config.stride
+                if self.field_px % stride:
+                    raise ValueError(
+                        f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride"
+                    )
+                network(torch.empty(2, self.field_px, self.field_px))
+        except (TypeError, RuntimeError, IndexError) as error:
+            raise ValueError(f"network = {self.network}: cannot be built: {error}") from error
+        return self
+
 
 class Set(Part):
     """Specimens of one purpose."""
 
     specimens: int = Field(gt=0)
     frames_per_dose: int = Field(1, ge=1, description="frames of each specimen and dose")
-    doses: tuple[float | Literal["noise-free"], ...] = (50, 100, 200, 500, 1000, 2000, "noise-free")
+    doses: tuple[float | Literal["noise-free"], ...] = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, "noise-free")
 
 
 class Gates(Part):
     """What a model must reach to be released. Doses in e/Å²."""
 
-    paper_accuracy: dict[str, float] = {}
-    ece: float = 0.04
+    paper_accuracy: dict[str, float] = Field({}, description="least accuracy on paper-like surfaces, by dose")
+    ece: float = Field(0.04, description="largest calibration error of all families together, at any dose")
 
 
 class Recipe(Part):
@@ -155,11 +206,10 @@ class Recipe(Part):
     description: str
     crystal: Crystal
     specimens: Specimens
-    multislice: Multislice = Multislice()  # type: ignore[call-arg]
-    microscope: Microscope = Microscope()  # type: ignore[call-arg]
-    camera: Camera = Camera()  # type: ignore[call-arg]
+    multislice: Multislice = Multislice()
+    microscope: Microscope = Microscope()
+    camera: Camera = Camera()
     train_specimens: int = Field(gt=0)
-    validation: Set
     calibration: Set
     benchmark: Set
     training: Training
@@ -168,10 +218,10 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         spare = self.specimens.cell_A - self.training.field_px * self.training.canonical_sampling_A
-        if spare < 3.2:
+        if spare < 3.2 - 1e-6:
             raise ValueError(
-                f"specimens.cell_A = {self.specimens.cell_A}: must exceed the training field by 3.2 Å, so that what wraps"
-                " around the periodic cell stays outside"
+                f"specimens.cell_A = {self.specimens.cell_A:g}: must exceed the training field (training.field_px"
+                " x training.canonical_sampling_A) by 3.2 Å, so that what wraps around the periodic cell stays outside"
             )
         return self
 
@@ -182,3 +232,15 @@ def load_recipe(path: Path) -> Recipe:
         return Recipe.model_validate(tomllib.loads(path.read_text()))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{path}:\n" + "\n".join(_in_words(fault) for fault in error.errors())) from error
+
+
+def _in_words(fault: Mapping[str, Any]) -> str:
+    """One fault of a recipe as `section.field: what is wrong`."""
+    place = ".".join(str(part) for part in fault["loc"]) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        return f"- {place}: no such field; misspelt?"
+    if fault["type"] == "missing":
+        return f"- {place}: missing"
+    return f"- {place}: {fault['msg'].removeprefix('Value error, ')}"

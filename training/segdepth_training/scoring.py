@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
 from segdepth_inference.prediction import Columns, Prediction, Status
 from segdepth_protos.contract import CLASSES
-
 from segdepth_training.observation import Observation
 
 MATCH_A = 0.5

@@ -56,7 +56,7 @@ class Workspace:
             SeedRange.CALIBRATION: recipe.calibration.specimens,
             SeedRange.BENCHMARK: recipe.benchmark.specimens,
         }[purpose]
-        in_turn = purpose == SeedRange.BENCHMARK
+        in_turn = purpose != SeedRange.TRAIN
         return Plan(recipe, purpose, self.seeds[purpose.name.lower()], number, in_turn=in_turn)
 
     def data(self, purpose: SeedRange) -> Path:
