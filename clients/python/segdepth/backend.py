@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from segdepth.errors import NotInstalled
+from segdepth.errors import NotInstalled, Unavailable
 from segdepth_protos.v1 import estimator_pb2, frame_pb2, models_pb2
 
 GROUP = "segdepth.backends"
@@ -39,12 +39,18 @@ def check_installed(name: str) -> None:
 
 
 def load_backend(name: str, **options: Any) -> Backend:
-    """The backend of that name, ready to answer. NotInstalled if it is not there."""
+    """The backend of that name, ready to answer. NotInstalled if it is not there, Unavailable if it has no model."""
     check_installed(name)
     (entry_point,) = entry_points(group=GROUP, name=name)
     try:
         factory = entry_point.load()
     except ImportError as error:
         raise NotInstalled(f"local mode cannot start ({error}): pip install 'segdepth[local]'") from error
-    backend: Backend = factory(**options)
+    try:
+        backend: Backend = factory(**options)
+    except TypeError:
+        raise
+    except Exception as error:
+        # No store, no model in it, a damaged one: whatever it is, there is no model to ask.
+        raise Unavailable(f"local mode cannot start: {error}") from error
     return backend

@@ -132,11 +132,21 @@ def _retry_after_s(trailing: Any) -> float | None:
     return None
 
 
-def from_contract(error: contract.InvalidFrame | contract.UnknownModel) -> SegDepthError:
-    """A rule of the contract broken in this process, as the error that a server would have caused."""
-    if isinstance(error, contract.InvalidFrame):
-        return InvalidFrame(str(error), field=error.field)
-    return UnknownModel(str(error))
+def from_contract(error: Exception) -> SegDepthError:
+    """What went wrong in this process, as the error that a server would have caused."""
+    match error:
+        case SegDepthError():
+            return error
+        case contract.InvalidFrame():
+            return InvalidFrame(str(error), field=error.field)
+        case contract.UnknownModel():
+            return UnknownModel(str(error))
+        case contract.OutsideDomain():
+            return OutsideDomain(str(error))
+        case TimeoutError():
+            return TimedOut(str(error) or "no answer before the deadline")
+        case _:
+            return ServerFault(f"{type(error).__name__}: {error}")
 
 
 def _field(detail: str) -> str:

@@ -74,7 +74,7 @@ class RemoteTransport:
 
     async def carrier(self) -> Carrier:
         """A carrier for one stream."""
-        return RemoteCarrier(lambda: self._stream(metadata=self._metadata), self._patience)
+        return RemoteCarrier(self._server, lambda: self._stream(metadata=self._metadata), self._patience)
 
     async def list_models(
         self, request: models_pb2.ListModelsRequest, timeout_s: float

@@ -4,10 +4,9 @@ import asyncio
 from typing import Any, Protocol
 
 from segdepth.backend import Backend, load_backend
-from segdepth.errors import NotSupported, TimedOut, from_contract
+from segdepth.errors import NotSupported, from_contract
 from segdepth.streaming.answers import Carrier
 from segdepth.streaming.local import LocalCarrier
-from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, models_pb2
 
 
@@ -71,10 +70,8 @@ class LocalTransport:
         backend = await self._loaded()
         try:
             return await asyncio.to_thread(backend.estimate, request, timeout_s)
-        except (contract.InvalidFrame, contract.UnknownModel) as error:
+        except Exception as error:
             raise from_contract(error) from error
-        except TimeoutError as error:
-            raise TimedOut(str(error) or f"no answer within {timeout_s:g} s") from error
 
     async def carrier(self) -> Carrier:
         """A carrier for one stream."""
@@ -87,7 +84,7 @@ class LocalTransport:
         backend = await self._loaded()
         try:
             return await asyncio.to_thread(backend.list_models, request, timeout_s)
-        except contract.UnknownModel as error:
+        except Exception as error:
             raise from_contract(error) from error
 
     def admin(self) -> Admin:

@@ -1,5 +1,6 @@
 """What goes where: results to stdout, progress and errors to stderr, and how a command ends."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ from segdepth.errors import (
     UnreadableFile,
 )
 
+PIPE_WIDTH = 200
+
 ANSWERED, FAILED, UNUSABLE, ALL_REFUSED = 0, 1, 2, 3
 """Exit status: any frame answered; the service failed; the input is unusable; every frame was refused."""
 
@@ -26,7 +29,8 @@ _CALLERS_FAULT = (UnreadableFile, CannotWrite, InvalidFrame, UnknownModel, NotIn
 
 def out() -> Console:
     """Results. Made anew each time: tests and pipes exchange stdout."""
-    return Console(soft_wrap=True, highlight=False)
+    # A pipe has no width: nothing of a table is cut off there.
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def err() -> Console:

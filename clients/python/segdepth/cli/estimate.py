@@ -72,7 +72,7 @@ class Tally:
 
 
 def estimate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
     server: given.Server = None,
     sampling: given.Sampling = None,
     out_dir: Annotated[

@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -87,7 +87,7 @@ def stream(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to play the movie.")] = 1,
     policy: Annotated[
-        Literal["block", "drop_oldest"],
+        Policy,
         typer.Option(help="When the way is full: wait, or drop the oldest frame as a live view does."),
     ] = "block",
     deadline: Annotated[
@@ -125,7 +125,7 @@ def stream(
                 frames,
                 movie.calibration,
                 options,
-                policy=cast(Policy, policy),
+                policy=policy,
                 frame_deadline_s=deadline,
                 name=file.name,
             ) as answers,

@@ -37,5 +37,4 @@ def csv_rows(frame: int, columns: Columns) -> str:
 
 def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
     # + 0.0 makes of -0.0 a 0.0.
-    rounded: NDArray[np.float64] = np.round(values.astype(np.float64), 3) + 0.0
-    return rounded
+    return np.add(np.round(values.astype(np.float64), 3), 0.0, dtype=np.float64)

@@ -9,7 +9,6 @@ from segdepth.backend import Backend
 from segdepth.errors import from_contract
 from segdepth.streaming.answers import Settle
 from segdepth.streaming.window import Closed, Window
-from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
 
 
@@ -35,7 +34,7 @@ class LocalCarrier:
 
         try:
             await asyncio.to_thread(work)
-        except (contract.InvalidFrame, contract.UnknownModel) as error:
+        except Exception as error:
             raise from_contract(error) from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segdepth.errors import Overloaded
+from segdepth.errors import Overloaded, Unavailable
 from segdepth.streaming.answers import Settle
 from segdepth.streaming.connection import Broken, Connection
 from segdepth.streaming.window import Window
@@ -21,7 +21,7 @@ HEALTHY_S = 5.0
 class Patience:
     """How long a stream tries to connect again without a single answer in between [s]."""
 
-    first_connection_s: float = 10.0
+    first_connection_s: float = 5.0
     reconnection_s: float = 120.0
     first_pause_s: float = 0.05
     longest_pause_s: float = 5.0
@@ -30,11 +30,11 @@ class Patience:
 class RemoteCarrier:
     """Opens the stream, and opens it again after a broken connection, until all is answered.
 
-    `call` starts the RPC; it takes serialised requests and gives parsed responses.
+    `call` starts the RPC; it takes serialised requests and gives parsed responses. `server` is for messages.
     """
 
-    def __init__(self, call: Callable[[], Any], patience: Patience):
-        self._call, self._patience = call, patience
+    def __init__(self, server: str, call: Callable[[], Any], patience: Patience):
+        self._server, self._call, self._patience = server, call, patience
         self._session = b""
         self._opened = False
         self._healthy_at = time.monotonic()
@@ -82,7 +82,7 @@ class RemoteCarrier:
         if broken:
             limit_s = patience.reconnection_s if self._opened else patience.first_connection_s
             if time.monotonic() - self._healthy_at > limit_s:
-                raise broken.error
+                raise Unavailable(f"{self._server}: {broken.error}") from broken.error
             if isinstance(broken.error, Overloaded):
                 pause_s = max(pause_s, broken.error.retry_after_s or 0.0)
         await asyncio.sleep(pause_s)
