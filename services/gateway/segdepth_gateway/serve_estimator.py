@@ -57,7 +57,7 @@ class ServeEstimator:
         app = status.applications.get(self._app)
         deployment = app.deployments.get(self._name) if app else None
         states = deployment.replica_states if deployment else {}
-        return sum(number for state, number in states.items() if state.value == RUNNING)
+        return sum(number for state, number in states.items() if state == RUNNING)
 
 
 async def _answer(handle: DeploymentHandle[Any], *arguments: object) -> Any:

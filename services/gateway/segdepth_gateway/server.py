@@ -81,6 +81,7 @@ class GatewayServer:
             await self._server.start()
             parts.push_async_callback(self._server.stop, 0)
             watching = asyncio.create_task(serving.watch())
+            watching.add_done_callback(_must_not_end)
             parts.callback(watching.cancel)
             self._parts = parts.pop_all()
         log.info("gateway listens", host=settings.host, port=self.port, tls=credentials is not None)
@@ -133,6 +134,11 @@ class GatewayServer:
                 await asyncio.sleep(0.2)
             else:
                 return
+
+
+def _must_not_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.result()  # a fault of ours: the event loop's exception handler says it
 
 
 def _try_bind(host: str, port: int) -> None:
