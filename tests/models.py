@@ -162,6 +162,16 @@ def strict() -> Domain:
 @cache
 def trained(seed: int) -> UNet:
     """A network of three levels that has seen a few dozen small frames of `lattice_frame`'s kind."""
+    threads = torch.get_num_threads()
+    # So small a network gains nothing from a second thread, and waits for it where the machine is busy.
+    torch.set_num_threads(1)
+    try:
+        return _train(seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(seed: int) -> UNet:
     torch.manual_seed(seed)
     network = UNet(UNetConfig(widths=(12, 16, 16), decoder_blocks=(1, 1)))
     samples = [_sample(1000 * seed + number) for number in range(24)]

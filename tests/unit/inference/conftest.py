@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from segdepth_inference.predictor import Predictor
 from tests.models import tiny_model
+
+# The models are small, and other tests may run beside these.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
