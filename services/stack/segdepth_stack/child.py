@@ -34,6 +34,7 @@ class Node:
         self._progress = progress
         self._log = folder / "node.log"
         self._ready = threading.Event()
+        self._why = ""
         self._family: set[psutil.Process] = set()
         self._drain_timeout_s = settings.drain_timeout_s
         read_end, write_end = os.pipe()
@@ -63,6 +64,7 @@ class Node:
                 self._progress(event["event"])
                 if event.get("ready"):
                     self._ready.set()
+                self._why = event.get("why", "")
 
     def wait_ready(self, timeout_s: float) -> None:
         """Return when the deployments are up. StackFailed if the process ends first or the time is over."""
@@ -77,6 +79,9 @@ class Node:
         self._remember()
         code = self._process.poll()
         if code is not None:
+            self._follower.join(timeout=RAY_STOP_S)
+            if self._why:
+                raise StackFailed(self._why)
             raise StackFailed(f"the process that runs Ray ended with status {code}{self._tail()}")
 
     def stop(self) -> None:

@@ -38,6 +38,9 @@ def serve(
     tokens: Annotated[File, typer.Option(help="File of hashed tokens with their scopes", exists=True)] = None,
     tls_cert: Annotated[File, typer.Option(help="PEM certificate chain of gateway and api", exists=True)] = None,
     tls_key: Annotated[File, typer.Option(help="PEM private key of that certificate", exists=True)] = None,
+    tls_client_ca: Annotated[File, typer.Option(help="PEM authorities of clients: mutual TLS", exists=True)] = None,
+    api_cert: Annotated[File, typer.Option(help="PEM certificate of the api as a client", exists=True)] = None,
+    api_key: Annotated[File, typer.Option(help="PEM private key of that certificate", exists=True)] = None,
     tls_ca: Annotated[File, typer.Option(help="PEM authority of that certificate", exists=True)] = None,
     insecure: Annotated[bool | None, typer.Option("--insecure", help="No TLS, no tokens beyond loopback")] = None,
 ) -> None:
@@ -56,6 +59,9 @@ def serve(
         "tokens": tokens,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "api_cert": api_cert,
+        "api_key": api_key,
         "tls_ca": tls_ca,
         "insecure": insecure,
     }

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -18,9 +19,17 @@ from typing import IO
 import ray
 from ray import serve
 
+from segdepth_gateway.deployment import RESOURCE, deployment
+from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference import replica
+from segdepth_inference.local import released_store
 from segdepth_inference.settings import InferenceSettings
 from segdepth_stack.settings import StackSettings
+
+APP = "segdepth"
+
+LOAD_S = 30.0
+"""A model that is not loaded after this long has a problem [s]."""
 
 ENVIRONMENT = {
     # With tokens on and none given, Ray writes one under HOME; without them, Serve's replicas take pickles from anyone.
@@ -28,8 +37,6 @@ ENVIRONMENT = {
     # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Replicas without a GPU are meant to have none.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 UNWANTED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_NAMESPACE", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
 """Settings of somebody else's Ray. THROUGHPUT_OPTIMIZED would open ports of its own."""
@@ -41,49 +48,55 @@ def environment() -> dict[str, str]:
     return inherited | ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
+class NotReady(RuntimeError):
+    """The stack cannot answer, and waiting would not help."""
+
+
 def main() -> None:
     """Run until stdin ends."""
     settings = StackSettings.model_validate_json(sys.stdin.readline())
     folder = Path(json.loads(sys.stdin.readline()))
     with os.fdopen(int(sys.argv[1]), "w", buffering=1) as events:
-        run(settings, folder, events)
+        try:
+            run(settings, folder, events)
+        except (NotReady, FileNotFoundError) as error:
+            say(events, "failed", why=str(error))
+            sys.exit(1)
 
 
 def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
     """Start Ray and Serve, say so, wait for the end of stdin, drain, stop."""
+    store = settings.store or os.environ.get("SEGDEPTH_STORE") or str(released_store())
     ray.init(
         address="local",
         # Places for deployments, not cores: how many cores the network takes is said to the replicas.
         num_cpus=settings.replicas + 1,
-        resources={"gateway": 1},
+        resources={RESOURCE: 1},
         object_store_memory=settings.object_store_mb * 1024 * 1024,
         include_dashboard=False,
         _temp_dir=str(folder),
         logging_level=logging.WARNING,
     )
     try:
-        say(events, "Ray runs")
+        say(events, "starting the gateway and the model")
         serve.start(proxy_location="Disabled")
-        deploy(settings, folder)
-        say(events, "deployed", ready=True)
+        estimator = estimators(settings, store, folder / "models")
+        serve.run(gateway(settings, store, estimator), name=APP, route_prefix=None)
+        await_model()
+        say(events, "ready", ready=True)
         sys.stdin.read()
-        say(events, "draining")
+        say(events, "answering what is under way")
         serve.shutdown()
     finally:
         ray.shutdown()
 
 
-def deploy(settings: StackSettings, folder: Path) -> None:
-    """Run the application and wait until its replicas are up."""
-    serve.run(application(settings, folder / "models"), name="segdepth", route_prefix=None)
-
-
-def application(settings: StackSettings, cache: Path) -> serve.Application:
-    """The gateway bound to its estimator."""
+def estimators(settings: StackSettings, store: str, cache: Path) -> serve.Application:
+    """The replicas of the model. They share the cores, or the GPUs where there are any."""
     gpus = ray.cluster_resources().get("GPU", 0)
-    estimator = replica.deployment(
+    return replica.deployment(
         InferenceSettings(
-            store=settings.store or "",
+            store=store,
             cache=cache,
             family=settings.family,
             replicas=settings.replicas,
@@ -91,7 +104,36 @@ def application(settings: StackSettings, cache: Path) -> serve.Application:
             gpus=min(1.0, gpus / settings.replicas),
         )
     )
-    return estimator
+
+
+def gateway(settings: StackSettings, store: str, estimator: serve.Application) -> serve.Application:
+    """The gateway in front of them."""
+    return deployment(
+        GatewaySettings(
+            host=settings.host,
+            port=settings.port,
+            metrics_port=settings.metrics_port,
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+            tls_client_ca=settings.tls_client_ca,
+            tokens=settings.tokens,
+            insecure=settings.insecure,
+            store=store,
+            app=APP,
+            drain_s=settings.drain_timeout_s,
+        ),
+        estimator,
+    )
+
+
+def await_model() -> None:
+    """Return when a replica has loaded its model. NotReady, with its reason, if it does not get that far."""
+    estimator = serve.get_deployment_handle("estimator", APP)
+    end = time.monotonic() + LOAD_S
+    while not (status := estimator.status.remote().result(timeout_s=LOAD_S))["ready"]:
+        if time.monotonic() > end:
+            raise NotReady(f"no model answers: {status['problem']}")
+        time.sleep(0.5)
 
 
 def say(events: IO[str], event: str, **more: object) -> None:

@@ -32,6 +32,9 @@ class StackSettings(BaseSettings):
     tokens: Path | None = Field(None, description="File of hashed tokens with their scopes; without it all may ask")
     tls_cert: Path | None = Field(None, description="PEM certificate chain of gateway and api")
     tls_key: Path | None = Field(None, description="PEM private key of that certificate")
+    tls_client_ca: Path | None = Field(None, description="PEM authorities of clients' certificates; set = mutual TLS")
+    api_cert: Path | None = Field(None, description="PEM certificate of the api as a client, for mutual TLS")
+    api_key: Path | None = Field(None, description="PEM private key of that certificate")
     tls_ca: Path | None = Field(None, description="PEM authority of that certificate, for the api's way to the gateway")
     insecure: bool = Field(False, description="Listen beyond loopback without TLS and tokens")
 

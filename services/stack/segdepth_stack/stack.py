@@ -1,5 +1,6 @@
 """The whole of SegDepth on this machine: gateway and replicas on a private Ray, and the api."""
 
+import asyncio
 import shutil
 import tempfile
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from segdepth_api.gateway import Gateway
 from segdepth_api.settings import ApiSettings
 from segdepth_stack.child import Node, StackFailed
 from segdepth_stack.ports import listener, settle
@@ -38,13 +40,13 @@ class Stack:
     @property
     def address(self) -> str:
         """host:port of the gateway."""
-        return f"{self.settings.host}:{self.settings.port}"
+        return reachable(self.settings.host, self.settings.port)
 
     @property
     def http_url(self) -> str:
         """Address of the api."""
         scheme = "https" if self.settings.tls_cert else "http"
-        return f"{scheme}://{self.settings.host}:{self.settings.http_port}"
+        return f"{scheme}://{reachable(self.settings.host, self.settings.http_port)}"
 
     @property
     def metrics_url(self) -> str:
@@ -67,7 +69,17 @@ class Stack:
             self._web = Web(api_settings(self.settings), web_socket)
             parts.callback(self._web.stop)
             self._web.wait_ready(deadline - time.monotonic())
+            self._await_serving(deadline)
             self._parts = parts.pop_all()
+
+    def _await_serving(self, deadline: float) -> None:
+        # The gateway asks its replicas about once a second, and says SERVING when one has answered.
+        probe = api_settings(self.settings)
+        while problem := asyncio.run(serving_problem(probe)):
+            self.check()
+            if time.monotonic() > deadline:
+                raise StackFailed(problem)
+            time.sleep(0.2)
 
     def check(self) -> None:
         """StackFailed if a part has ended by itself."""
@@ -97,6 +109,12 @@ class Stack:
         self.stop()
 
 
+def reachable(host: str, port: int) -> str:
+    """host:port for a client on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def api_settings(settings: StackSettings) -> ApiSettings:
     """The api's settings that go with the stack's."""
     return ApiSettings(
@@ -105,11 +123,22 @@ def api_settings(settings: StackSettings) -> ApiSettings:
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
         insecure=settings.insecure,
-        gateway=f"{settings.host}:{settings.port}",
+        gateway=reachable(settings.host, settings.port),
         gateway_tls=settings.tls_cert is not None,
         gateway_ca=settings.tls_ca,
+        gateway_cert=settings.api_cert,
+        gateway_key=settings.api_key,
         drain_timeout_s=settings.drain_timeout_s,
     )
+
+
+async def serving_problem(settings: ApiSettings) -> str:
+    """Why the gateway would not answer a frame, empty if it would: what the api's own /readyz says."""
+    gateway = Gateway(settings)
+    try:
+        return await gateway.problem()
+    finally:
+        await gateway.close()
 
 
 @contextmanager
