@@ -94,6 +94,8 @@ _BY_STATUS: dict[grpc.StatusCode, type[SegDepthError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    # Sent by a server that goes down.
+    grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.UNIMPLEMENTED: NotSupported,
 }
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import grpc
 import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2 as pb
 from segdepth_protos.v1 import estimator_pb2_grpc, frame_pb2, models_pb2, models_pb2_grpc
@@ -92,7 +95,7 @@ class Estimator(estimator_pb2_grpc.EstimatorServiceServicer):
         await asyncio.sleep(self.plan.delay_s)
         return pb.EstimateResponse(result=answer(request.frame, request.frame.calibration))
 
-    async def EstimateStream(
+    async def EstimateStream(  # noqa: C901 - every fault of the plan at its place in the stream
         self, requests: AsyncIterator[pb.EstimateStreamRequest], context: Any
     ) -> AsyncIterator[pb.EstimateStreamResponse]:
         plan = self.plan
@@ -218,13 +221,13 @@ async def serve(plan: Plan, port: int = 0, credentials: grpc.ServerCredentials |
     """A running server and its port."""
     server = grpc.aio.server(options=contract.CHANNEL_OPTIONS)
     models = Models()
+    health = HealthServicer()
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     estimator_pb2_grpc.add_EstimatorServiceServicer_to_server(Estimator(plan), server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
     models_pb2_grpc.add_ModelAdminServiceServicer_to_server(models, server)
     address = f"127.0.0.1:{port}"
-    if credentials:
-        port = server.add_secure_port(address, credentials)
-    else:
-        port = server.add_insecure_port(address)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     return server, port

@@ -1,0 +1,48 @@
+"""A token never travels in plaintext to another machine."""
+
+import pytest
+
+import segdepth
+from segdepth.errors import InsecureToken, UnreadableFile
+from segdepth.security import TLS, is_loopback
+
+
+@pytest.mark.parametrize(
+    "server", ["127.0.0.1:1", "127.8.9.1:1", "localhost:50051", "[::1]:1", "unix:/run/x", "ipv4:127.0.0.1:1"]
+)
+def test_loopback(server):
+    assert is_loopback(server)
+
+
+@pytest.mark.parametrize(
+    "server", ["10.0.0.1:1", "gateway.lab:1", "localhost.evil:1", "127.0.0.1.evil:1", "[::2]:1", "dns:///127.0.0.1:1"]
+)
+def test_other_machines(server):
+    assert not is_loopback(server)
+
+
+@pytest.mark.parametrize("connect", [segdepth.connect, segdepth.connect_async])
+def test_a_token_in_plaintext_to_another_machine_is_refused(connect):
+    with pytest.raises(InsecureToken, match="plaintext"):
+        connect("gateway.lab:50051", token="secret")
+
+
+def test_a_token_over_tls_or_loopback_is_not():
+    segdepth.connect("gateway.lab:50051", token="secret", tls=True).close()
+    segdepth.connect("127.0.0.1:50051", token="secret").close()
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", "tökén"])
+def test_what_cannot_be_a_token_is_refused(token):
+    with pytest.raises(InsecureToken):
+        segdepth.connect("127.0.0.1:50051", token=token)
+
+
+def test_a_missing_certificate_names_its_file(tmp_path):
+    with pytest.raises(UnreadableFile, match=r"ca\.pem"):
+        segdepth.connect("127.0.0.1:1", tls=TLS(ca=tmp_path / "ca.pem"))
+
+
+def test_options_of_local_mode_are_not_for_a_server():
+    with pytest.raises(TypeError, match="store"):
+        segdepth.connect("127.0.0.1:1", store="/x")
