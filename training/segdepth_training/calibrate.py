@@ -19,6 +19,7 @@ from segdepth_inference.prepare import CONTRAST_GAIN, prepare
 from segdepth_inference.spectrum import Spectrum, measured_dose
 from segdepth_protos.contract import CLASSES
 from segdepth_training import model
+from segdepth_training.evaluate import REPORT
 from segdepth_training.exit_waves import Plan, load
 from segdepth_training.labels import View, render
 from segdepth_training.observation import Observation, observations
@@ -103,6 +104,8 @@ def table(samples: list[Sample], head: str) -> TemperatureTable:
         logits, classes = (torch.cat(parts) for parts in zip(*getattr(sample, head), strict=True))
         if len(classes):
             nodes.append((float(np.exp(np.mean(np.log(sample.dose)))), fitted_temperature(logits, classes)))
+    if not nodes:
+        raise ValueError(f"the network found nothing to calibrate {head} probabilities with; train it for longer")
     nodes = sorted(dict(nodes).items())
     return TemperatureTable(dose=tuple(d for d, _ in nodes), temperature=tuple(t for _, t in nodes))
 
@@ -136,5 +139,6 @@ def calibrate(folder: Path, data: Path, plan: Plan, settings: Set, progress: Cal
     checks = {**manifest.domain.checks, "contrast": contrast_range(np.concatenate([g.contrast for g in groups]))}
     domain = manifest.domain.model_copy(update={"checks": checks})
     manifest = manifest.model_copy(update={"calibration": calibration, "domain": domain})
+    (folder / REPORT).unlink(missing_ok=True)  # A report on the model before this calibration is none on it.
     model.write(folder, manifest)
     return manifest

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -79,15 +80,19 @@ def train(
 def train_model(workspace: Workspace, minutes: float | None = None) -> None:
     """Train to the recipe's last step and write the weights, unless that is done already."""
     from segdepth_training import model
+    from segdepth_training.optimisation import steps_done
     from segdepth_training.train import train as run
 
     if (workspace.model / model.MANIFEST).exists():
         return
     with bar("training") as progress:
         checkpoint = run(workspace.run(minutes), progress)
-    if minutes is None:
-        model.export_weights(checkpoint, workspace.recipe, workspace.model)
-        model.draft(workspace.model, workspace.recipe, workspace.seeds)
+    done, steps = steps_done(checkpoint), workspace.recipe.training.steps
+    if done < steps:
+        console.print(f"stopped at step {done} of {steps}; the same command goes on from there")
+        return
+    model.export_weights(checkpoint, workspace.recipe, workspace.model)
+    model.draft(workspace.model, workspace.recipe, workspace.seeds)
 
 
 @app.command()
@@ -128,6 +133,14 @@ def evaluate_model(workspace: Workspace) -> dict[str, Any]:
         )
 
 
+def read_report(workspace: Workspace) -> dict[str, Any] | None:
+    """The report on the model in the making, if there is one."""
+    from segdepth_training.evaluate import REPORT
+
+    path = workspace.model / REPORT
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
 def print_report(report: dict[str, Any]) -> None:
     """The report's main figures as a table."""
     table = Table(title=f"{report['family']} {report['version']}, {report['specimens']} specimens")
@@ -158,7 +171,9 @@ def release_model(workspace: Workspace, store: str, principal: str) -> None:
     from segdepth_training.evaluate import REPORT
     from segdepth_training.release import release as publish
 
-    report = json.loads((workspace.model / REPORT).read_text())
+    report = read_report(workspace)
+    if report is None:
+        raise FileNotFoundError(f"{workspace.model / REPORT} is missing; run segdepth-train evaluate first")
     gates = workspace.recipe.gates
     manifest = publish(workspace.model, open_store(store), gates, report, principal=principal)
     console.print(f"released {manifest.family} {manifest.version} to {store}")
@@ -177,11 +192,14 @@ def run(
 
     Example: `segdepth-train run --recipe training/recipes/smoke.toml --work runs/smoke --store runs/models`
     """
+    from segdepth_training import model
+
     workspace = Workspace.open(work, recipe, run_id)
     simulate_all(workspace, processes)
     train_model(workspace)
-    calibrate_model(workspace)
-    print_report(evaluate_model(workspace))
+    if not model.calibrated(workspace.model):
+        calibrate_model(workspace)
+    print_report(read_report(workspace) or evaluate_model(workspace))
     release_model(workspace, store, principal)
 
 
@@ -208,5 +226,5 @@ def main() -> None:
     try:
         app()
     except (ValueError, FileNotFoundError, ImportError, NonFiniteLoss, GateRefused, ArtefactError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(2)

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import mrcfile
+import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ FRAMES = 4
 """Frames of each specimen and dose."""
 
 SPECIES = ("Ce", "O")
-CAMERA = Camera(correlated_share=0, read_noise=(0, 0), mtf_px=(0, 0.3))  # type: ignore[call-arg]
+CAMERA = Camera(correlated_share=0, read_noise=(0, 0), mtf_px=(0, 0.3))
 """A counting camera: every pixel is a number of electrons."""
 
 
@@ -32,14 +33,14 @@ def ship(data: Path, plan: Plan, indices: list[int], path: Path = SHIPPED) -> No
     if plan.purpose != SeedRange.BENCHMARK:
         raise ValueError("only specimens of the benchmark range may ship: the others were trained or calibrated on")
     waves = load(data, plan, torch.device("cpu"))
-    parts = {"side_A": np.float64(waves.side_A)}
+    parts: dict[str, Any] = {"side_A": np.float64(waves.side_A)}
     for number, index in enumerate(indices):
         wave = waves.waves[index].numpy()
         parts[f"wave{number}"] = np.stack([wave.real, wave.imag]).astype(np.float16)
         columns = waves.columns[index].numpy()
         parts[f"columns{number}"] = columns[np.isfinite(columns[:, 0])]
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **parts)  # type: ignore[arg-type]
+    np.savez_compressed(path, **parts)
 
 
 def make_movie(out: Path, seed: int) -> Path:
@@ -72,7 +73,7 @@ def make_movie(out: Path, seed: int) -> Path:
 
 def imaged(wave: torch.Tensor, side_A: float, view: View, dose: float, seeds: tuple[int, int]) -> NDArray[np.uint16]:
     """FRAMES frames [n, H, W] of one specimen at one dose [e/Å²], in electrons."""
-    microscope = Microscope(defocus_A=(30, 70), focal_spread_A=(30, 30))  # type: ignore[call-arg]
+    microscope = Microscope(defocus_A=(30, 70), focal_spread_A=(30, 30))
     scene = int(generator(SeedRange.BENCHMARK, seeds[0], 10**6, seeds[1]).integers(2**62))
     optics = draw_optics(torch.Generator().manual_seed(scene), microscope, 1)
     numbers = torch.Generator().manual_seed(scene + round(dose))

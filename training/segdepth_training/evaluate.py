@@ -81,10 +81,10 @@ def evaluate(
     folder: Path, data: Path, plan: Plan, settings: Set, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Score the model in `folder`; writes report.json there and the engines to its manifest. Returns the report."""
+    manifest = model.read(folder)
     predictor = Predictor.load(folder, device="auto", engine=REFERENCE, evaluated=False)
     waves = load(data, plan, torch.device("cpu"))
     rows = scored(predictor, waves, plan, settings, progress)
-    manifest = model.read(folder)
     engines = compared_engines(folder, waves, plan)
     report = {
         "family": manifest.family,
@@ -97,6 +97,9 @@ def evaluate(
         "families": by_dose_and_family(rows),
         "engines": [engine.model_dump() for engine in engines],
     }
-    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     model.write(folder, manifest.model_copy(update={"engines": engines}))
+    # Last and whole: where there is a report, evaluation is done.
+    partial = folder / (REPORT + ".partial")
+    partial.write_text(json.dumps(report, indent=1) + "\n")
+    partial.replace(folder / REPORT)
     return report

@@ -3,10 +3,14 @@
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +25,9 @@ from segdepth_training.specimen import FAMILIES, draw
 from segdepth_training.surfaces import SURFACES
 
 MOST_COLUMNS = 1400
+"""Columns of a specimen that a store has room for."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TASK = 4
 """Specimens that one task computes."""
 
@@ -54,8 +61,14 @@ class Plan:
 
 
 def prepare_store(path: Path, plan: Plan) -> None:
-    """Create or extend the store of a plan. Raises ValueError where it holds something else."""
-    group = zarr.open_group(path, mode="a")
+    """Create or extend the store of a plan. Raises ValueError where it holds something else, or has too little room."""
+    limits = plan.recipe.specimens
+    most = len(project(plan.recipe.crystal).columns(limits.cell_A / 2))
+    if most > MOST_COLUMNS:
+        raise ValueError(
+            f"specimens.cell_A = {limits.cell_A:g}: some {most} columns, more than {MOST_COLUMNS}; make it smaller"
+        )
+    group: Any = zarr.open_group(path, mode="a")
     if "digest" in group.attrs:
         if group.attrs["digest"] != plan.digest:
             raise ValueError(
@@ -64,7 +77,7 @@ def prepare_store(path: Path, plan: Plan) -> None:
         if group["facts"].shape[0] < plan.specimens:
             for name in ("waves", "columns", "facts"):
                 array = group[name]
-                array.resize((plan.specimens, *array.shape[1:]))  # type: ignore[union-attr]
+                array.resize((plan.specimens, *array.shape[1:]))
         return
     shapes = {
         "waves": ((plan.points, plan.points), "complex64", 0),
@@ -73,32 +86,44 @@ def prepare_store(path: Path, plan: Plan) -> None:
         "facts": ((3,), "int16", -1),
     }
     for name, (shape, dtype, fill) in shapes.items():
+        # Overwrite: without the digest nothing has been computed yet, but a killed run may have left arrays.
         group.create_array(
-            name, shape=(plan.specimens, *shape), chunks=(1, *shape), dtype=dtype, fill_value=fill, compressors=None
+            name,
+            shape=(plan.specimens, *shape),
+            chunks=(1, *shape),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=None,
+            overwrite=True,
         )
     group.attrs["digest"] = plan.digest
 
 
 def missing(path: Path, specimens: int) -> list[int]:
     """Indices whose exit wave is not in the store yet."""
-    facts = np.asarray(zarr.open_group(path, mode="r")["facts"][:specimens])
-    return [int(i) for i in np.flatnonzero(facts[:, 0] < 0)]
+    if not (path / "zarr.json").exists():
+        return list(range(specimens))
+    group: Any = zarr.open_group(path, mode="r")
+    if "digest" not in group.attrs:
+        return list(range(specimens))
+    facts = np.asarray(group["facts"][:specimens])
+    return [int(i) for i in np.flatnonzero(facts[:, 0] < 0)] + list(range(len(facts), specimens))
 
 
 def compute(path: Path, plan: Plan, indices: list[int]) -> int:
     """Compute and store the exit waves of some specimens; returns how many."""
     torch.set_num_threads(1)
-    group = zarr.open_group(path, mode="r+")
+    group: Any = zarr.open_group(path, mode="r+")
     projection = project(plan.recipe.crystal)
     for index in indices:
         families = (plan.families[index % len(plan.families)],) if plan.in_turn else plan.families
         specimen = draw(generator(plan.purpose, plan.seed, index), projection, plan.recipe.specimens, families)
         columns = np.full((MOST_COLUMNS, 4), np.nan, np.float32)
         columns[: len(specimen.columns)] = specimen.columns
-        group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)  # type: ignore[index]
-        group["columns"][index] = columns  # type: ignore[index]
+        group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
+        group["columns"][index] = columns
         kind, family = list(SURFACES).index(specimen.kind), FAMILIES.index(specimen.family)
-        group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)  # type: ignore[index]
+        group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
     return len(indices)
 
 
@@ -112,6 +137,8 @@ def simulate(path: Path, plan: Plan, progress: Callable[[int, int], None], *, pr
     tasks = [todo[i : i + TASK] for i in range(0, len(todo), TASK)]
     done = plan.specimens - len(todo)
     progress(done, plan.specimens)
+    if not tasks:
+        return
     runner = in_processes(path, plan, tasks, processes) if processes else on_ray(path, plan, tasks)
     for count in runner:
         done += count
@@ -120,18 +147,45 @@ def simulate(path: Path, plan: Plan, progress: Callable[[int, int], None], *, pr
 
 def in_processes(path: Path, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
     """Run the tasks in a pool of processes, one thread each."""
-    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    with ProcessPoolExecutor(processes) as pool:
+    with one_thread_each(), ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
         for future in as_completed([pool.submit(compute, path, plan, task) for task in tasks]):
             yield future.result()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes started within compute in one thread."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def end_with_parent() -> None:
+    """End this process when its parent is gone, however that ended."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def on_ray(path: Path, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
     """Run the tasks as Ray tasks, one core each, at most 64 under way."""
     import ray
 
+    from segdepth_training import cluster
+
+    cluster.connect()
     remote = ray.remote(num_cpus=1, max_retries=3, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(compute)
-    waiting, running = list(reversed(tasks)), []
+    waiting = list(reversed(tasks))
+    running: list[Any] = []
     while waiting or running:
         while waiting and len(running) < 64:
             running.append(remote.remote(path, plan, waiting.pop()))
@@ -160,7 +214,7 @@ def load(path: Path, plan: Plan, device: torch.device) -> ExitWaves:
         raise ValueError(
             f"{path}: {len(absent)} of {plan.specimens} exit waves are missing; run segdepth-train simulate"
         )
-    group = zarr.open_group(path, mode="r")
+    group: Any = zarr.open_group(path, mode="r")
     if group.attrs["digest"] != plan.digest:
         raise ValueError(f"{path} holds exit waves of another recipe or seed")
     facts = np.asarray(group["facts"][: plan.specimens])
@@ -168,7 +222,7 @@ def load(path: Path, plan: Plan, device: torch.device) -> ExitWaves:
     waves = torch.empty((plan.specimens, plan.points, plan.points), dtype=torch.complex64, device=device)
     for start in range(0, plan.specimens, 64):
         stop = min(start + 64, plan.specimens)
-        waves[start:stop] = torch.from_numpy(np.asarray(group["waves"][start:stop])).to(device)  # type: ignore[index]
-    columns = torch.from_numpy(np.asarray(group["columns"][: plan.specimens])[:, :most].copy()).to(device)  # type: ignore[index]
+        waves[start:stop] = torch.from_numpy(np.asarray(group["waves"][start:stop])).to(device)
+    columns = torch.from_numpy(np.asarray(group["columns"][: plan.specimens])[:, :most].copy()).to(device)
     kind, family = (torch.from_numpy(facts[:, i].astype(np.int64)) for i in (1, 2))
     return ExitWaves(waves, columns, kind, family, plan.recipe.specimens.cell_A)

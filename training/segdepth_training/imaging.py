@@ -131,7 +131,8 @@ def fourier_resampled(spectrum_BHW: Tensor, points: int) -> Tensor:
     out[..., (index % points)[:, None], (index % points)[None, :]] = spectrum_BHW[
         ..., (index % here)[:, None], (index % here)[None, :]
     ]
-    return torch.fft.ifft2(out).real * (points / here) ** 2
+    resampled: Tensor = torch.fft.ifft2(out).real * (points / here) ** 2
+    return resampled
 
 
 def expose(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure, generator: torch.Generator) -> Tensor:
@@ -170,4 +171,5 @@ def blurred(frames_BHW: Tensor, sigma_px: Tensor) -> Tensor:
     ky = torch.fft.fftfreq(frames_BHW.shape[-2], device=frames_BHW.device)[:, None]
     kx = torch.fft.rfftfreq(frames_BHW.shape[-1], device=frames_BHW.device)[None, :]
     transfer = torch.exp(-2 * (math.pi * sigma_px[:, None, None]) ** 2 * (kx**2 + ky**2))
-    return torch.fft.irfft2(torch.fft.rfft2(frames_BHW) * transfer, s=frames_BHW.shape[-2:])
+    convolved: Tensor = torch.fft.irfft2(torch.fft.rfft2(frames_BHW) * transfer, s=frames_BHW.shape[-2:])
+    return convolved

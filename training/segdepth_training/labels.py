@@ -42,7 +42,7 @@ class Labels(NamedTuple):
 
 def render(columns_BN4: Tensor, view: View, disk_A: float, centre_A: float) -> Labels:
     """Labels of columns (x [Å], y [Å], count, species; rows of NaN are padding) as a view sees them."""
-    size, number = columns_BN4.shape[:2]
+    size = len(columns_BN4)
     points, device = view.points, columns_BN4.device
     x = view.to_points(columns_BN4[..., 0], 1)
     y = view.to_points(columns_BN4[..., 1], 0)

@@ -32,7 +32,7 @@ class Projection:
         rows = np.repeat(self.sites[None], len(shifts), axis=0)
         rows[:, :, :2] += shifts[:, None]
         rows = rows.reshape(-1, 4)
-        return rows[np.abs(rows[:, :2]).max(axis=1) <= extent_A]
+        return np.asarray(rows[np.abs(rows[:, :2]).max(axis=1) <= extent_A])
 
     def reflections(self, smallest_A: float) -> list[tuple[float, float, float]]:
         """Lattice reflections down to a spacing: (spacing [Å], azimuth [°], weight), one of each Friedel pair.

@@ -93,6 +93,11 @@ def read(folder: Path) -> Manifest:
     return Manifest.model_validate_json(path.read_text())
 
 
+def calibrated(folder: Path) -> bool:
+    """Whether the model in a folder has been calibrated: calibration adds the contrast check."""
+    return "contrast" in read(folder).domain.checks
+
+
 def write(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, complete or not at all."""
     partial = folder / (MANIFEST + ".partial")

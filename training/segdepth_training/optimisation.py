@@ -3,8 +3,10 @@
 import copy
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,14 +53,20 @@ def fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
 
 
+def steps_done(folder: Path) -> int:
+    """The step at which the checkpoint in `folder` was written."""
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        return int(file.metadata()["step"])
+
+
 class Optimisation:
     """Network, AdamW and moving average. `step` counts the steps done; checkpoints restore all of it."""
 
     def __init__(self, settings: Training, seed: int, device: torch.device):
         torch.manual_seed(seed)
         self.settings, self.device, self.step = settings, device, 0
-        self.network: nn.Module = build("unet", settings.network).to(device, memory_format=torch.channels_last)
-        self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)  # type: ignore[assignment]
+        self.network: UNet = build("unet", dict(settings.network)).to(device).to(memory_format=torch.channels_last)
+        self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -66,10 +74,10 @@ class Optimisation:
         )
         self.forward: nn.Module = self.network
         if settings.compile and device.type == "cuda":
-            self.forward = torch.compile(self.network)  # type: ignore[assignment]
+            self.forward = cast(nn.Module, torch.compile(self.network))
 
     def advance(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; returns the loss and its parts, detached. Raises NonFiniteLoss at every 50th step if it is not finite."""
+        """One step; returns the loss and its parts, detached."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.settings)
         self.forward.train()
@@ -78,14 +86,17 @@ class Optimisation:
         parts = loss_parts(heads, batch, self.settings)
         total = torch.stack(list(parts.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         self._average()
-        if self.step % 50 == 0 and not bool(torch.isfinite(total)):
-            raise NonFiniteLoss(f"loss is {float(total)} at step {self.step}; lower training.learning_rate")
         return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def check(self, losses: dict[str, Tensor]) -> None:
+        """Raise NonFiniteLoss where the loss of the last step is not a number. Waits for the device."""
+        if not bool(torch.isfinite(losses["loss"])):
+            raise NonFiniteLoss(f"loss is {float(losses['loss'])} at step {self.step}; lower training.learning_rate")
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -110,10 +121,7 @@ class Optimisation:
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint that `save` wrote."""
-        from safetensors import safe_open
-
-        with safe_open(folder / CHECKPOINT, "pt") as file:
-            self.step = int(file.metadata()["step"])
+        self.step = steps_done(folder)
         tensors = load_file(folder / CHECKPOINT)
         for name, module in (("network.", self.network), ("average.", self.average)):
             module.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})

@@ -1,5 +1,6 @@
 """The training loop under Ray Train V2: several workers, checkpoints that survive a killed worker or driver."""
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 
+import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
+from segdepth_training import cluster
 from segdepth_training.optimisation import Optimisation
 from segdepth_training.train import Progress, Run, loop
 
@@ -22,7 +25,7 @@ def worker(config: dict[str, Any]) -> None:
     run: Run = config["run"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    optimisation = Optimisation(run.recipe.training, run.seed, get_device())  # type: ignore[arg-type]
+    optimisation = Optimisation(run.recipe.training, run.seed, get_device())
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
@@ -46,17 +49,26 @@ def worker(config: dict[str, Any]) -> None:
     loop(run, optimisation, rank, keep, progress)
 
 
+def scaling(workers: int) -> ScalingConfig:
+    """A GPU for each worker where there are any, else an even share of each machine's cores."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if any(resources.get("GPU") for resources in machines):
+        return ScalingConfig(num_workers=workers, use_gpu=True)
+    cores = min(int(resources["CPU"]) for resources in machines)
+    each = max(1, cores // math.ceil(workers / len(machines)))
+    return ScalingConfig(num_workers=workers, resources_per_worker={"CPU": each})
+
+
 def train_on_ray(run: Run, progress: Progress) -> Path:
     """Train with recipe.training.workers Ray Train workers; returns the folder of the last checkpoint.
 
     Called again with the same run folder, Ray Train goes on from the last checkpoint it stored there.
     """
-    import torch
-
+    cluster.connect()
     trainer = TorchTrainer(
         worker,
         train_loop_config={"run": run},
-        scaling_config=ScalingConfig(num_workers=run.recipe.training.workers, use_gpu=torch.cuda.is_available()),
+        scaling_config=scaling(run.recipe.training.workers),
         run_config=RunConfig(
             name="ray",
             storage_path=str(run.folder.resolve()),

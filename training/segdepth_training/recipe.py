@@ -43,7 +43,7 @@ class Part(BaseModel):
 
 
 class Crystal(Part):
-    """A cubic crystal and the three axes of its view, in units of the cell: two in the image, the third along the beam."""
+    """A cubic crystal and the axes of its view, in units of the cell: two in the image, the third along the beam."""
 
     elements: tuple[str, ...]
     basis: tuple[tuple[float, float, float], ...]
@@ -136,11 +136,10 @@ class Camera(Part):
     @model_validator(mode="after")
     def _per_area(self) -> "Camera":
         low, high = self.dose
-        if low <= 0:
-            raise ValueError(f"dose = ({low:g}, {high:g}): must be positive; noise-free frames have their own share")
-        if high < 20:
+        if low < 1 or high < 20:
             raise ValueError(
-                f"dose = ({low:g}, {high:g}): below 20 e/Å² throughout; given per pixel instead of per Å²?"
+                f"dose = ({low:g}, {high:g}): from 1 e/Å² up, and beyond 20; given per pixel instead of per Å²?"
+                " (Noise-free frames have their own share.)"
             )
         return self
 
@@ -169,18 +168,16 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _network_fits(self) -> "Training":
-        """Build the network without memory and pass one field through it: a recipe that cannot train ends here."""
+        """Build the network and pass a small field through it: a recipe that cannot train ends here."""
         try:
-            with torch.device("meta"), torch.inference_mode():
-                network = build("unet", dict(self.network))
+            with torch.random.fork_rng(devices=[]), torch.inference_mode():
+                network = build("unet", dict(self.network)).eval()
                 stride = network.config.stride
-                if self.field_px % stride:
-                    raise ValueError(
-                        f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride"
-                    )
-                network(torch.empty(2, self.field_px, self.field_px))
+                network(torch.zeros(1, stride, stride))
         except (TypeError, RuntimeError, IndexError) as error:
             raise ValueError(f"network = {self.network}: cannot be built: {error}") from error
+        if self.field_px % stride:
+            raise ValueError(f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride")
         return self
 
 

@@ -7,6 +7,7 @@ from jinja2 import Environment, StrictUndefined
 
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.manifest import Manifest
+from segdepth_inference.weights import WEIGHTS
 from segdepth_training import model
 from segdepth_training.evaluate import ALL, REPORT
 from segdepth_training.plots import plot_report
@@ -22,20 +23,20 @@ class GateRefused(RuntimeError):
 
 
 def failures(report: dict[str, Any], gates: Gates) -> list[str]:
-    """What the report misses of the gates, in words; empty when it may be released."""
+    """What the report misses of the gates, in words; empty when it may be released. NaN reaches no gate."""
     missed = []
     paper = report["families"].get("paper", {})
     for dose, bar in gates.paper_accuracy.items():
         if dose not in paper:
             missed.append(f"accuracy on paper-like surfaces at {dose} e/Å² was not measured")
-        elif paper[dose]["centre_class"]["value"] < bar:
+        elif not paper[dose]["centre_class"]["value"] >= bar:
             missed.append(
                 f"accuracy on paper-like surfaces at {dose} e/Å² is {paper[dose]['centre_class']['value']:.3f} < {bar}"
             )
     missed += [
         f"calibration error at {dose} e/Å² is {figures['ece']:.3f} > {gates.ece}"
         for dose, figures in report["families"][ALL].items()
-        if figures["ece"] > gates.ece
+        if not figures["ece"] <= gates.ece
     ]
     return missed
 
@@ -61,7 +62,7 @@ def release(
     manifest = model.read(folder)
     write_card(folder, manifest, report)
     plot_report(report, folder / PLOT)
-    names = (model.WEIGHTS, REPORT, CARD, PLOT)
+    names = (WEIGHTS, REPORT, CARD, PLOT)
     files = {name: model.described(folder / name) for name in names}
     manifest = manifest.model_copy(update={"files": files})
     model.write(folder, manifest)

@@ -123,7 +123,7 @@ def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool
 
 
 def summary(rows: NDArray[np.void]) -> dict[str, object]:
-    """Every figure of a set of rows. Accuracies are over true columns: a missed one is wrong; ECE is over found ones."""
+    """Every figure of some rows. Accuracies are over true columns, a missed one is wrong; ECE is over found ones."""
     true = rows[rows["true"] > 0]
     found = rows[rows["found"]]
     correct = found["count"] == found["true"]

@@ -34,8 +34,8 @@ def thickness_range(rng: np.random.Generator, limits: Specimens) -> tuple[int, i
 
 def along(rng: np.random.Generator, x: Field, y: Field) -> Field:
     """Distance [Å] along a random direction, from a random origin: half of them along the lattice's own axes."""
-    angle = rng.choice([0, np.pi / 2, 0.9553, -0.9553]) if rng.random() < 0.5 else rng.uniform(0, np.pi)
-    return x * np.cos(angle) + y * np.sin(angle) + rng.uniform(0, 60)
+    angle = float(rng.choice([0, np.pi / 2, 0.9553, -0.9553])) if rng.random() < 0.5 else rng.uniform(0, np.pi)
+    return np.asarray(x * np.cos(angle) + y * np.sin(angle) + rng.uniform(0, 60))
 
 
 def placed(rng: np.random.Generator, thickness: Field) -> Heights:
@@ -45,7 +45,7 @@ def placed(rng: np.random.Generator, thickness: Field) -> Heights:
     return Heights(entrance, entrance + thickness)
 
 
-def flat(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> Heights:
+def flat(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> Heights:  # noqa: ARG001
     """One thickness everywhere."""
     _, high = thickness_range(rng, limits)
     return placed(rng, np.full_like(x, high))
@@ -79,7 +79,7 @@ def waves(rng: np.random.Generator, x: Field, y: Field, shortest_A: float) -> Fi
         k = 2 * np.pi / rng.uniform(shortest_A, 6 * shortest_A)
         angle, phase = rng.uniform(0, 2 * np.pi, 2)
         total += np.cos(k * (x * np.cos(angle) + y * np.sin(angle)) + phase)
-    return total / np.sqrt(6)
+    return np.asarray(total / np.sqrt(6))
 
 
 def smooth(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> Heights:
@@ -103,7 +103,7 @@ def facets() -> NDArray[np.float64]:
     hkl = np.array(sorted(indices), float)
     hkl /= np.linalg.norm(hkl, axis=1)[:, None]
     frame = np.array([[0, 0, 1], [2**-0.5, -(2**-0.5), 0], [2**-0.5, 2**-0.5, 0]])
-    return hkl @ frame.T
+    return np.asarray(hkl @ frame.T)
 
 
 def particle(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> Heights:

@@ -16,6 +16,8 @@ from segdepth_training.seeds import SeedRange, generator
 
 Progress = Callable[[int, int, dict[str, float]], None]
 LOG_EVERY = 20
+CHECK_EVERY = 50
+"""Steps after which the loss is looked at, besides every checkpoint: looking waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,20 @@ def train(run: Run, progress: Progress) -> Path:
     if (folder / CHECKPOINT).exists():
         optimisation.restore(folder)
 
-    def keep(metrics: dict[str, float]) -> None:
+    def keep(_metrics: dict[str, float]) -> None:
         optimisation.save(folder)
 
     loop(run, optimisation, 0, keep, progress)
     return folder
+
+
+def agreed(mine: bool) -> bool:
+    """Whether any worker says so: workers that stopped at different steps would wait for each other for ever."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    said = torch.tensor(int(mine), device=fast_device())
+    torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+    return bool(said)
 
 
 def loop(
@@ -76,12 +87,15 @@ def loop(
     keep: Callable[[dict[str, float]], None],
     progress: Progress,
 ) -> None:
-    """Steps until the recipe's number is reached; `keep(metrics)` stores a checkpoint from time to time."""
+    """Steps until the recipe's number is reached; `keep(metrics)` stores a checkpoint from time to time.
+
+    Raises NonFiniteLoss, before a checkpoint holds what is not a number.
+    """
     settings: Training = run.recipe.training
     if optimisation.step >= settings.steps:
         return
     data: ExitWaves = load(run.data, run.plan, optimisation.device)
-    writer = SummaryWriter(run.folder / "tensorboard") if rank == 0 else None  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(run.folder / "tensorboard") if rank == 0 else None
     started, imaging_s, metrics = time.monotonic(), 0.0, {}
     first = optimisation.step
     while optimisation.step < settings.steps:
@@ -92,6 +106,10 @@ def loop(
         imaging_s += time.monotonic() - before
         losses = optimisation.advance(batch)
         step = optimisation.step
+        out_of_time = run.minutes is not None and agreed(time.monotonic() - started > run.minutes * 60)
+        keeps = step % settings.checkpoint_every == 0 or step == settings.steps or out_of_time
+        if keeps or step % CHECK_EVERY == 0:
+            optimisation.check(losses)
         if step % LOG_EVERY == 0 or step == settings.steps:
             metrics = {name: float(value) for name, value in losses.items()}
             elapsed = time.monotonic() - started
@@ -99,11 +117,10 @@ def loop(
             progress(step, settings.steps, metrics)
             if writer is not None:
                 for name, value in metrics.items():
-                    writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        out_of_time = run.minutes is not None and time.monotonic() - started > run.minutes * 60
-        if step % settings.checkpoint_every == 0 or step == settings.steps or out_of_time:
+                    writer.add_scalar(name, value, step)
+        if keeps:
             keep(metrics)
         if out_of_time:
             break
     if writer is not None:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()

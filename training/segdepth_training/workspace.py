@@ -33,11 +33,13 @@ class Workspace:
                 raise ValueError(f"{folder} is not a run yet; name its recipe with --recipe")
             load_recipe(recipe_path)
             folder.mkdir(parents=True, exist_ok=True)
-            kept.write_text(recipe_path.read_text())
+            partial = folder / "recipe.toml.partial"
+            partial.write_text(recipe_path.read_text())
+            partial.replace(kept)
         elif recipe_path is not None and recipe_path.read_text() != kept.read_text():
             raise ValueError(f"{folder} was begun with another recipe; give another --work folder or use {kept}")
         if not name.exists():
-            name.write_text((run_id or folder.name) + "\n")
+            name.write_text((run_id or folder.resolve().name) + "\n")
         known = name.read_text().strip()
         if run_id is not None and run_id != known:
             raise ValueError(f"{folder} belongs to run {known}, not {run_id}; give another --work folder")
