@@ -133,7 +133,8 @@ def centre_counts(result: FrameResult, position_A: NDArray[np.float64]) -> NDArr
     if result.refused:
         return np.full(len(position_A), -1)
     x, y = np.rint(position_A / result.sampling_A).astype(int).T
-    return result.depth_map[y, x].astype(np.int64)
+    counts: NDArray[np.int64] = result.depth_map[y, x].astype(np.int64)
+    return counts
 
 
 def score(tallies: Sequence[Tally]) -> Score:
