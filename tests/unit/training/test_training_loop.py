@@ -1,0 +1,72 @@
+"""Training: a broken run ends with the weights of an unbroken one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from segdepth_training.optimisation import CHECKPOINT, NonFiniteLoss, Optimisation, steps_done
+from segdepth_training.recipe import Recipe
+from segdepth_training.train import Run, train
+from tests.unit.training.small import filled, recipe
+
+CPU = torch.device("cpu")
+
+
+def silent(step: int, steps: int, figures: dict[str, float]) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = Run(recipe(), Path(), Path(), 5)
+    return filled(tmp_path_factory.mktemp("data") / "train.zarr", run.plan)
+
+
+def run_of(data: Path, folder: Path, small: Recipe | None = None, minutes: float | None = None) -> Run:
+    return Run(small or recipe(), data, folder, 5, minutes)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / CHECKPOINT)
+
+
+def test_resumed_run_ends_with_the_same_weights(data: Path, tmp_path: Path):
+    whole = train(run_of(data, tmp_path / "whole"), silent)
+    assert steps_done(whole) == 6
+    seen = []
+    while not seen or seen[-1] < 6:
+        broken = train(run_of(data, tmp_path / "broken", minutes=0.0), silent)  # one step, then out of time
+        seen.append(steps_done(broken))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    ours, theirs = weights(broken), weights(whole)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_finished_run_returns_at_once(data: Path, tmp_path: Path):
+    folder = train(run_of(data, tmp_path / "run"), silent)
+    before = (folder / CHECKPOINT).stat().st_mtime_ns
+    train(run_of(tmp_path / "no-data-needed", tmp_path / "run"), silent)
+    assert (folder / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_weights_change_and_average_follows(data: Path, tmp_path: Path):
+    start = Optimisation(recipe().training, 5, CPU).network.state_dict()
+    end = weights(train(run_of(data, tmp_path / "run"), silent))
+    name = "head.weight"
+    assert not torch.equal(start[name], end[f"network.{name}"])
+    assert not torch.equal(end[f"average.{name}"], end[f"network.{name}"])
+
+
+def test_not_a_number_leaves_no_checkpoint(data: Path, tmp_path: Path):
+    wild = recipe(training__learning_rate=1e30, training__checkpoint_every=6)
+    with pytest.raises(NonFiniteLoss, match="learning_rate"):
+        train(run_of(data, tmp_path / "run", wild), silent)
+    assert not (tmp_path / "run" / "checkpoint" / CHECKPOINT).exists()
+
+
+def test_another_seed_trains_another_network():
+    first, second = (Optimisation(recipe().training, seed, CPU).network.state_dict() for seed in (5, 6))
+    assert not torch.equal(first["head.weight"], second["head.weight"])
