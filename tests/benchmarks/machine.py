@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 
 from segdepth_inference.engine import cpu_flags
 
@@ -23,5 +24,5 @@ def described() -> dict[str, object]:
 
 
 def _cpu_name() -> str:
-    with open("/proc/cpuinfo") as lines:
+    with Path("/proc/cpuinfo").open() as lines:
         return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
