@@ -49,6 +49,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     problems.install(app)
     for router in (estimate.router, models.router, health.router):
         app.include_router(router)
+    problems.describe(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observe, metrics=metrics)
     return app

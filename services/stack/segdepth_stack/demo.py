@@ -38,9 +38,9 @@ SINGLE = 20
 
 
 LEGEND = (
-    "exact, within 1: class at the true centre; found: a column stands there. Of the found ones, stated: mean probability"
-    " of the count; right: how often it was; ECE: the gap between the two; 90 %: the interval holds the truth; unsure:"
-    " abstained."
+    "exact, within 1: class at the true centre; found: a column stands there. Of the found ones, stated: mean"
+    " probability of the count; right: how often it was; ECE: the gap between the two; 90 %: the interval holds the"
+    " truth; unsure: abstained."
 )
 
 
