@@ -62,6 +62,15 @@ def same_counts(answers: list[segdepth.Answer], movie: np.ndarray) -> None:
         assert first.setdefault(result.sequence % len(movie), counts) == counts
 
 
+def await_version(stack: Stack, version: str, frame: np.ndarray) -> None:
+    """Return when the replica answers with a version again."""
+    deadline = time.monotonic() + 60
+    with segdepth.connect(stack.address) as client:
+        while client.estimate(frame, SAMPLING_A).model.version != version:
+            assert time.monotonic() < deadline, f"version {version} does not answer"
+            time.sleep(0.2)
+
+
 def test_replica_killed_under_load(stack: Stack, movie: np.ndarray) -> None:
     with segdepth.connect(stack.address) as client:
         answers = list(client.stream(played(movie, {200: kill("estimator")}), SAMPLING_A))
@@ -100,6 +109,7 @@ def test_model_swapped_under_load(stack: Stack, store: object, movie: np.ndarray
                     seen.append(answer.model.version)
     finally:
         point(store, "1")  # type: ignore[arg-type]
+        await_version(stack, "1", movie[0])
     assert accounted(answers) == list(range(len(answers)))
     assert len(results(answers)) == len(answers)
     changes = [version for version, before in zip(seen, ["", *seen], strict=False) if version != before]
