@@ -1,4 +1,4 @@
-"""One stack (gateway, replica, api) on a tiny model for all tests of this folder; and a movie that never ends too soon."""
+"""One stack (gateway, replica, api) on a tiny model for all tests of this folder, and a movie to send through it."""
 
 import os
 from collections.abc import Iterator
