@@ -14,7 +14,10 @@ PRIVATE = {
 
 
 def connect() -> None:
-    """Connect to Ray, unless this process is connected already; a private Ray ends with this process."""
+    """Connect to Ray, unless this process is connected already; a private Ray ends with this process.
+
+    To be called before anything imports Ray, which reads its environment when it is imported.
+    """
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         for name, value in {**PRIVATE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():

@@ -178,11 +178,11 @@ def end_with_parent() -> None:
 
 def on_ray(path: Path, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
     """Run the tasks as Ray tasks, one core each, at most 64 under way."""
-    import ray
-
     from segdepth_training import cluster
 
-    cluster.connect()
+    cluster.connect()  # Before Ray is imported: it reads its environment then.
+    import ray
+
     remote = ray.remote(num_cpus=1, max_retries=3, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(compute)
     waiting = list(reversed(tasks))
     running: list[Any] = []

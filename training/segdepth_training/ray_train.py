@@ -13,7 +13,6 @@ import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
-from segdepth_training import cluster
 from segdepth_training.optimisation import Optimisation
 from segdepth_training.train import Progress, Run, loop
 
@@ -64,7 +63,6 @@ def train_on_ray(run: Run, progress: Progress) -> Path:
 
     Called again with the same run folder, Ray Train goes on from the last checkpoint it stored there.
     """
-    cluster.connect()
     trainer = TorchTrainer(
         worker,
         train_loop_config={"run": run},

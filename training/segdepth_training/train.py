@@ -55,6 +55,9 @@ def train(run: Run, progress: Progress) -> Path:
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     if run.recipe.training.workers:
+        from segdepth_training import cluster
+
+        cluster.connect()  # Before Ray is imported: it reads its environment then.
         from segdepth_training.ray_train import train_on_ray
 
         return train_on_ray(run, progress)
