@@ -104,6 +104,9 @@ class Scheduler:
             self._observe(batch, left)
             for job, result, status in zip(batch, results, statuses, strict=True):
                 job.succeed(result, status)
+        finally:
+            # No effect on what is settled. A fault of ours must not leave a stream waiting for ever.
+            _fall_short(batch, "the gateway failed on this micro-batch; its log says why")
 
     async def _estimate(self, batch: list[Job]) -> tuple[list[bytes], list[int]]:
         # Held here, because a frame that is shed meanwhile lets go of its pixels and the batch may have to leave again.

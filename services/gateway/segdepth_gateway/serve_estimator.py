@@ -69,6 +69,8 @@ async def _answer(handle: DeploymentHandle[Any], *arguments: object) -> Any:
         raise EstimateFailed(_first_line(error.cause)) from error
     except (ray.exceptions.RayError, RayServeException) as error:
         raise ReplicaLost(_first_line(error)) from error
+    except Exception as error:  # by value, Serve raises whatever the replica's own code raised, unwrapped
+        raise EstimateFailed(_first_line(error)) from error
 
 
 def _first_line(error: BaseException) -> str:

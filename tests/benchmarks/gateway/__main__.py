@@ -126,7 +126,11 @@ def processes() -> dict[str, psutil.Process]:
     found = {}
     for process in psutil.Process().children(recursive=True):
         title = " ".join(process.cmdline()[:1])
-        for stage, part in (("gateway", f"{APP}:gateway"), ("replica", f"{APP}:estimator"), ("raylet", "raylet/raylet")):
+        for stage, part in (
+            ("gateway", f"{APP}:gateway"),
+            ("replica", f"{APP}:estimator"),
+            ("raylet", "raylet/raylet"),
+        ):
             if part in title:
                 found[stage] = process
     return found

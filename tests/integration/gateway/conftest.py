@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 import pytest
 from ray.serve.handle import DeploymentHandle
+
 from segdepth_gateway.serve_estimator import ServeEstimator
 from segdepth_gateway.server import GatewayServer
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_protos import contract
-
 from tests.integration.gateway.estimators import SumEstimator
 
 ROOT = Path(__file__).parents[3]
@@ -48,11 +48,13 @@ def estimator(ray_serve: None) -> DeploymentHandle[Any]:
     from ray import serve
 
     deployment = serve.deployment(
-        name="estimator", num_replicas=2, max_ongoing_requests=8, ray_actor_options={"num_cpus": 0}, health_check_period_s=1
+        name="estimator",
+        num_replicas=2,
+        max_ongoing_requests=8,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=1,
     )(SumEstimator)
     return serve.run(deployment.bind(), name="sums", route_prefix=None)
-
-
 
 
 def settings(**changes: Any) -> GatewaySettings:
@@ -102,5 +104,3 @@ async def gateway(estimator: DeploymentHandle[Any]) -> AsyncIterator[GatewayServ
 async def channel(gateway: GatewayServer) -> AsyncIterator[grpc.aio.Channel]:
     async with dial(gateway.port) as channel:
         yield channel
-
-

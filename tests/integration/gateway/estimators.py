@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from segdepth_protos.contract import UnknownModel
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
 
@@ -58,9 +59,7 @@ class SumEstimator:
         }
 
 
-def _result(
-    frame: NDArray[Any], calibration: bytes, status: frame_pb2.DomainStatus.ValueType
-) -> frame_pb2.FrameResult:
+def _result(frame: NDArray[Any], calibration: bytes, status: frame_pb2.DomainStatus.ValueType) -> frame_pb2.FrameResult:
     result = frame_pb2.FrameResult(height=frame.shape[0], width=frame.shape[1])
     result.calibration.ParseFromString(calibration)
     result.model.family, result.model.version = "sum", "1"

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
+
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, frame_pb2
 
@@ -125,7 +126,9 @@ class RawStream:
             )
 
 
-async def stream(channel: grpc.aio.Channel, message: estimator_pb2.Open | None = None, metadata: Any = None) -> RawStream:
+async def stream(
+    channel: grpc.aio.Channel, message: estimator_pb2.Open | None = None, metadata: Any = None
+) -> RawStream:
     return await RawStream(channel, message or opening(), metadata).open()
 
 
