@@ -250,3 +250,14 @@ def test_every_number_exactly_once_whatever_happens(policy, seed):
             received += window.settle([])
     assert numbers(received) == list(range(window.settled + 1))
     assert all(isinstance(answer, FrameResult | Gap) for answer in received)
+
+
+def test_gaps_make_room_too():
+    window = Window(waiting_frames=1)
+    window.offer(Entry.missing(0, 0, GapReason.INVALID, "no picture"))
+    assert not window.offer(frame(1))
+    announced = []
+    window.on_room = lambda: announced.append(True)
+    assert window.take() == []
+    assert announced
+    assert window.offer(frame(1))

@@ -159,6 +159,7 @@ class Window:
         pack: list[Entry] = []
         size = 0
         with self._lock:
+            waited = len(self._waiting)
             while self._waiting:
                 entry = self._waiting[0]
                 if entry.gap is None:
@@ -170,7 +171,8 @@ class Window:
                 self._waiting_load.remove(entry)
                 self._under_way.append(entry)
                 self._under_way_load.add(entry)
-        if pack:
+            moved = waited > len(self._waiting)
+        if moved:
             self.on_room()
         return pack
 
