@@ -6,11 +6,13 @@ Settings come as a line of JSON on stdin, progress goes as lines of JSON to EVEN
 drain and stop: it comes when the parent says so, and also when the parent is killed, so that nothing is left behind.
 """
 
+import _thread
 import json
 import logging
 import os
 import secrets
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -57,14 +59,37 @@ def main() -> None:
     settings = StackSettings.model_validate_json(sys.stdin.readline())
     folder = Path(json.loads(sys.stdin.readline()))
     with os.fdopen(int(sys.argv[1]), "w", buffering=1) as events:
+        end = End()
         try:
-            run(settings, folder, events)
+            run(settings, folder, events, end)
+        except KeyboardInterrupt:
+            say(events, "stopped before it was ready")
         except (NotReady, FileNotFoundError) as error:
             say(events, "failed", why=str(error))
             sys.exit(1)
 
 
-def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
+class End:
+    """The end of stdin, watched from the beginning: before the stack is ready it interrupts the start."""
+
+    def __init__(self) -> None:
+        self._reached, self._ready = threading.Event(), threading.Event()
+        threading.Thread(target=self._watch, name="segdepth-end", daemon=True).start()
+
+    def _watch(self) -> None:
+        sys.stdin.read()
+        self._reached.set()
+        if not self._ready.is_set():
+            _thread.interrupt_main()
+
+    def wait(self) -> None:
+        """The stack is ready: from now on the end is waited for."""
+        self._ready.set()
+        with suppress(KeyboardInterrupt):  # It came just before.
+            self._reached.wait()
+
+
+def run(settings: StackSettings, folder: Path, events: IO[str], end: End) -> None:
     """Start Ray and Serve, say so, wait for the end of stdin, drain, stop."""
     store = settings.store or os.environ.get("SEGDEPTH_STORE") or str(released_store())
     ray.init(
@@ -84,7 +109,7 @@ def run(settings: StackSettings, folder: Path, events: IO[str]) -> None:
         serve.run(gateway(settings, store, estimator), name=APP, route_prefix=None)
         await_model()
         say(events, "ready", ready=True)
-        sys.stdin.read()
+        end.wait()
         say(events, "answering what is under way")
         serve.shutdown()
     finally:
