@@ -33,9 +33,12 @@ def failures(report: dict[str, Any], gates: Gates) -> list[str]:
             missed.append(
                 f"accuracy on paper-like surfaces at {dose} e/Å² is {paper[dose]['centre_class']['value']:.3f} < {bar}"
             )
+    together = report["families"].get(ALL, {})
+    if not together:
+        missed.append("calibration error was not measured")
     missed += [
         f"calibration error at {dose} e/Å² is {figures['ece']:.3f} > {gates.ece}"
-        for dose, figures in report["families"][ALL].items()
+        for dose, figures in together.items()
         if not figures["ece"] <= gates.ece
     ]
     return missed

@@ -106,5 +106,5 @@ def test_unfinished_store_says_what_to_do(tmp_path: Path):
 
 def test_too_large_a_cell_is_refused(tmp_path: Path):
     large = Plan(recipe(specimens__cell_A=80.0), SeedRange.TRAIN, 3, 1)
-    with pytest.raises(ValueError, match="columns are more than"):
+    with pytest.raises(ValueError, match="columns, more than"):
         prepare_store(tmp_path / "waves.zarr", large)
