@@ -90,7 +90,7 @@ async def dial(port: int, credentials: grpc.ChannelCredentials | None = None) ->
 async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
     """Wait for something that other threads or processes bring about."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is awaited happens elsewhere
             await asyncio.sleep(0.02)
 
 

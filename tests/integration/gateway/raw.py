@@ -1,6 +1,6 @@
 """A client without any comfort: it speaks the wire's messages, and sees everything that goes over it."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,8 +73,8 @@ class Answers:
 class RawStream:
     """One EstimateStream call."""
 
-    def __init__(self, channel: grpc.aio.Channel, message: estimator_pb2.Open, metadata: Any = None):
-        self.call = estimator_pb2_grpc.EstimatorServiceStub(channel).EstimateStream(metadata=metadata)
+    def __init__(self, channel: grpc.aio.Channel, message: estimator_pb2.Open):
+        self.call = estimator_pb2_grpc.EstimatorServiceStub(channel).EstimateStream()
         self._open = message
         self.opened = estimator_pb2.Opened()
         self.answers = Answers()
@@ -126,18 +126,5 @@ class RawStream:
             )
 
 
-async def stream(
-    channel: grpc.aio.Channel, message: estimator_pb2.Open | None = None, metadata: Any = None
-) -> RawStream:
-    return await RawStream(channel, message or opening(), metadata).open()
-
-
-async def packs(frames: Iterable[frame_pb2.Frame], size: int) -> AsyncIterator[list[frame_pb2.Frame]]:
-    pack: list[frame_pb2.Frame] = []
-    for one in frames:
-        pack.append(one)
-        if len(pack) == size:
-            yield pack
-            pack = []
-    if pack:
-        yield pack
+async def stream(channel: grpc.aio.Channel, message: estimator_pb2.Open | None = None) -> RawStream:
+    return await RawStream(channel, message or opening()).open()

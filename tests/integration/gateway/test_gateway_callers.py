@@ -28,12 +28,12 @@ def backend(estimator: DeploymentHandle[Any]) -> ServeEstimator:
 
 
 async def estimate(
-    channel: grpc.aio.Channel, message: frame_pb2.Frame, token: str = "", timeout: float = 20, **options: Any
+    channel: grpc.aio.Channel, message: frame_pb2.Frame, token: str = "", patience_s: float = 20, **options: Any
 ) -> frame_pb2.FrameResult:
     request = estimator_pb2.EstimateRequest(frame=message, options=estimator_pb2.EstimateOptions(**options))
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     stub = estimator_pb2_grpc.EstimatorServiceStub(channel)
-    return (await stub.Estimate(request, timeout=timeout, metadata=metadata)).result
+    return (await stub.Estimate(request, timeout=patience_s, metadata=metadata)).result
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -102,7 +102,7 @@ async def test_a_single_frame_that_cannot_be_answered(channel: grpc.aio.Channel)
     assert code is grpc.StatusCode.NOT_FOUND
     code, detail = await failure(estimate(channel, frame(1, refused, calibration=CALIBRATION), strict=True))
     assert (code, detail) == (grpc.StatusCode.FAILED_PRECONDITION, "first pixel: is 255")
-    code, _ = await failure(estimate(channel, good, family="sleep:5", timeout=0.3))
+    code, _ = await failure(estimate(channel, good, family="sleep:5", patience_s=0.3))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     code, detail = await failure(estimate(channel, good, priority=7))  # type: ignore[arg-type]
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -188,13 +188,13 @@ async def test_tls_and_mutual_tls(backend: ServeEstimator, tmp_path: Path) -> No
         async with dial(gateway.port, client(None)) as channel:
             assert sum_of(await estimate(channel, good)) == 1
         async with dial(gateway.port) as channel:
-            assert (await failure(estimate(channel, good, timeout=5)))[0] is grpc.StatusCode.UNAVAILABLE
+            assert (await failure(estimate(channel, good, patience_s=5)))[0] is grpc.StatusCode.UNAVAILABLE
     async with running(backend, tls_cert=cert, tls_key=key, tls_client_ca=ours.path) as gateway:
         async with dial(gateway.port, client(ours)) as channel:
             assert sum_of(await estimate(channel, good)) == 1
         for stranger in (None, theirs):
             async with dial(gateway.port, client(stranger)) as channel:
-                assert (await failure(estimate(channel, good, timeout=5)))[0] is grpc.StatusCode.UNAVAILABLE
+                assert (await failure(estimate(channel, good, patience_s=5)))[0] is grpc.StatusCode.UNAVAILABLE
 
 
 def test_beyond_loopback_only_with_tls_and_tokens(tmp_path: Path) -> None:
