@@ -18,9 +18,9 @@ from segdepth_inference.network import Heads
 class Tiling:
     """Tiles [px at the canonical sampling]."""
 
-    tile: int = 1024
-    margin: int = 128
-    """Left out at a tile's inner edges: two to three times the reach of what decides a pixel."""
+    tile: int = 1536
+    margin: int = 192
+    """Left out at a tile's inner edges. At 128 px up to 0.4 % of the released model's counts differ, at 160 px 0.1 %."""
     blend: int = 32
     """Over which two tiles change places."""
 
@@ -107,10 +107,12 @@ def _windows(length: int, stride: int, tiling: Tiling) -> Iterator[_Window]:
         yield _Window(0, length, inner_start=False, inner_end=False, tiling=tiling)
         return
     # Rounding an origin to the stride may take that much of an overlap.
-    step = tiling.tile - 2 * tiling.margin - tiling.blend - stride
-    if step < stride:
+    overlap = 2 * tiling.margin + tiling.blend + stride
+    if tiling.tile - overlap < stride:
         raise ValueError(f"a tile of {tiling.tile} px is too small for a margin of {tiling.margin} px on either side")
-    count = -(-(length - tiling.tile) // step) + 1
+    count = -(-(length - overlap) // (tiling.tile - overlap))
+    # As small as so many tiles can be: a frame a little larger than a tile costs little more than one.
+    size = -(-(length + (count - 1) * overlap) // (count * stride)) * stride
     for index in range(count):
-        start = round(index * (length - tiling.tile) / (count - 1) / stride) * stride
-        yield _Window(start, tiling.tile, inner_start=index > 0, inner_end=index < count - 1, tiling=tiling)
+        start = round(index * (length - size) / (count - 1) / stride) * stride
+        yield _Window(start, size, inner_start=index > 0, inner_end=index < count - 1, tiling=tiling)

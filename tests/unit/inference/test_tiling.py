@@ -1,10 +1,14 @@
 """Frames of any size: padding, tiles, and no seams between them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segdepth_inference.network import Heads, UNet, UNetConfig
-from segdepth_inference.tiling import Tiling, pad, through
+from segdepth_inference.tiling import Tiling, _windows, pad, through
 
 STRIDE = 4
 TILING = Tiling(tile=96, margin=28, blend=8)
@@ -53,6 +57,18 @@ def test_the_network_sees_bounded_batches(network: UNet) -> None:
         bounded = through(counting, image(60, 60, 7), STRIDE, TILING, 2 * 60 * 60)
     assert max(seen) <= 2 * 60 * 60
     torch.testing.assert_close(bounded.depth_BKHW, run(network, image(60, 60, 7), TILING).depth_BKHW)
+
+
+@given(st.integers(25, 400), st.sampled_from([4, 8, 32]))
+def test_tiles_cover_a_frame_and_overlap_enough(units: int, stride: int) -> None:
+    tiling = Tiling(tile=640, margin=96, blend=32)
+    windows = list(_windows(units * stride, stride, tiling))
+    assert windows[0].start == 0
+    assert windows[-1].start + windows[-1].length == units * stride
+    assert all(window.start % stride == window.length % stride == 0 for window in windows)
+    assert all(window.length <= tiling.tile for window in windows)
+    for one, other in pairwise(windows):
+        assert one.start + one.length - other.start >= 2 * tiling.margin + tiling.blend
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 31, 32, 33])
