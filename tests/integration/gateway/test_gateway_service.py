@@ -206,9 +206,7 @@ asyncio.run(run_until_signal(server))
 
 async def process(port: int) -> subprocess.Popen[bytes]:
     root = Path(__file__).parents[3]
-    server = subprocess.Popen(  # noqa: ASYNC220 - starts in no time
-        [sys.executable, "-c", SERVER, str(port)], cwd=root, stdout=subprocess.DEVNULL
-    )
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], cwd=root, stdout=subprocess.DEVNULL)
     async with dial(port) as channel:
         async with asyncio.timeout(60):
             await channel.channel_ready()
