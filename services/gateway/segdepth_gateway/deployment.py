@@ -30,6 +30,10 @@ class Gateway:
         """The port that was bound."""
         return self._server.port
 
+    async def drain(self) -> None:
+        """Answer what was accepted, ask streams to open elsewhere, and end."""
+        await self._server.stop()
+
     async def __del__(self) -> None:
         # Serve awaits this when it stops the replica; one whose __init__ failed has nothing to stop.
         if hasattr(self, "_server"):
@@ -52,3 +56,12 @@ def deployment(settings: GatewaySettings, estimator: serve.Application, gateways
     )(Gateway)
     application: serve.Application = replicas.bind(settings, estimator)
     return application
+
+
+def drain(app: str, timeout_s: float) -> None:
+    """Drain the application's gateway, before the application is deleted; in a driver, not in a replica.
+
+    Serve stops all deployments of an application at once: without this the estimator would be gone while the gateway
+    still has frames to be answered. TimeoutError.
+    """
+    serve.get_deployment_handle(NAME, app).drain.remote().result(timeout_s=timeout_s)

@@ -263,7 +263,7 @@ async def test_sigterm_drains() -> None:
 async def test_as_a_serve_deployment(ray_serve: None) -> None:
     from ray import serve
 
-    from segdepth_gateway.deployment import deployment
+    from segdepth_gateway.deployment import deployment, drain
     from tests.integration.gateway.ports import free_port
 
     port = free_port()
@@ -277,9 +277,9 @@ async def test_as_a_serve_deployment(ray_serve: None) -> None:
             call = await stream(channel, opening(options={"family": "sleep:0.3"}))
             await call.send_all(frame(n) for n in range(40))
             await call.until(0)
-            deleting = asyncio.create_task(asyncio.to_thread(serve.delete, "whole"))
+            draining = asyncio.create_task(asyncio.to_thread(drain, "whole", 30))
             answers = await call.rest()
-            await deleting
+            await draining
         assert answers.order == list(range(40))
         assert answers.reopen
     finally:

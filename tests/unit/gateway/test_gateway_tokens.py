@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from segdepth_gateway import tokens
+from segdepth_gateway.__main__ import app
 from segdepth_gateway.auth import Authenticator, Denied, Scope
 from segdepth_gateway.session import ExpiredSession, ForeignSession, Sessions
 from segdepth_gateway.settings import GatewaySettings
@@ -106,3 +108,15 @@ def test_a_hand_made_record_is_read(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps({"tokens": [record]}))
     assert tokens.TokenFile(path).find("t") is not None
+
+
+def test_the_command_mints_and_revokes(tmp_path: Path) -> None:
+    path = str(tmp_path / "tokens")
+    run = CliRunner().invoke
+    token = run(app, ["mint", path, "me", "--scope", "estimate", "--scope", "models:write"]).output.strip()
+    known = tokens.TokenFile(Path(path)).find(token)
+    assert known is not None
+    assert known.scopes == ("estimate", "models:write")
+    assert run(app, ["revoke", path, "me"]).exit_code == 0
+    assert tokens.TokenFile(Path(path)).find(token) is None
+    assert run(app, ["revoke", path, "me"]).exit_code == 1
