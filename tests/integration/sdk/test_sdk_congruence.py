@@ -214,10 +214,8 @@ class TestStream:
 
     async def test_the_twins(self, store, address):
         found = []
-        for connect in (
-            partial(segdepth.connect_async, "local", store=str(store)),
-            partial(segdepth.connect_async, address),
-        ):
+        twins = (partial(segdepth.connect_async, "local", store=str(store)), partial(segdepth.connect_async, address))
+        for connect in twins:
             async with connect() as client:
                 found.append([answer async for answer in client.stream(frames(4), SAMPLING_A)])
         compare(*found)

@@ -6,7 +6,8 @@ import pytest
 
 from segdepth.errors import InvalidFrame
 from segdepth.results import FrameResult, Gap, GapReason
-from segdepth.streaming.window import Closed, Entry, Window
+from segdepth.streaming.entries import Closed, Entry
+from segdepth.streaming.window import Window
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2 as pb
 

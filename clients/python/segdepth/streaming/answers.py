@@ -5,8 +5,9 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from segdepth.results import Answer
+from segdepth.streaming.entries import Closed
 from segdepth.streaming.source import Frames, Numbering, feed_from_loop, feed_from_thread
-from segdepth.streaming.window import Closed, Window
+from segdepth.streaming.window import Window
 from segdepth_protos.v1 import estimator_pb2
 
 PACKS_AHEAD = 4

@@ -8,7 +8,8 @@ from contextlib import closing, suppress
 from segdepth.backend import Backend
 from segdepth.errors import from_contract
 from segdepth.streaming.answers import Settle
-from segdepth.streaming.window import Closed, Window
+from segdepth.streaming.entries import Closed
+from segdepth.streaming.window import Window
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
 
 

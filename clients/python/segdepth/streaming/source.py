@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from segdepth.calibration import Frame
 from segdepth.errors import InvalidFrame
 from segdepth.results import GapReason
+from segdepth.streaming.entries import Closed, Entry
 from segdepth.streaming.signal import Signal
-from segdepth.streaming.window import Closed, Entry, Window
+from segdepth.streaming.window import Window
 from segdepth.streaming.wire import encode
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2

@@ -7,11 +7,11 @@ not settled can be rewound and taken again. Safe for one thread on each side.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from segdepth.calibration import Policy
 from segdepth.errors import InvalidFrame
 from segdepth.results import Answer, FrameResult, Gap, GapReason
+from segdepth.streaming.entries import Closed, Entry, Load, append_gap, lost
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2
 
@@ -20,47 +20,6 @@ WAITING_FRAMES = 64
 
 WAITING_BYTES = 64 * 1024 * 1024
 """And their size; a single frame may be larger."""
-
-
-class Closed(Exception):
-    """The stream ended before its source: the source need not go on."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """One frame, or a run of numbers that will not be sent."""
-
-    first: int
-    last: int
-    head: bytes = b""
-    pixels: bytes = b""
-    gap: Gap | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that count against the credit: the pixels."""
-        return len(self.pixels)
-
-    @classmethod
-    def missing(cls, first: int, last: int, reason: GapReason, detail: str = "") -> "Entry":
-        """Numbers that will not be sent, and why."""
-        return cls(first, last, gap=Gap(first, last, reason, detail))
-
-
-@dataclass(slots=True)
-class _Load:
-    frames: int = 0
-    bytes: int = 0
-
-    def add(self, entry: Entry) -> None:
-        if entry.gap is None:
-            self.frames += 1
-            self.bytes += entry.size
-
-    def remove(self, entry: Entry) -> None:
-        if entry.gap is None:
-            self.frames -= 1
-            self.bytes -= entry.size
 
 
 def _nothing() -> None:
@@ -75,8 +34,8 @@ class Window:
         self._lock = threading.Lock()
         self._waiting: deque[Entry] = deque()
         self._under_way: deque[Entry] = deque()
-        self._waiting_load, self._under_way_load = _Load(), _Load()
-        self._credit: _Load | None = None
+        self._waiting_load, self._under_way_load = Load(), Load()
+        self._credit: Load | None = None
         self._last_offered: int | None = None
         self._settled: int | None = None
         self._source_ended = self._closed = False
@@ -152,7 +111,7 @@ class Window:
     def grant(self, frames: int, size: int) -> None:
         """The latest credit: how much may be under way. Before the first one there is no bound."""
         with self._lock:
-            self._credit = _Load(frames, size)
+            self._credit = Load(frames, size)
 
     def take(self) -> list[Entry]:
         """The next pack: what waits, within the credit and PACK_BYTES. They are under way now."""
@@ -214,24 +173,24 @@ class Window:
         self._settle_before(gap.first, settled)
         while self._under_way and self._under_way[0].first <= gap.last:
             entry = self._pop()
-            _append_gap(settled, entry.gap or Gap(entry.first, entry.last, gap.reason, gap.detail))
+            append_gap(settled, entry.gap or Gap(entry.first, entry.last, gap.reason, gap.detail))
 
     def _settle_before(self, sequence: int, settled: list[Answer]) -> None:
         while self._under_way and self._under_way[0].first < sequence:
             entry = self._pop()
             skipped = Gap(entry.first, entry.last, GapReason.FAILED, "the server answered a later frame instead")
-            _append_gap(settled, entry.gap or skipped)
+            append_gap(settled, entry.gap or skipped)
 
     def _settle_local_gaps(self, settled: list[Answer]) -> None:
         while self._under_way and (gap := self._under_way[0].gap):
             self._pop()
-            _append_gap(settled, gap)
+            append_gap(settled, gap)
         if self._under_way:
             return
         while self._waiting and (gap := self._waiting[0].gap):
             self._waiting.popleft()
             self._settled = gap.last
-            _append_gap(settled, gap)
+            append_gap(settled, gap)
 
     def _pop(self) -> Entry:
         entry = self._under_way.popleft()
@@ -242,10 +201,10 @@ class Window:
     def rewind(self, resume_after: int | None = None) -> None:
         """Nothing is under way any more: take it again, except what the server says was answered: that is lost."""
         with self._lock:
-            entries = [_lost(entry, resume_after) for entry in self._under_way] + list(self._waiting)
+            entries = [lost(entry, resume_after) for entry in self._under_way] + list(self._waiting)
             self._under_way.clear()
             self._waiting = deque(entries)
-            self._under_way_load, self._waiting_load = _Load(), _Load()
+            self._under_way_load, self._waiting_load = Load(), Load()
             for entry in entries:
                 self._waiting_load.add(entry)
 
@@ -282,17 +241,3 @@ class Window:
         """Raise what the source raised, if it did."""
         if self._source_error is not None:
             raise self._source_error
-
-
-def _lost(entry: Entry, resume_after: int | None) -> Entry:
-    if entry.gap is not None or resume_after is None or entry.last > resume_after:
-        return entry
-    return Entry.missing(entry.first, entry.last, GapReason.LOST, "answered, but the answer did not arrive")
-
-
-def _append_gap(settled: list[Answer], gap: Gap) -> None:
-    last = settled[-1] if settled else None
-    if isinstance(last, Gap) and last.last + 1 == gap.first and (last.reason, last.detail) == (gap.reason, gap.detail):
-        settled[-1] = Gap(last.first, gap.last, gap.reason, gap.detail)
-    else:
-        settled.append(gap)

@@ -1,0 +1,90 @@
+"""The atomic columns of a frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth_protos import contract
+from segdepth_protos.v1 import frame_pb2
+
+SPECIES = ("?", "Ce", "O")
+"""Names of the values of `Columns.species`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The atomic columns of a frame, arrays of one entry each, sorted by y, then x."""
+
+    table: frame_pb2.ColumnTable
+    sampling_A: float
+
+    def __len__(self) -> int:
+        return self.table.size
+
+    @cached_property
+    def x_px(self) -> NDArray[np.float32]:
+        """Position along a row [px]; 0 is the centre of the left-most pixel."""
+        return array_from_wire(self.table.x_px, "<f4", len(self))
+
+    @cached_property
+    def y_px(self) -> NDArray[np.float32]:
+        """Position along a column of the array [px]; 0 is the centre of the top-most pixel."""
+        return array_from_wire(self.table.y_px, "<f4", len(self))
+
+    @cached_property
+    def x_A(self) -> NDArray[np.float64]:
+        """x_px times the frame's own sampling [Å]."""
+        return self.x_px * np.float64(self.sampling_A)
+
+    @cached_property
+    def y_A(self) -> NDArray[np.float64]:
+        """y_px times the frame's own sampling [Å]."""
+        return self.y_px * np.float64(self.sampling_A)
+
+    @cached_property
+    def species(self) -> NDArray[np.uint8]:
+        """1 = Ce, 2 = O: indices of SPECIES."""
+        return array_from_wire(self.table.species, "u1", len(self))
+
+    @cached_property
+    def count(self) -> NDArray[np.uint8]:
+        """Most likely number of atoms, 10 = ten or more. Filled also where `abstained`."""
+        return array_from_wire(self.table.count, "u1", len(self))
+
+    @cached_property
+    def lo90(self) -> NDArray[np.uint8]:
+        """Lower end of the smallest contiguous set of counts that holds 0.90 of the posterior."""
+        return array_from_wire(self.table.lo90, "u1", len(self))
+
+    @cached_property
+    def hi90(self) -> NDArray[np.uint8]:
+        """Upper end of that set, inclusive."""
+        return array_from_wire(self.table.hi90, "u1", len(self))
+
+    @cached_property
+    def abstained(self) -> NDArray[np.bool_]:
+        """True where the posterior is too flat for the count to be used."""
+        return array_from_wire(self.table.abstained, "u1", len(self)).astype(bool)
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Posterior [column, 11] of 0, 1, ... 9, 10 or more atoms."""
+        return array_from_wire(self.table.probabilities, "<f4", len(self), contract.CLASSES)
+
+    @cached_property
+    def p_count(self) -> NDArray[np.float32]:
+        """Posterior of `count`."""
+        return np.asarray(self.probabilities[np.arange(len(self)), self.count], np.float32)
+
+    def species_names(self) -> Sequence[str]:
+        """Ce or O for each column."""
+        return [SPECIES[value] for value in self.species]
+
+
+def array_from_wire(data: bytes, dtype: str, *shape: int) -> NDArray[Any]:
+    """Little endian bytes of the wire as a read-only array that shares their memory."""
+    return np.frombuffer(data, dtype).reshape(shape)

@@ -1,0 +1,68 @@
+"""Whether a frame may be believed, and which question it failed."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from segdepth_protos.v1 import frame_pb2
+
+
+class Status(Enum):
+    """Verdict on a frame or a check of it, from good to bad."""
+
+    OK = "ok"
+    SUSPECT = "suspect"
+    REFUSED = "refused"
+
+
+_STATUS = {
+    frame_pb2.DOMAIN_STATUS_OK: Status.OK,
+    frame_pb2.DOMAIN_STATUS_SUSPECT: Status.SUSPECT,
+    frame_pb2.DOMAIN_STATUS_REFUSED: Status.REFUSED,
+}
+
+
+def _status(value: int) -> Status:
+    # An unset verdict is not a good one: nothing was checked.
+    return _STATUS.get(value, Status.SUSPECT)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked of a frame. A bound that is None is open."""
+
+    name: str
+    status: Status
+    value: float
+    lower: float | None
+    upper: float | None
+    unit: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DomainVerdict:
+    """Whether the frame is one that the model was trained for: the worst status of all checks."""
+
+    status: Status
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def from_message(cls, verdict: frame_pb2.DomainVerdict) -> "DomainVerdict":
+        """From the wire."""
+        return cls(_status(verdict.status), tuple(_check(check) for check in verdict.checks))
+
+    def why(self) -> str:
+        """The messages of the checks that are not ok, in a line."""
+        return "; ".join(check.message or check.name for check in self.checks if check.status is not Status.OK)
+
+
+def _check(check: frame_pb2.DomainCheck) -> Check:
+    return Check(
+        name=check.name,
+        status=_status(check.status),
+        value=check.value,
+        lower=check.lower if check.HasField("lower") else None,
+        upper=check.upper if check.HasField("upper") else None,
+        unit=check.unit,
+        message=check.message,
+    )
