@@ -32,15 +32,19 @@ class Entry:
 
 @dataclass(slots=True)
 class Load:
+    """Frames and bytes of entries; gaps weigh nothing."""
+
     frames: int = 0
     bytes: int = 0
 
     def add(self, entry: Entry) -> None:
+        """An entry comes."""
         if entry.gap is None:
             self.frames += 1
             self.bytes += entry.size
 
     def remove(self, entry: Entry) -> None:
+        """An entry goes."""
         if entry.gap is None:
             self.frames -= 1
             self.bytes -= entry.size
