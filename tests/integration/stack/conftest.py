@@ -27,9 +27,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_store(tmp_path_factory.mktemp("stack") / "store", strict_domain=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(store: Path) -> Iterator[Running]:
-    """Up once, and down at the end."""
+    """Up once, and down before other folders start a Ray of their own."""
     tokens = store.parent / "tokens.json"
     station = mint(tokens, "station", ("estimate",))
     operator = mint(tokens, "operator", ("models:write",))
