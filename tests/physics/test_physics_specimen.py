@@ -140,7 +140,7 @@ def test_displacement_and_tilt_are_as_drawn(ceria: Projection):
     moved = specimen(ceria, 7, displacement_A=(0.08, 0.08))
     scatter = moved.atoms.positions[:, :2] - still.atoms.positions[:, :2]
     scatter = scatter[np.abs(scatter) < 1]  # but for atoms that left the cell on one side and came in on the other
-    assert len(scatter) > 5000
+    assert len(scatter) > 1000
     assert scatter.std() == pytest.approx(0.08, rel=0.05)
     assert_allclose(moved.columns, still.columns)
     tilted = specimen(ceria, 7, tilt_share=1.0, tilt_deg=0.7, kinds={"flat": 1.0})

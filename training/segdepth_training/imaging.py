@@ -14,11 +14,8 @@ from torch import Tensor
 from segdepth_training.recipe import Camera, Microscope
 
 FOCAL_NODES = 7
-"""Gauss-Hermite nodes of the focal average.
-
-With 30 Å of spread the envelope is right to 1e-3 up to 1.0 /Å and to 0.01 up to 1.2 /Å (0.005 up to 1.0 /Å with 40 Å);
-what is finer, beyond the information limit, is not damped as it should be.
-"""
+"""Gauss-Hermite nodes of the focal average. With 30 Å of spread the envelope is right to 1e-3 up to 1.0 /Å and to 0.01
+up to 1.2 /Å; what is finer, beyond the information limit, is not damped as it should be."""
 
 
 @dataclass(frozen=True)

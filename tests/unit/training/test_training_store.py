@@ -67,7 +67,7 @@ def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
     compute(fresh, plan(), chosen)
     for i in chosen:
         ours, theirs = (zarr.open_group(p, mode="r")["waves"][i] for p in (path, fresh))
-        assert np.array_equal(ours, theirs)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # FFTW may plan anew
 
 
 def test_killed_creation_is_begun_again(tmp_path: Path):
