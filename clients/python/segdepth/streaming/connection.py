@@ -65,11 +65,16 @@ class Connection:
     async def _exchange(self) -> Broken | None:
         self._window.on_ready = self._ready.set
         sender = asyncio.create_task(self._send())
+        # Nobody would answer a sender that failed: the receiver must not wait for it.
+        sender.add_done_callback(lambda task: None if task.cancelled() or not task.exception() else self._call.cancel())
         try:
-            return await self._receive()
+            ended = await self._receive()
         finally:
             sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            (failure,) = await asyncio.gather(sender, return_exceptions=True)
+        if isinstance(failure, Exception):
+            raise failure
+        return ended
 
     async def _send(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 
 from segdepth.backend import Backend
@@ -34,9 +34,35 @@ class LocalCarrier:
                 settle_from_thread()
 
         try:
-            await asyncio.to_thread(work)
+            await _in_daemon_thread(work)
         except Exception as error:
             raise from_contract(error) from error
+
+
+async def _in_daemon_thread(work: Callable[[], None]) -> None:
+    # Not from a pool: as many streams as the caller likes, and none that keeps the process from ending.
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: Exception | None = None
+        try:
+            work()
+        except Exception as raised:  # noqa: BLE001 - raised again in the task that waits
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, error)
+
+    threading.Thread(target=run, name="segdepth-local", daemon=True).start()
+    await done
 
 
 def _generator(
