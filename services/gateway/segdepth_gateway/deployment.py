@@ -18,6 +18,9 @@ NAME = "gateway"
 RESOURCE = "gateway"
 """Ray resource of the nodes that gateways run on: one each, so that each has its port for itself."""
 
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2)}
+"""Packs of megabytes come by the hundred each second: glibc would take each from the system, page by page, anew."""
+
 
 class Gateway:
     """One gateway. A plain class: `deployment` makes it a Serve deployment."""
@@ -50,7 +53,11 @@ def deployment(settings: GatewaySettings, estimator: serve.Application, gateways
     replicas = serve.deployment(
         name=NAME,
         num_replicas=gateways,
-        ray_actor_options={"num_cpus": 0, "resources": {RESOURCE: 1}},
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": {RESOURCE: 1},
+            "runtime_env": {"env_vars": ALLOCATOR},
+        },
         health_check_period_s=5,
         graceful_shutdown_timeout_s=settings.drain_s + 10,
     )(Gateway)
@@ -59,9 +66,9 @@ def deployment(settings: GatewaySettings, estimator: serve.Application, gateways
 
 
 def drain(app: str, timeout_s: float) -> None:
-    """Drain the application's gateway, before the application is deleted; in a driver, not in a replica.
+    """Drain the application's gateways, before the application is deleted; in a driver, not in a replica.
 
     Serve stops all deployments of an application at once: without this the estimator would be gone while the gateway
     still has frames to be answered. TimeoutError.
     """
-    serve.get_deployment_handle(NAME, app).drain.remote().result(timeout_s=timeout_s)
+    serve.get_deployment_handle(NAME, app).broadcast("drain").results(timeout_s=timeout_s)
