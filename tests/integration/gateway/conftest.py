@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 KEY = "k" * 32
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_serve() -> Iterator[None]:
     import ray
     from ray import serve
@@ -42,7 +42,7 @@ def ray_serve() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def estimator(ray_serve: None) -> DeploymentHandle[Any]:
     """Two replicas that add up pixels."""
     from ray import serve
