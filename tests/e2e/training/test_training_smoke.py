@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -51,6 +50,15 @@ def kill(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return family
 
 
+def still_alive(family: list[psutil.Process], within_s: float) -> list[psutil.Process]:
+    """Which have not ended in time; ended ones that nobody has asked after yet are no processes any more."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end and family:
+        family = [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        time.sleep(0.2)
+    return family
+
+
 def checkpointed(work: Path) -> bool:
     """Whether Ray Train has stored a first checkpoint, and knows it."""
     snapshot = work / "train" / "ray" / "checkpoint_manager_snapshot.json"
@@ -76,11 +84,9 @@ def test_smoke_recipe_is_released_although_killed(tmp_path: Path):
             time.sleep(0.1)
     finally:
         family = kill(process)
-    _, alive = psutil.wait_procs(family, timeout=20)
-    # Ended ones that nobody has asked after yet are no processes any more.
-    alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    alive = still_alive(family, 60)
     for survivor in alive:
-        os.kill(survivor.pid, signal.SIGKILL)
+        survivor.kill()
     assert not alive, f"left behind by the killed run: {alive}"
     assert not (work / "model").exists()
     waves = times(work / "exit-waves")
