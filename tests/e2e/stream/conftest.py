@@ -13,13 +13,13 @@ from segdepth_stack.stack import Stack
 from tests.models import lattice_frame, tiny_store
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of the tiny model; `stable` points at the first."""
     return tiny_store(tmp_path_factory.mktemp("stack") / "store", versions=2)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stack(store: Path) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGDEPTH_INFERENCE_POLL_S", "0.5")
@@ -27,7 +27,7 @@ def stack(store: Path) -> Iterator[Stack]:
             yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def movie() -> np.ndarray:
     """Sixteen different frames of 256² [n, H, W]."""
     return np.stack([lattice_frame(seed, (256, 256), 0.1) for seed in range(16)])
