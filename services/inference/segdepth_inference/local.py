@@ -1,12 +1,14 @@
 """The model in the caller's own process, behind the same messages as over the wire."""
 
 import os
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
@@ -54,6 +56,8 @@ class LocalBackend:
         engine: str = "auto",
         cache: str | Path | None = None,
     ):
+        if not structlog.is_configured():  # A program that has no say about logs keeps its stdout to itself.
+            structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
         self._family, _, self._version = (model or "").partition("/")
         self._store: ArtefactStore = open_store(store or os.environ.get("SEGDEPTH_STORE") or released_store())
         folder = Path(cache) if cache else Path(tempfile.gettempdir()) / f"segdepth-models-{os.getuid()}"

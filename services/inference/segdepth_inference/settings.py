@@ -24,6 +24,6 @@ class InferenceSettings(BaseSettings):
     engine: str = Field(default="auto", description="auto = the fastest that the model's report permits")
     threads: int = Field(default=0, ge=0, description="CPU threads of the network; 0 = all cores")
     replicas: int = Field(default=1, ge=1, description="replicas to start")
-    max_ongoing: int = Field(default=3, ge=1, le=64, description="micro-batches a replica accepts at once")
+    max_ongoing: int = Field(default=8, ge=1, le=64, description="calls (batches, status) a replica accepts at once")
     cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray reserves for a replica")
     gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica")

@@ -21,7 +21,7 @@ from typing import IO
 import ray
 from ray import serve
 
-from segdepth_gateway.deployment import RESOURCE, deployment
+from segdepth_gateway.deployment import RESOURCE, deployment, drain
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference import replica
 from segdepth_inference.local import released_store
@@ -111,6 +111,8 @@ def run(settings: StackSettings, folder: Path, events: IO[str], end: End) -> Non
         say(events, "ready", ready=True)
         end.wait()
         say(events, "answering what is under way")
+        # Serve would stop the model together with the gateway, whose frames still wait for it.
+        drain(APP, settings.drain_timeout_s + 5)
         serve.shutdown()
     finally:
         ray.shutdown()
