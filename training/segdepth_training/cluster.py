@@ -10,6 +10,9 @@ PRIVATE = {
     # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # One machine is not preempted by a cloud, and has nobody who scrapes Ray's own metrics.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 
 
