@@ -5,6 +5,7 @@ answer everywhere.
 """
 
 import math
+from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,13 @@ def encode_frame(image: NDArray[Any], sequence: int, calibration: pb.Calibration
     if calibration is not None:
         frame.calibration.CopyFrom(calibration)
     return frame
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reachable from this machine alone. A name other than localhost is taken not to be."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segdepth_inference.engine import fast_bfloat16
 from segdepth_inference.network import Heads, UNet, build
 from segdepth_training.batches import Batch
 from segdepth_training.recipe import Training
@@ -48,11 +49,6 @@ def learning_rate(step: int, settings: Training) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is the faster type here: on GPUs, and on CPUs with AMX."""
-    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
-
-
 def steps_done(folder: Path) -> int:
     """The step at which the checkpoint in `folder` was written."""
     with safe_open(folder / CHECKPOINT, "pt") as file:
@@ -65,6 +61,7 @@ class Optimisation:
     def __init__(self, settings: Training, seed: int, device: torch.device):
         torch.manual_seed(seed)
         self.settings, self.device, self.step = settings, device, 0
+        self._bfloat16 = fast_bfloat16(device)
         self.network: UNet = build("unet", dict(settings.network)).to(device).to(memory_format=torch.channels_last)
         self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -81,7 +78,7 @@ class Optimisation:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.settings)
         self.forward.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             heads = self.forward(batch.frames)
         parts = loss_parts(heads, batch, self.settings)
         total = torch.stack(list(parts.values())).sum()

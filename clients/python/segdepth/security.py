@@ -1,12 +1,12 @@
 """TLS and tokens: a token never travels in plaintext to another machine."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from segdepth.errors import InsecureToken, UnreadableFile
+from segdepth_protos import contract
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,4 @@ def is_loopback(server: str) -> bool:
     if server.startswith("unix:"):
         return True
     host = server.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return contract.is_loopback(host)

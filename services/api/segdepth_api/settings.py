@@ -1,11 +1,12 @@
 """Settings of the api, read from SEGDEPTH_API_* variables."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from segdepth_protos.contract import is_loopback
 
 
 class ApiSettings(BaseSettings):
@@ -48,13 +49,3 @@ class ApiSettings(BaseSettings):
                 " or insecure behind a proxy that has TLS"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reachable from this machine alone. A name other than localhost is taken not to be."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,6 +1,5 @@
 """How a gateway is run, from SEGDEPTH_GATEWAY_* variables."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -74,7 +73,7 @@ class GatewaySettings(BaseSettings):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
-        if not (is_loopback(self.host) or self.insecure or (self.tls_cert and self.tokens)):
+        if not (contract.is_loopback(self.host) or self.insecure or (self.tls_cert and self.tokens)):
             raise ValueError(f"listening at {self.host} needs tls_cert, tls_key and tokens, or insecure")
         return self
 
@@ -90,14 +89,4 @@ class GatewaySettings(BaseSettings):
     @property
     def exposed(self) -> bool:
         """Whether other machines reach this gateway."""
-        return not is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reachable from this machine alone. A name other than localhost is taken not to be."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return not contract.is_loopback(self.host)

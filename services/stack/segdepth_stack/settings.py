@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from segdepth_api.settings import is_loopback
+from segdepth_protos.contract import is_loopback
 
 
 def usable_cpus() -> int:
