@@ -10,7 +10,7 @@ from segdepth_inference.prepare import normalise, resample
 from segdepth_training.exit_waves import ExitWaves
 from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics, expose, intensity, uniform
 from segdepth_training.labels import Labels, View, render
-from segdepth_training.recipe import Recipe
+from segdepth_training.recipe import Microscope, Recipe
 
 MARGIN_A = 1.6
 """A view keeps this far from the cell's edge, where the other side's waves wrap around."""
@@ -46,12 +46,12 @@ def camera_frames(
     side_A: float,
     conditions: tuple[Optics, Exposure],
     view: View,
-    wavelength_A: float,
+    microscope: Microscope,
     generator: torch.Generator,
 ) -> Tensor:
     """What a camera records of exit waves [B, H, W] in a view: [B, view.size, view.size] in electrons per pixel."""
     optics, exposure = conditions
-    seen_BHW = intensity(waves_BHW, side_A, optics, wavelength_A)
+    seen_BHW = intensity(waves_BHW, side_A, optics, microscope)
     frames_BHW = expose(seen_BHW, side_A, round(side_A / view.pixel_A), exposure, generator)
     y, x = view.origin
     return frames_BHW[:, y : y + view.size, x : x + view.size]
@@ -64,8 +64,7 @@ def draw_batch(data: ExitWaves, recipe: Recipe, generator: torch.Generator, *, e
     view = draw_view(generator, recipe, data.side_A)
     optics = draw_optics(generator, recipe.microscope, size)
     exposure = draw_exposure(generator, recipe.camera, size, lowest_dose=training.easy_dose if easy else 0)
-    wavelength_A = recipe.microscope.wavelength_A
-    raw_BHW = camera_frames(data.waves[index], data.side_A, (optics, exposure), view, wavelength_A, generator)
+    raw_BHW = camera_frames(data.waves[index], data.side_A, (optics, exposure), view, recipe.microscope, generator)
     frames_BHW = normalise(resample(raw_BHW, (view.points, view.points)))
     inverted_B = uniform(generator, 0, 1, size) < training.inverted_share
     frames_BHW = torch.where(inverted_B[:, None, None], -frames_BHW, frames_BHW)

@@ -80,7 +80,7 @@ def imaged(wave: torch.Tensor, side_A: float, view: View, dose: float, seeds: tu
     optics = type(optics)(**{name: value.expand(FRAMES) for name, value in vars(optics).items()})
     exposure = draw_exposure(numbers, CAMERA, FRAMES, dose=torch.full((FRAMES,), dose))
     waves = wave.expand(FRAMES, *wave.shape)
-    counts = camera_frames(waves, side_A, (optics, exposure), view, microscope.wavelength_A, numbers)
+    counts = camera_frames(waves, side_A, (optics, exposure), view, microscope, numbers)
     return counts.round().numpy().astype(np.uint16)
 
 

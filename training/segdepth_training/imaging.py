@@ -13,9 +13,12 @@ from torch import Tensor
 
 from segdepth_training.recipe import Camera, Microscope
 
-FOCAL_NODES = 7
-"""Gauss-Hermite nodes of the focal average. With 30 Å of spread the envelope is right to 1e-3 up to 1.0 /Å and to 0.01
-up to 1.2 /Å; what is finer, beyond the information limit, is not damped as it should be."""
+FOCAL_NODES = 13
+"""Evenly spaced defoci of the focal average, over FOCAL_REACH standard deviations to either side. Within an aperture of
+2 /Å and up to 40 Å of spread, images are right to 0.3 % of their contrast. As many Gauss-Hermite nodes leave 40 %: they
+hardly damp what lies beyond the information limit."""
+
+FOCAL_REACH = 3.0
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,15 @@ def aberration_phase(optics: Optics, ky: Tensor, kx: Tensor, wavelength_A: float
     return 2 * math.pi / wavelength_A * terms
 
 
-def intensity(waves_BHW: Tensor, side_A: float, optics: Optics, wavelength_A: float) -> Tensor:
+def intensity(waves_BHW: Tensor, side_A: float, optics: Optics, microscope: Microscope) -> Tensor:
     """Image intensity [B, H, W] of exit waves (vacuum = 1), averaged incoherently over the focal spread."""
     ky, kx = frequencies(waves_BHW.shape[-1], side_A, waves_BHW.device)
-    spectrum = torch.fft.fft2(waves_BHW) * torch.exp(-1j * aberration_phase(optics, ky, kx, wavelength_A))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(FOCAL_NODES)
-    defocus_phase = math.pi * wavelength_A * (ky**2 + kx**2)
+    phase_BHW = aberration_phase(optics, ky, kx, microscope.wavelength_A)
+    passes_HW = torch.hypot(ky, kx) <= microscope.aperture_per_A
+    spectrum = torch.fft.fft2(waves_BHW) * torch.exp(-1j * phase_BHW) * passes_HW
+    nodes = np.linspace(-FOCAL_REACH, FOCAL_REACH, FOCAL_NODES)
+    weights = np.exp(-(nodes**2) / 2)
+    defocus_phase = math.pi * microscope.wavelength_A * (ky**2 + kx**2)
     total = torch.zeros(waves_BHW.shape, device=waves_BHW.device)
     for node, weight in zip(nodes, weights / weights.sum(), strict=True):
         shift_A = (float(node) * optics.focal_spread_A)[:, None, None]

@@ -46,9 +46,8 @@ def observe(data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 
     view = draw_view(numbers, plan.recipe, data.side_A)
     optics = draw_optics(numbers, plan.recipe.microscope, 1)
     exposure = draw_exposure(numbers, plan.recipe.camera, 1, dose=torch.tensor([dose]))
-    wavelength_A = plan.recipe.microscope.wavelength_A
     waves = data.waves[index : index + 1]
-    frame = camera_frames(waves, data.side_A, (optics, exposure), view, wavelength_A, numbers)[0]
+    frame = camera_frames(waves, data.side_A, (optics, exposure), view, plan.recipe.microscope, numbers)[0]
     columns = data.columns[index].numpy()
     columns = columns[np.isfinite(columns[:, 0])].copy()
     columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import fast_bfloat16
 from segdepth_inference.network import Heads, UNet, build
+from segdepth_inference.weights import load_network
 from segdepth_training.batches import Batch
 from segdepth_training.recipe import Training
 
@@ -49,6 +51,15 @@ def learning_rate(step: int, settings: Training) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
+def started(folder: Path, settings: Training) -> UNet:
+    """The network of the released model in `folder`. Raises ValueError where it is not the one the settings ask for."""
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    network = load_network(folder, manifest)
+    if network.config != build("unet", dict(settings.network)).config:
+        raise ValueError(f"training.start = {folder}: its network is another than training.network asks for")
+    return network
+
+
 def steps_done(folder: Path) -> int:
     """The step at which the checkpoint in `folder` was written."""
     with safe_open(folder / CHECKPOINT, "pt") as file:
@@ -58,11 +69,13 @@ def steps_done(folder: Path) -> int:
 class Optimisation:
     """Network, AdamW and moving average. `step` counts the steps done; checkpoints restore all of it."""
 
-    def __init__(self, settings: Training, seed: int, device: torch.device):
+    def __init__(self, settings: Training, seed: int, device: torch.device, start: Path | None = None):
+        """`start`: folder of the released model to start from. Raises ValueError for one of another network."""
         torch.manual_seed(seed)
         self.settings, self.device, self.step = settings, device, 0
         self._bfloat16 = fast_bfloat16(device)
-        self.network: UNet = build("unet", dict(settings.network)).to(device).to(memory_format=torch.channels_last)
+        network = build("unet", dict(settings.network)) if start is None else started(start, settings)
+        self.network: UNet = network.to(device).to(memory_format=torch.channels_last)
         self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]

@@ -24,7 +24,7 @@ def worker(config: dict[str, Any]) -> None:
     run: Run = config["run"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    optimisation = Optimisation(run.recipe.training, run.seed, get_device())
+    optimisation = Optimisation(run.recipe.training, run.seed, get_device(), run.start)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:

@@ -95,6 +95,7 @@ class Microscope(Part):
         (10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]"
     )
     focal_spread_A: Interval = Field((20.0, 40.0), description="standard deviation [Å]")
+    aperture_per_A: float = Field(2.0, gt=0, description="objective aperture or acceptance of the lens, radius [1/Å]")
     astigmatism_A: float = Field(6.0, ge=0, description="largest residual two-fold astigmatism [Å]")
     coma_A: float = Field(300.0, ge=0, description="largest residual axial coma [Å]")
 
@@ -147,6 +148,7 @@ class Camera(Part):
 class Training(Part):
     """Optimisation. `steps` at `frames` frames each, on every worker."""
 
+    start: str | None = Field(None, description="folder of a released model to start from; by default random weights")
     network: dict[str, object] = {}
     canonical_sampling_A: float = Field(0.2, gt=0)
     field_px: int = Field(256, ge=64, description="side of a training frame at the canonical sampling [px]")

@@ -30,6 +30,8 @@ class Run:
     seed: int
     minutes: float | None = None
     """Stop, with a checkpoint, after this long."""
+    start: Path | None = None
+    """Folder of the released model to start from."""
 
     @property
     def plan(self) -> Plan:
@@ -62,7 +64,7 @@ def train(run: Run, progress: Progress) -> Path:
 
         return train_on_ray(run, progress)
     device = fast_device()
-    optimisation = Optimisation(run.recipe.training, run.seed, device)
+    optimisation = Optimisation(run.recipe.training, run.seed, device, run.start)
     folder = run.folder / "checkpoint"
     if (folder / CHECKPOINT).exists():
         optimisation.restore(folder)

@@ -72,5 +72,6 @@ class Workspace:
 
     def run(self, minutes: float | None = None) -> Run:
         """The training run."""
-        seed = self.seeds["train"]
-        return Run(self.recipe, self.data(SeedRange.TRAIN).resolve(), (self.folder / "train").resolve(), seed, minutes)
+        data, folder = self.data(SeedRange.TRAIN).resolve(), (self.folder / "train").resolve()
+        start = self.recipe.training.start
+        return Run(self.recipe, data, folder, self.seeds["train"], minutes, Path(start).resolve() if start else None)

@@ -1,4 +1,4 @@
-"""What answers micro-batches: anything with these three methods, usually a Serve deployment (serve_estimator)."""
+"""What answers micro-batches: anything with these two methods, usually a Serve deployment (serve_estimator)."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -27,11 +27,11 @@ class Estimator(Protocol):
         UnknownModel, ReplicaLost, EstimateFailed.
         """
 
-    async def status(self) -> Mapping[str, Any]:
-        """ready, family, version, sha256, engine, best_batch, problem. ReplicaLost, EstimateFailed."""
+    async def statuses(self) -> list[Mapping[str, Any]]:
+        """What each replica that runs now says of itself: ready, family, version, sha256, engine, best_batch, problem.
 
-    async def replicas(self) -> int:
-        """How many replicas there are now. ReplicaLost."""
+        ReplicaLost where it is not known which there are.
+        """
 
 
 __all__ = ["EstimateFailed", "Estimator", "ReplicaLost", "UnknownModel"]

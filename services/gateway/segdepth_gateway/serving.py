@@ -6,7 +6,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segdepth_artefacts import ArtefactStore
-from segdepth_gateway.estimator import EstimateFailed, Estimator, ReplicaLost
+from segdepth_gateway.estimator import Estimator, ReplicaLost
 from segdepth_gateway.health import Health
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.scheduler import Scheduler
@@ -87,35 +87,27 @@ class Serving:
 
     async def look(self) -> None:
         """Ask once."""
-        replicas = await self._count()
-        status = await self._ask()
+        statuses = await self._ask()
         now = asyncio.get_running_loop().time()
-        if status is not None:
-            self._follow(status)
+        if statuses:
+            self._follow(next((status for status in statuses if status.ready), statuses[0]))
             self._heard_at = now
         heard_at = max(self._heard_at or 0.0, self._scheduler.answered_at or 0.0)
         alive = bool(heard_at) and now - heard_at < self._settings.unwell_after_s
         ready = alive and self.status.ready
-        if replicas is not None:
-            self._metrics.replicas.set(replicas)
-            self._scheduler.adjust(replicas=replicas, best_batch=self.status.best_batch)
+        if statuses is not None:
+            self._metrics.replicas.set(len(statuses))
+            self._scheduler.adjust(replicas=len(statuses), best_batch=self.status.best_batch)
         self._metrics.ready.set(ready)
         await self._health.say(ready)
 
-    async def _count(self) -> int | None:
+    async def _ask(self) -> list[ReplicaStatus] | None:
+        """What the replicas say; None while that is not known."""
         try:
             async with asyncio.timeout(STATUS_TIMEOUT_S):
-                return await self._estimator.replicas()
-        except (ReplicaLost, TimeoutError) as error:
-            log.warning("replicas cannot be counted", error=str(error))
-            return None
-
-    async def _ask(self) -> ReplicaStatus | None:
-        try:
-            async with asyncio.timeout(STATUS_TIMEOUT_S):
-                return ReplicaStatus.model_validate(dict(await self._estimator.status()))
-        except (ReplicaLost, EstimateFailed, TimeoutError, ValidationError) as error:
-            log.info("no replica says how it is", error=str(error) or "timed out")
+                return [ReplicaStatus.model_validate(dict(status)) for status in await self._estimator.statuses()]
+        except (ReplicaLost, TimeoutError, ValidationError) as error:
+            log.warning("replicas do not say how they are", error=str(error) or "timed out")
             return None
 
     def _follow(self, status: ReplicaStatus) -> None:

@@ -62,7 +62,8 @@ def find_columns(centre_BHW: Tensor, canonical_A: float) -> Found:
 
     The training target is a Gaussian around each column, whose logarithm is a parabola: the fit is exact for it.
     """
-    raw_BHW = torch.sigmoid(centre_BHW)
+    # Contiguous, because torch rounds otherwise where it cannot vectorise, and strides differ by a batch's size.
+    raw_BHW = torch.sigmoid(centre_BHW.contiguous())
     radius = math.ceil(3 * SMOOTHING_A / canonical_A)
     near_BHW = _smooth(raw_BHW, SMOOTHING_A / canonical_A, radius)
     reach = max(1, math.ceil(APART_A / canonical_A - 1e-6) - 1)

@@ -101,7 +101,9 @@ class Gate:
         """What the network itself says of a frame, a list a frame."""
         said = "contrast that looks inverted (probability {:.2f})"
         return [
-            self._asked([("inverted", probability, said)]) for probability in torch.sigmoid(heads.inverted_B).tolist()
+            # A logit's last digits depend on the batch.
+            self._asked([("inverted", round(probability, 4), said)])
+            for probability in torch.sigmoid(heads.inverted_B).tolist()
         ]
 
     def _asked(self, measured: list[tuple[str, float, str]]) -> list[Check]:

@@ -7,6 +7,7 @@ one goes on, and `problem` says why.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -176,6 +177,12 @@ class ModelKeeper:
         return predictor
 
     def _load(self, family: str, version: str) -> Predictor:
+        # In a thread that ends: torch keeps a team of OpenMP threads for each thread that ever computed, and with more
+        # of them than cores libgomp puts threads to sleep between operations, which costs a frame a third of its time.
+        with ThreadPoolExecutor(1, thread_name_prefix="model-load") as passing:
+            return passing.submit(self._load_and_warm_up, family, version).result()
+
+    def _load_and_warm_up(self, family: str, version: str) -> Predictor:
         folder = self._store.fetch(family, version, self._cache)
         predictor = Predictor.load(folder, device=self._device, engine=self._engine)
         with self._table:

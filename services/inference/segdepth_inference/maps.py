@@ -18,7 +18,8 @@ def read_maps(logits_KHW: Tensor, temperature: Tensor, shape: tuple[int, int], d
     """
     if not detail.maps:
         return Maps()
-    canonical_KHW = pixel_probabilities(logits_KHW[None], temperature.reshape(1))[0]
+    # Contiguous, because torch rounds otherwise where it cannot vectorise, and strides differ by a batch's size.
+    canonical_KHW = pixel_probabilities(logits_KHW.contiguous()[None], temperature.reshape(1))[0]
     # Class by class, for a frame of 4096² has 740 MB of probabilities, which are seldom asked for.
     best_HW = torch.full(shape, -1.0, device=logits_KHW.device)
     depth_HW = torch.zeros(shape, dtype=torch.uint8, device=logits_KHW.device)

@@ -15,6 +15,10 @@ from segdepth_protos.contract import CLASSES
 SPECIES = 2
 """Classes of the species head: cerium, oxygen."""
 
+PAIRED_LEVEL = 3
+"""From this level down a lone frame is computed twice: on so few pixels oneDNN sums a batch of one in another order
+than any other batch, and a frame's answer must not depend on the frames it came with. Costs a lone frame a tenth."""
+
 
 class Heads(NamedTuple):
     """What the network says of a batch of frames, all logits."""
@@ -86,12 +90,15 @@ class UNet(nn.Module):
         x_BChw = self.stem(F.pixel_unshuffle(x_BHW.unsqueeze(1), 2))
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
-            x_BChw = block(x_BChw if level == 0 else F.max_pool2d(x_BChw, 2))
+            x_BChw = x_BChw if level == 0 else F.max_pool2d(x_BChw, 2)
+            if level == PAIRED_LEVEL and len(x_BChw) == 1:
+                x_BChw = x_BChw.repeat(2, 1, 1, 1)
+            x_BChw = block(x_BChw)
             skips.append(x_BChw)
-        inverted_B = self.frame_head(x_BChw.mean((2, 3)))[:, 0]
+        inverted_B = self.frame_head(x_BChw.mean((2, 3)))[: len(x_BHW), 0]
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
-            x_BChw = self.decoder[level](up_BChw + skips[level])
+            x_BChw = self.decoder[level](up_BChw[: len(skips[level])] + skips[level])
         y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
         depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, SPECIES, 1], dim=1)
         return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B)

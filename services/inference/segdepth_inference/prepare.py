@@ -31,7 +31,8 @@ def normalise(frames_BHW: Tensor) -> Tensor:
     Elastic scattering only moves electrons about, so the mean over a field is the vacuum level but for what leaves the
     aperture: it needs neither the dose nor a piece of vacuum in the frame. Means must be positive.
     """
-    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True)
+    # In float64, whose sums round to the same float32 in whatever order a batch's size has them added.
+    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True, dtype=torch.float64).to(frames_BHW.dtype)
     return (frames_BHW / mean_B11 - 1) * CONTRAST_GAIN
 
 

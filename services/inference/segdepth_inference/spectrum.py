@@ -42,11 +42,13 @@ def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     Shot noise of mean intensity I and dose D has the spectral density 1/D in (I / mean - 1), at any pixel size; a
     detector that adds noise or correlates it has a smaller (or larger) effective dose, which is what the network sees.
     """
-    contrast_BHW = frames_BHW / frames_BHW.mean((-2, -1), keepdim=True) - 1
+    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True, dtype=torch.float64)
+    contrast_BHW = frames_BHW / mean_B11.to(frames_BHW.dtype) - 1
     density, frequency = power_spectrum(contrast_BHW, sampling_A)
     low, high = NOISE_BAND_PER_A
     band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
-    return (1 / density[:, band].mean(1).clamp(min=1e-12)).clamp(max=HIGHEST_DOSE)
+    noise_B = density[:, band].mean(1, dtype=torch.float64)
+    return (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Spectrum:
         for y in rows:
             for x in columns:
                 part = x_Bhw[:, y : y + height, x : x + width]
-                part = (part - part.mean((-2, -1), keepdim=True)) * window
+                part = (part - part.mean((-2, -1), keepdim=True, dtype=torch.float64).to(part.dtype)) * window
                 power += torch.fft.rfft2(part, s=(points, points)).abs().square()
         segments = len(rows) * len(columns)
         density = torch.fft.fftshift(power, dim=1) * (sampling_A[0] * sampling_A[1] / window.square().sum() / segments)
@@ -99,7 +101,7 @@ class Spectrum:
         k = torch.hypot(y[:, None], x[None, :])
         inside = (k >= low) & (k < high)
         # Twice, for the half that is not kept.
-        return 2 * self.power[:, inside].sum(1) * step_y * step_x
+        return (2 * self.power[:, inside].sum(1, dtype=torch.float64) * step_y * step_x).to(self.power.dtype)
 
     def only(self, keep_B: Tensor) -> "Spectrum":
         """Of some of the frames."""

@@ -33,8 +33,8 @@ class InProcess(SumEstimator):
 
     running = 1
 
-    async def replicas(self) -> int:
-        return self.running
+    async def statuses(self) -> list[dict[str, Any]]:
+        return [await self.status()] * self.running
 
 
 def register(store: ArtefactStore, folder: Path, version: str) -> None:

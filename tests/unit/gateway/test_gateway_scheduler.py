@@ -35,11 +35,8 @@ class Gate:
             raise self.faults.pop(0)
         return [bytes([int(frame[0])]) for frame in pixels], [1] * len(pixels)
 
-    async def status(self) -> Mapping[str, Any]:
-        return {}
-
-    async def replicas(self) -> int:
-        return 1
+    async def statuses(self) -> list[Mapping[str, Any]]:
+        return [{}]
 
 
 def scheduler(gate: Gate, **changes: Any) -> Scheduler:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from segdepth_inference.local import released_store
 from segdepth_inference.predictor import Predictor
 from tests.models import tiny_model
 
@@ -34,3 +35,11 @@ def predictor(model_folder: Path) -> Predictor:
 @pytest.fixture(scope="session")
 def strict_predictor(strict_folder: Path) -> Predictor:
     return Predictor.load(strict_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def released() -> Predictor:
+    """The released model."""
+    store = released_store()
+    manifest = next(store.glob("models/*/*/manifest.json"))
+    return Predictor.load(manifest.parent, device="cpu")

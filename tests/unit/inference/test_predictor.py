@@ -41,6 +41,23 @@ def test_an_answer_does_not_depend_on_its_batch(predictor: Predictor) -> None:
         same(answer, predictor.predict([frame], [0.1])[0])
 
 
+@pytest.mark.parametrize("size_px", [200, 256, 300])
+def test_the_released_model_answers_bit_for_bit_whatever_the_batch(released: Predictor, size_px: int) -> None:
+    """A served frame travels in whatever batch forms, a local one in full batches: their files must not differ."""
+    frames = [lattice_frame(seed, (size_px, size_px), dose=300.0) for seed in range(6)]
+    together = released.predict(frames, [0.1] * len(frames), ALL)
+    for size in (1, 2, 5):
+        parts = [frames[start : start + size] for start in range(0, len(frames), size)]
+        answers = [answer for part in parts for answer in released.predict(part, [0.1] * len(part), ALL)]
+        for answer, other in zip(answers, together, strict=True):
+            assert len(answer.columns) > 50
+            assert answer.dose == other.dose
+            assert answer.verdict == other.verdict
+            for part in ("columns", "maps"):
+                for name, array in vars(getattr(answer, part)).items():
+                    np.testing.assert_array_equal(array, getattr(getattr(other, part), name), name)
+
+
 def test_shapes_and_samplings_may_be_mixed(predictor: Predictor) -> None:
     asked = [(256, 0.1), (200, 0.16), (256, 0.12), (200, 0.16), (330, 0.08)]
     frames = [lattice_frame(seed, (size, size), sampling_A) for seed, (size, sampling_A) in enumerate(asked)]
