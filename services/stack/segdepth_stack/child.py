@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from segdepth_stack.node import environment
+from segdepth_stack.environment import environment
 from segdepth_stack.settings import StackSettings
 
 LOG_LINES = 30

@@ -10,7 +10,7 @@ import _thread
 import json
 import logging
 import os
-import secrets
+import shutil
 import sys
 import threading
 import time
@@ -33,27 +33,6 @@ APP = "segdepth"
 LOAD_S = 30.0
 """A model that is not loaded after this long has a problem [s]."""
 
-ENVIRONMENT = {
-    # With tokens on and none given, Ray writes one under HOME; without them, Serve's replicas take pickles from anyone.
-    "RAY_AUTH_MODE": "token",
-    # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray runs its workers at 15 unless told otherwise: gateway and model would yield to whatever else runs here.
-    "RAY_worker_niceness": "0",
-    # At its usual ten rounds a second Serve's controller takes a tenth of the model's throughput on two cores.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
-}
-UNWANTED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_NAMESPACE", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
-"""Settings of somebody else's Ray. THROUGHPUT_OPTIMIZED would open ports of its own."""
-
-
-def environment() -> dict[str, str]:
-    """The environment that makes Ray private to this stack: loopback alone, with a token that no file holds."""
-    inherited = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-    return inherited | ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-
 
 class NotReady(RuntimeError):
     """The stack cannot answer, and waiting would not help."""
@@ -63,10 +42,12 @@ def main() -> None:
     """Run until stdin ends."""
     settings = StackSettings.model_validate_json(sys.stdin.readline())
     folder = Path(json.loads(sys.stdin.readline()))
-    with os.fdopen(int(sys.argv[1]), "w", buffering=1) as events:
+    with suppress(BrokenPipeError), os.fdopen(int(sys.argv[1]), "w", buffering=1) as events:
         end = End()
         try:
             run(settings, folder, events, end)
+            # Ray's folder and this process's log. The parent removes them too, unless it was killed.
+            shutil.rmtree(folder.parent, ignore_errors=True)
         except KeyboardInterrupt:
             say(events, "stopped before it was ready")
         except (NotReady, FileNotFoundError) as error:

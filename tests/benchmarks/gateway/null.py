@@ -1,5 +1,6 @@
 """The null model: a Serve replica in a process of its own that reads every byte and returns 150 columns."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
+from segdepth_stack.environment import environment
 
 COLUMNS = 150
 ROOT = Path(__file__).parents[3]
@@ -55,7 +57,8 @@ class NullModel:
 
 @contextmanager
 def served(**settings: Any) -> Iterator[int]:
-    """Gateway and null model on a Ray of their own; yields the gateway's port."""
+    """Gateway and null model on a Ray like the stack's; yields the gateway's port."""
+    os.environ |= environment()  # Before Ray is imported: it reads its environment then.
     import ray
     from ray import serve
 

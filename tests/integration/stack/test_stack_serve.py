@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,10 +16,13 @@ import psutil
 import pytest
 
 import segdepth
+from segdepth.errors import Unavailable
+from segdepth_gateway.tokens import mint
 from segdepth_stack.child import StackFailed
 from segdepth_stack.ports import PortInUse, listener
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
+from tests.integration.gateway.certificates import Authority
 from tests.models import lattice_frame
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -78,9 +82,13 @@ def test_sigterm_ends_everything_in_good_order(store: Path, tmp_path: Path) -> N
 def test_a_killed_parent_leaves_nothing(store: Path, tmp_path: Path) -> None:
     with serving(store, tmp_path / "serve.log") as (process, _):
         processes = family(process.pid)
+        (raylet,) = (one for one in processes if one.name() == "raylet")
+        (folder,) = {Path(found) for found in re.findall(r"/\S*?/segdepth-[^/\s]+", " ".join(raylet.cmdline()))}
+        assert folder.is_dir()
         process.kill()
         process.wait(30)
         assert left_of(processes) == []
+        assert not folder.exists()
 
 
 def test_a_port_in_use_is_said_before_ray_starts(store: Path) -> None:
@@ -101,6 +109,41 @@ def test_a_store_without_models_says_so_and_leaves_nothing(tmp_path: Path) -> No
     with pytest.raises(StackFailed, match="model"):
         stack.start()
     assert left_of(list(set(psutil.Process().children(recursive=True)) - before)) == []
+
+
+def test_with_mutual_tls_only_certified_clients_are_answered(store: Path, tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path), Authority(tmp_path, "foreign")
+    cert, key = ours.issue("gateway")
+    api_cert, api_key = ours.issue("api")
+    tokens = tmp_path / "tokens.json"
+    token = mint(tokens, "station", ("estimate",))
+    settings = StackSettings(
+        store=str(store),
+        port=0,
+        http_port=0,
+        metrics_port=0,
+        tokens=tokens,
+        tls_cert=cert,
+        tls_key=key,
+        tls_client_ca=ours.path,
+        tls_ca=ours.path,
+        api_cert=api_cert,
+        api_key=api_key,
+    )
+    with Stack(settings) as stack:
+        for authority, answered in ((ours, True), (theirs, False)):
+            chain, private = authority.issue("station")
+            tls = segdepth.TLS(ca=ours.path, certificate=chain, key=private)
+            with segdepth.connect(stack.address, token=token, tls=tls) as client:
+                if answered:
+                    assert client.estimate(lattice_frame(1), 0.1).model.family == "tiny"
+                else:
+                    with pytest.raises(Unavailable):
+                        client.estimate(lattice_frame(1), 0.1, timeout_s=10)
+        headers = {"Authorization": f"Bearer {token}"}
+        trust = ssl.create_default_context(cafile=ours.path)
+        models = httpx.get(f"{stack.http_url}/v1/models", headers=headers, verify=trust)
+        assert models.status_code == 200
 
 
 def test_ray_listens_on_loopback_alone(running: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from segdepth_stack import node
+from segdepth_stack.environment import environment
 from segdepth_stack.ports import PortInUse, listener, settle
 from segdepth_stack.settings import StackSettings
 
@@ -55,7 +55,7 @@ def test_half_a_certificate_is_an_error() -> None:
 def test_ray_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.7:6379")
     monkeypatch.setenv("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-    first, second = node.environment(), node.environment()
+    first, second = environment(), environment()
     assert "RAY_ADDRESS" not in first
     assert "RAY_SERVE_THROUGHPUT_OPTIMIZED" not in first
     assert first["RAY_AUTH_MODE"] == "token"

@@ -156,6 +156,8 @@ def _estimate_movie(
             done += tally.add(answer)
             bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
     _report(movie, tally, out_dir, time.monotonic() - started)
+    if out_dir is not None and "png" in formats and pictures < len(movie):
+        out().print(f"  pictures of the first {pictures} of {len(movie)} frames; --pictures {len(movie)} draws all")
     return tally
 
 
