@@ -14,7 +14,8 @@ from segdepth_training.recipe import Microscope, Multislice
 from segdepth_training.specimen import Specimen
 from tests.physics.conditions import optics
 
-WAVELENGTH_A = Microscope().wavelength_A
+MICROSCOPE = Microscope()
+WAVELENGTH_A = MICROSCOPE.wavelength_A
 SIDE_A = 12.8
 POINTS = 128
 
@@ -59,14 +60,14 @@ def test_image_is_that_of_abtems_transfer_function(ours: dict[str, float], their
     # abTEM's arrays run along x first, ours along y.
     waves = tem.Waves(psi.T.copy(), energy=300e3, sampling=SIDE_A / POINTS)
     image = waves.apply_ctf(tem.CTF(energy=300e3, **theirs)).intensity().compute().array.T
-    seen = intensity(torch.from_numpy(psi)[None], SIDE_A, optics(**ours), WAVELENGTH_A)[0].numpy()
+    seen = intensity(torch.from_numpy(psi)[None], SIDE_A, optics(**ours), MICROSCOPE)[0].numpy()
     assert np.ptp(image) > 0.5
     assert_allclose(seen, image, atol=2e-3 * np.ptp(image))
 
 
 def test_sign_of_defocus_matters_to_that_comparison():
     psi = torch.from_numpy(wave())[None]
-    over, under = (intensity(psi, SIDE_A, optics(c10_A=c), WAVELENGTH_A)[0] for c in (60.0, -60.0))
+    over, under = (intensity(psi, SIDE_A, optics(c10_A=c), MICROSCOPE)[0] for c in (60.0, -60.0))
     assert float((over - under).abs().max()) > 0.3
 
 
@@ -89,26 +90,36 @@ def test_cerium_is_bright_in_overfocus_alone(defocus_A: float, bright: bool):
     settings = Multislice(stored_sampling_A=0.1)
     psi = torch.from_numpy(exit_wave(column("Ce", 5), settings, Microscope()))[None]
     imaging = optics(c10_A=defocus_A, c30_A=-9e4, c50_A=5e7, focal_spread_A=30.0)
-    image = intensity(psi, SIDE_A, imaging, WAVELENGTH_A)[0]
+    image = intensity(psi, SIDE_A, imaging, MICROSCOPE)[0]
     middle = POINTS // 2
     assert (float(image[middle, middle]) > 1.5) == bright
 
 
-def test_focal_spread_damps_as_its_envelope():
+@pytest.mark.parametrize("spread_A", [20.0, 30.0, 40.0])
+def test_focal_spread_damps_as_its_envelope(spread_A: float):
     """Linear contrast of a weak phase grating falls as exp(-(pi lambda k² spread)² / 2) (Reimer & Kohl, TEM, §6.4)."""
     x = torch.arange(POINTS) * SIDE_A / POINTS
-    spread_A, defocus_A = 30.0, 50.0
-    for cycles in (4, 8, 11):
+    defocus_A = 50.0
+    # Up to the aperture of 2 /Å, far beyond the information limit.
+    for cycles in (4, 8, 11, 16, 20, 25):
         k = cycles / SIDE_A
         grating = torch.exp(0.01j * torch.cos(2 * math.pi * k * x)).expand(1, POINTS, POINTS)
-        image = intensity(grating, SIDE_A, optics(c10_A=defocus_A, focal_spread_A=spread_A), WAVELENGTH_A)[0, 0]
+        image = intensity(grating, SIDE_A, optics(c10_A=defocus_A, focal_spread_A=spread_A), MICROSCOPE)[0, 0]
         amplitude = 2 * float((image * torch.cos(2 * math.pi * k * x)).mean())
         phase = math.pi * WAVELENGTH_A * k**2
         expected = 0.02 * math.sin(phase * defocus_A) * math.exp(-((phase * spread_A) ** 2) / 2)
         assert amplitude == pytest.approx(expected, abs=2e-4)
 
 
+def test_the_aperture_stops_what_lies_beyond():
+    x = torch.arange(POINTS) * SIDE_A / POINTS
+    for cycles, seen in ((24, True), (27, False)):
+        grating = torch.exp(0.1j * torch.cos(2 * math.pi * cycles / SIDE_A * x)).expand(1, POINTS, POINTS)
+        image = intensity(grating, SIDE_A, optics(c10_A=40.0), MICROSCOPE)[0]
+        assert (float(image.std()) > 1e-3) == seen
+
+
 def test_vacuum_is_one():
     vacuum = torch.ones(2, 32, 32, dtype=torch.complex64)
-    image = intensity(vacuum, 6.4, optics(2, c10_A=70.0, c30_A=-9e4, focal_spread_A=30.0, c12_A=5.0), WAVELENGTH_A)
+    image = intensity(vacuum, 6.4, optics(2, c10_A=70.0, c30_A=-9e4, focal_spread_A=30.0, c12_A=5.0), MICROSCOPE)
     assert_allclose(image.numpy(), 1, atol=1e-5)

@@ -97,6 +97,7 @@ class Manifest(Strict):
     engines: tuple[Engine, ...]
     recipe: dict[str, Any]
     seeds: dict[str, int]
+    notes: str = Field("", description="what a reader of the card should know beyond the recipe")
 
     @property
     def weights_sha256(self) -> str:

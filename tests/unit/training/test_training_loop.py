@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segdepth_inference.weights import load_network
 from segdepth_training.optimisation import CHECKPOINT, NonFiniteLoss, Optimisation, steps_done
 from segdepth_training.recipe import Recipe
 from segdepth_training.train import Run, train
+from tests.models import tiny_model
 from tests.unit.training.small import filled, recipe
 
 CPU = torch.device("cpu")
@@ -70,3 +72,22 @@ def test_not_a_number_leaves_no_checkpoint(data: Path, tmp_path: Path):
 def test_another_seed_trains_another_network():
     first, second = (Optimisation(recipe().training, seed, CPU).network.state_dict() for seed in (5, 6))
     assert not torch.equal(first["head.weight"], second["head.weight"])
+
+
+def test_training_goes_on_from_a_released_model(data: Path, tmp_path: Path):
+    manifest = tiny_model(tmp_path / "model")
+    released = load_network(tmp_path / "model", manifest).state_dict()
+    alike = recipe(training__network=manifest.network.arguments, training__learning_rate=1e-9)
+    run = Run(alike, data, tmp_path / "run", 5, minutes=0.0, start=tmp_path / "model")
+    after = weights(train(run, silent))  # one step, too small to move a weight
+    kernels = [name for name, value in released.items() if value.ndim == 4]
+    assert kernels
+    for name in kernels:
+        for kept in ("network", "average"):
+            torch.testing.assert_close(after[f"{kept}.{name}"], released[name], atol=1e-6, rtol=0)
+
+
+def test_training_does_not_go_on_from_another_network(tmp_path: Path):
+    tiny_model(tmp_path)
+    with pytest.raises(ValueError, match="its network is another"):
+        Optimisation(recipe().training, 5, CPU, tmp_path)
