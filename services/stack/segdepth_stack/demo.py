@@ -38,7 +38,7 @@ SINGLE = 20
 
 
 LEGEND = (
-    "exact, within 1: class at the true centre; found: a column stands there. Of the found ones, stated: mean"
+    "n: columns; exact, ±1: class at the true centre; found: a column stands there. Of the found ones, stated: mean"
     " probability of the count; right: how often it was; ECE: the gap between the two; 90 %: the interval holds the"
     " truth; unsure: abstained."
 )
@@ -159,13 +159,13 @@ def report(
     table = Table(
         title="against the known truth", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
     )
-    for name in ("e/Å²", "columns", "exact ± 95 %", "within 1", "found", "stated", "right", "ECE", "90 %", "unsure"):
+    for name in ("e/Å²", "n", "exact ±95 %", "±1", "found", "stated", "right", "ECE", "90 %", "unsure"):
         table.add_column(name, justify="right", no_wrap=True)
     for dose, of in scores.items():
         table.add_row(
             "none" if dose is None else f"{dose:g}",
             f"{of.columns}",
-            f"{of.exact:.3f} ± {of.margin:.3f}",
+            f"{of.exact:.3f} ±{of.margin:.3f}",
             *(f"{value:.3f}" for value in (of.within_1, of.found, of.stated, of.right, of.ece)),
             *(f"{value:.3f}" for value in (of.covered_90, of.abstained)),
         )
