@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from segdepth_artefacts import open_store
 from segdepth_artefacts.manifest import Calibration, Domain, Engine, File, Manifest, Range, Reflection, TemperatureTable
+from segdepth_inference.local import released_store
 from segdepth_inference.network import UNet, UNetConfig
 from segdepth_inference.prepare import canonical_shape, prepare
 from segdepth_inference.weights import network_of, save_weights
@@ -60,6 +61,15 @@ def lattice_frame(
         intensity += 0.1 * count * np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / wide_px**2)
     rng = np.random.default_rng([seed, 23])
     return (20 * rng.poisson(intensity / intensity.mean() * dose * sampling_A**2)).astype(np.uint16)
+
+
+def released_model() -> Path:
+    """Folder of the released model."""
+    store = open_store(str(released_store()))
+    family = store.default_family()
+    channel = store.channel(family, "stable")
+    assert channel is not None
+    return released_store() / "models" / family / channel.version
 
 
 def tiny_store(folder: Path, *, strict_domain: bool = False, versions: int = 1) -> Path:

@@ -9,25 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from segdepth_inference.local import released_store
 from segdepth_inference.network import build
 from segdepth_inference.predictor import Predictor
 from segdepth_training.demo import make_movie
+from tests.models import released_model
 
 SAMPLING_A = 0.1
 BATCH = 8
 RUNS = 30
-
-
-def released_model() -> Path:
-    """Folder of the released model."""
-    from segdepth_artefacts import open_store
-
-    store = open_store(str(released_store()))
-    family = store.default_family()
-    channel = store.channel(family, "stable")
-    assert channel is not None
-    return released_store() / "models" / family / channel.version
 
 
 def crystal_frames(folder: Path, number: int, side: int = 256) -> list[NDArray[np.uint16]]:

@@ -14,7 +14,8 @@ import segdepth
 from segdepth_inference.predictor import Predictor
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
-from tests.benchmarks.predictor import SAMPLING_A, released_model
+from tests.benchmarks.predictor import SAMPLING_A
+from tests.models import released_model
 
 BLOCKS = 10
 BLOCK_FRAMES = 20

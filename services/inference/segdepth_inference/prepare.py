@@ -24,15 +24,21 @@ def resample(frames_BHW: Tensor, shape: tuple[int, int]) -> Tensor:
     return F.interpolate(frames_BHW[:, None], shape, mode="bicubic", antialias=True, align_corners=False)[:, 0]
 
 
+def frame_mean(frames_BHW: Tensor) -> Tensor:
+    """Mean of each frame, [B, 1, 1].
+
+    Summed in float64, which rounds to the same float32 in whatever order a batch's size has the pixels added.
+    """
+    return frames_BHW.mean((-2, -1), keepdim=True, dtype=torch.float64).to(frames_BHW.dtype)
+
+
 def normalise(frames_BHW: Tensor) -> Tensor:
     """Contrast (I / mean - 1) times CONTRAST_GAIN.
 
     Elastic scattering only moves electrons about, so the mean over a field is the vacuum level but for what leaves the
     aperture: it needs neither the dose nor a piece of vacuum in the frame. Means must be positive.
     """
-    # In float64, whose sums round to the same float32 in whatever order a batch's size has them added.
-    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True, dtype=torch.float64).to(frames_BHW.dtype)
-    return (frames_BHW / mean_B11 - 1) * CONTRAST_GAIN
+    return (frames_BHW / frame_mean(frames_BHW) - 1) * CONTRAST_GAIN
 
 
 def prepare(frames_BHW: Tensor, sampling_A: float, canonical_A: float) -> Tensor:

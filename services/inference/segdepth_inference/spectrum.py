@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segdepth_inference.prepare import frame_mean
+
 NOISE_BAND_PER_A = (1.3, 1.9)
 """Spatial frequencies [1/Å] beyond the information limit (focal spread 30 Å at 300 kV): only noise is there."""
 
@@ -42,8 +44,7 @@ def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     Shot noise of mean intensity I and dose D has the spectral density 1/D in (I / mean - 1), at any pixel size; a
     detector that adds noise or correlates it has a smaller (or larger) effective dose, which is what the network sees.
     """
-    mean_B11 = frames_BHW.mean((-2, -1), keepdim=True, dtype=torch.float64)
-    contrast_BHW = frames_BHW / mean_B11.to(frames_BHW.dtype) - 1
+    contrast_BHW = frames_BHW / frame_mean(frames_BHW) - 1
     density, frequency = power_spectrum(contrast_BHW, sampling_A)
     low, high = NOISE_BAND_PER_A
     band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
@@ -77,7 +78,7 @@ class Spectrum:
         for y in rows:
             for x in columns:
                 part = x_Bhw[:, y : y + height, x : x + width]
-                part = (part - part.mean((-2, -1), keepdim=True, dtype=torch.float64).to(part.dtype)) * window
+                part = (part - frame_mean(part)) * window
                 power += torch.fft.rfft2(part, s=(points, points)).abs().square()
         segments = len(rows) * len(columns)
         density = torch.fft.fftshift(power, dim=1) * (sampling_A[0] * sampling_A[1] / window.square().sum() / segments)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdepth_inference.local import released_store
 from segdepth_inference.predictor import Predictor
-from tests.models import tiny_model
+from tests.models import released_model, tiny_model
 
 # The models are small, and other tests may run beside these.
 torch.set_num_threads(1)
@@ -40,6 +39,4 @@ def strict_predictor(strict_folder: Path) -> Predictor:
 @pytest.fixture(scope="session")
 def released() -> Predictor:
     """The released model."""
-    store = released_store()
-    manifest = next(store.glob("models/*/*/manifest.json"))
-    return Predictor.load(manifest.parent, device="cpu")
+    return Predictor.load(released_model(), device="cpu")
