@@ -8,6 +8,7 @@ with segdepth.connect("127.0.0.1:50051") as client:
         ...
 """
 
+from segdepth.account import Account
 from segdepth.aio import AsyncClient, AsyncStream
 from segdepth.calibration import Calibration, Detail, Frame, Options
 from segdepth.client import Client, Stream
@@ -51,6 +52,7 @@ __all__ = [
     "ModelVersion",
     "ModelInfo",
     "ChannelChange",
+    "Account",
     "Patience",
     "TLS",
     "SegDepthError",

@@ -7,6 +7,7 @@ from typing import Any, Self
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
+from segdepth.account import Account
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
 from segdepth.errors import InvalidFrame, OutsideDomain, from_contract
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
@@ -153,6 +154,10 @@ class AsyncClient:
         """Every change of the family's channels, newest first. Raises NotPermitted."""
         response = await self._transport.admin().history(models_pb2.HistoryRequest(family=family), timeout_s)
         return [ChannelChange.from_message(change) for change in response.changes]
+
+    async def whoami(self, *, timeout_s: float = TIMEOUT_S) -> Account:
+        """Whom the server takes the caller for. Raises NotAuthenticated, NotSupported in local mode."""
+        return Account.from_message(await self._transport.whoami(timeout_s))
 
     async def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
         """Whether a model answers. Raises Unavailable if nobody does."""

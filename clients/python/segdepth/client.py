@@ -7,6 +7,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from segdepth import background
+from segdepth.account import Account
 from segdepth.aio import TIMEOUT_S, AsyncClient, AsyncStream
 from segdepth.calibration import Calibration, Frame, Options, Policy
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
@@ -125,6 +126,10 @@ class Client:
     def history(self, family: str, *, timeout_s: float = TIMEOUT_S) -> list[ChannelChange]:
         """Every change of the family's channels, newest first. Raises NotPermitted."""
         return background.run(self._client.history(family, timeout_s=timeout_s))
+
+    def whoami(self, *, timeout_s: float = TIMEOUT_S) -> Account:
+        """Whom the server takes the caller for. Raises NotAuthenticated, NotSupported in local mode."""
+        return background.run(self._client.whoami(timeout_s=timeout_s))
 
     def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
         """Whether a model answers. Raises Unavailable if nobody does."""

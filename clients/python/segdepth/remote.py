@@ -13,7 +13,14 @@ from segdepth.streaming.answers import Carrier
 from segdepth.streaming.remote import Patience, RemoteCarrier
 from segdepth.transport import Admin
 from segdepth_protos import contract
-from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, models_pb2, models_pb2_grpc
+from segdepth_protos.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    estimator_pb2,
+    estimator_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +36,7 @@ _RETRIES = json.dumps(
                 "name": [
                     {"service": _SERVICE, "method": "Estimate"},
                     {"service": "segdepth.v1.ModelService"},
+                    {"service": "segdepth.v1.AccountService"},
                 ],
                 "retryPolicy": {
                     "maxAttempts": 4,
@@ -60,6 +68,7 @@ class RemoteTransport:
         self._estimator = estimator_pb2_grpc.EstimatorServiceStub(self._channel)
         self._models = models_pb2_grpc.ModelServiceStub(self._channel)
         self._admin = models_pb2_grpc.ModelAdminServiceStub(self._channel)
+        self._accounts = account_pb2_grpc.AccountServiceStub(self._channel)
         # Requests are serialised by the window's own encoder.
         self._stream: Any = self._channel.stream_stream(
             f"/{_SERVICE}/EstimateStream",
@@ -97,6 +106,11 @@ class RemoteTransport:
     async def history(self, request: models_pb2.HistoryRequest, timeout_s: float) -> models_pb2.HistoryResponse:
         """Every change of the channels."""
         return await self._administer(self._admin.History(request, timeout=timeout_s, metadata=self._metadata))
+
+    async def whoami(self, timeout_s: float) -> account_pb2.WhoAmIResponse:
+        """Whom the server takes the caller for."""
+        request = account_pb2.WhoAmIRequest()
+        return await self._answer(self._accounts.WhoAmI(request, timeout=timeout_s, metadata=self._metadata))
 
     async def healthy(self, timeout_s: float) -> bool:
         """What the server's health service says of it."""

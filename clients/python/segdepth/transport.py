@@ -7,7 +7,7 @@ from segdepth.backend import Backend, load_backend
 from segdepth.errors import NotSupported, from_contract
 from segdepth.streaming.answers import Carrier
 from segdepth.streaming.local import LocalCarrier
-from segdepth_protos.v1 import estimator_pb2, models_pb2
+from segdepth_protos.v1 import account_pb2, estimator_pb2, models_pb2
 
 
 class Admin(Protocol):
@@ -41,6 +41,9 @@ class Transport(Protocol):
 
     def admin(self) -> Admin:
         """The calls that change channels. Raises NotSupported where there are none."""
+
+    async def whoami(self, timeout_s: float) -> account_pb2.WhoAmIResponse:
+        """Whom the server takes the caller for. Raises NotSupported where there are no callers."""
 
     async def healthy(self, timeout_s: float) -> bool:
         """Whether a model answers."""
@@ -90,6 +93,10 @@ class LocalTransport:
     def admin(self) -> Admin:
         """NotSupported."""
         raise NotSupported("channels are changed on a server; connect to one")
+
+    async def whoami(self, timeout_s: float) -> account_pb2.WhoAmIResponse:  # noqa: ARG002 - a transport's signature
+        """NotSupported."""
+        raise NotSupported("a model in this process asks nobody who they are; connect to a server")
 
     async def healthy(self, timeout_s: float) -> bool:  # noqa: ARG002 - loading a model cannot be cut short
         """A loaded model answers."""

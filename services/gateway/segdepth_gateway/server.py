@@ -10,6 +10,8 @@ from grpc import aio
 from grpc_reflection.v1alpha import reflection
 
 from segdepth_artefacts import ArtefactStore, open_store
+from segdepth_gateway.account_service import NAME as ACCOUNTS
+from segdepth_gateway.account_service import AccountService
 from segdepth_gateway.auth import Authenticator
 from segdepth_gateway.estimator import Estimator
 from segdepth_gateway.estimator_service import NAME as ESTIMATOR
@@ -23,11 +25,11 @@ from segdepth_gateway.session import Sessions
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_gateway.tls import server_credentials
 from segdepth_protos import contract
-from segdepth_protos.v1 import models_pb2_grpc
+from segdepth_protos.v1 import account_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-SERVICES = (ESTIMATOR, MODELS, ADMIN)
+SERVICES = (ESTIMATOR, MODELS, ADMIN, ACCOUNTS)
 
 
 class PortInUse(OSError):
@@ -69,6 +71,8 @@ class GatewayServer:
             self._server.add_generic_rpc_handlers((self._estimates.handler(),))
             models_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
             models_pb2_grpc.add_ModelAdminServiceServicer_to_server(models, self._server)
+            accounts = AccountService(authenticator, self.metrics)
+            account_pb2_grpc.add_AccountServiceServicer_to_server(accounts, self._server)
             await self._health.start(self._server)
             reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), self._server)
             address = f"{_bracketed(settings.host)}:{settings.port}"
