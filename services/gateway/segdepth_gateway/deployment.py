@@ -3,7 +3,9 @@
 A driver outside would be stranded when the cluster is replaced; here clients reconnect to the next cluster and resume.
 """
 
+import asyncio
 import secrets
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,12 +27,31 @@ ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_RO
 """Nothing here blocks the event loop, so Serve's own part needs no other: a change of threads costs a frame 0.2 ms."""
 
 
-class Gateway:
-    """One gateway. A plain class: `deployment` makes it a Serve deployment."""
+LOOK_S = 0.2
+"""How often the drain file is looked for [s]."""
 
-    async def __init__(self, settings: GatewaySettings, estimator: DeploymentHandle[Any]):  # type: ignore[misc]
+
+class Gateway:
+    """One gateway. A plain class: `deployment` makes it a Serve deployment.
+
+    Without settings it takes those of its own process's environment: in a cluster its pod alone has the secrets.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: GatewaySettings | None, estimator: DeploymentHandle[Any]
+    ):
+        settings = settings or GatewaySettings()
         self._server = GatewayServer(settings, ServeEstimator(estimator, settings.by_value_bytes))
         await self._server.start()
+        if settings.drain_file is not None:
+            self._watching = asyncio.create_task(self._drain_at(settings.drain_file))
+
+    async def _drain_at(self, file: Path) -> None:
+        # A pod's preStop hook makes the file: when SIGTERM arrives, Ray ends this process without asking.
+        while not await asyncio.to_thread(file.exists):
+            await asyncio.sleep(LOOK_S)
+        await self.drain()
+        await asyncio.to_thread(file.with_name(f"{file.name}.done").touch)
 
     async def port(self) -> int:
         """The port that was bound."""
@@ -46,13 +67,24 @@ class Gateway:
             await self._server.stop()
 
 
-def deployment(settings: GatewaySettings, estimator: serve.Application, gateways: int = 1) -> serve.Application:
+def deployment(settings: GatewaySettings, estimator: serve.Application) -> serve.Application:
     """The deployment "gateway" in front of an estimator's, to be run by serve.run(..., name=settings.app).
 
     Without a session key one is drawn, so that sessions outlive a gateway, though not the application.
     """
     if settings.session_key is None:
         settings = settings.model_copy(update={"session_key": SecretStr(secrets.token_urlsafe(32))})
+    return _bound(settings, estimator, gateways=1, drain_s=settings.drain_s)
+
+
+def cluster_deployment(estimator: serve.Application, gateways: int, drain_s: float) -> serve.Application:
+    """The same in a cluster, on so many nodes: each gateway's settings are those of its own pod."""
+    return _bound(None, estimator, gateways, drain_s)
+
+
+def _bound(
+    settings: GatewaySettings | None, estimator: serve.Application, gateways: int, drain_s: float
+) -> serve.Application:
     replicas = serve.deployment(
         name=NAME,
         num_replicas=gateways,
@@ -62,7 +94,7 @@ def deployment(settings: GatewaySettings, estimator: serve.Application, gateways
             "runtime_env": {"env_vars": ALLOCATOR | ONE_LOOP},
         },
         health_check_period_s=5,
-        graceful_shutdown_timeout_s=settings.drain_s + 10,
+        graceful_shutdown_timeout_s=drain_s + 10,
     )(Gateway)
     application: serve.Application = replicas.bind(settings, estimator)
     return application

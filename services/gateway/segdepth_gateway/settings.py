@@ -60,6 +60,9 @@ class GatewaySettings(BaseSettings):
     open_timeout_s: PositiveFloat = Field(20.0, description="longest wait for a stream's first message [s]")
     keepalive_s: PositiveFloat = Field(30.0, description="silent connections are pinged this often [s]")
     drain_s: PositiveFloat = Field(30.0, description="longest wait for accepted frames when the gateway stops [s]")
+    drain_file: Path | None = Field(
+        None, description="file whose appearance drains the gateway; FILE.done appears when that is over"
+    )
     poll_s: PositiveFloat = Field(1.0, description="how often replicas are asked how they are [s]")
     unwell_after_s: PositiveFloat = Field(15.0, description="replicas silent for this long are taken for dead [s]")
 
