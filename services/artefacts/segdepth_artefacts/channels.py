@@ -14,6 +14,9 @@ from segdepth_artefacts.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
 
+STABLE, CANDIDATE = "stable", "candidate"
+"""The channel whose model answers, and that of the model which may be the next."""
+
 
 class ChannelChange(Strict):
     """One change of a channel: who, when, why."""
@@ -35,6 +38,20 @@ class Channel(Strict):
     version: str
     history: tuple[ChannelChange, ...] = Field(description="every change, newest first; the first made `version`")
     etag: str = Field(description="changes with every change of the channel")
+
+    @property
+    def previous(self) -> str | None:
+        """The version to roll back to, None if there is none before.
+
+        Versions lie below each other, so that rolling back twice goes back by two instead of to and fro.
+        """
+        stack: list[str] = []
+        for change in reversed(self.history):
+            if len(stack) > 1 and stack[-2] == change.to_version:
+                stack.pop()
+            else:
+                stack.append(change.to_version)
+        return stack[-2] if len(stack) > 1 else None
 
 
 class _Pointer(Strict):

@@ -5,6 +5,7 @@ import re
 from segdepth_artefacts.errors import InvalidName
 
 MANIFEST = "manifest.json"
+REPORT = "report.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -32,3 +33,8 @@ def version_folder(family: str, version: str) -> str:
 def channel_key(family: str, channel: str) -> str:
     """Key of a channel's pointer."""
     return f"channels/{check('family', family)}/{check('channel', channel)}.json"
+
+
+def lease_key(name: str) -> str:
+    """Key of a lease."""
+    return f"leases/{check('lease', name)}.json"

@@ -1,8 +1,11 @@
 """Immutable versions: models/<family>/<version>/{manifest.json and the files it names}."""
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -81,6 +84,24 @@ def download(objects: ObjectStore, manifest: Manifest, name: str, path: Path) ->
                 return
     path.unlink(missing_ok=True)
     raise CorruptArtefact(f"{folder}/{name} in {objects.url} is {found}", _RESTORE)
+
+
+def report(objects: ObjectStore, family: str, version: str) -> dict[str, Any]:
+    """The version's report.json. UnknownVersion, or CorruptArtefact if there is none, or it is no JSON object."""
+    manifest, _ = manifest_document(objects, family, version)
+    if names.REPORT not in manifest.files:
+        raise CorruptArtefact(f"{family} {version} in {objects.url} has no {names.REPORT}", _RESTORE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / names.REPORT
+        download(objects, manifest, names.REPORT, path)
+        text = path.read_bytes()
+    try:
+        found = json.loads(text)
+    except ValueError as exc:
+        raise CorruptArtefact(f"{names.REPORT} of {family} {version} in {objects.url}: {exc}", _RESTORE) from exc
+    if not isinstance(found, dict):
+        raise CorruptArtefact(f"{names.REPORT} of {family} {version} in {objects.url} is no JSON object", _RESTORE)
+    return found
 
 
 def difference(path: Path, file: File) -> str:

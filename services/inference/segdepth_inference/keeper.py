@@ -1,7 +1,7 @@
 """Which model answers: the one that the channel points at, changed between batches without a pause.
 
 A model is fetched, verified, loaded and warmed up beside the one that answers. Whatever goes wrong on the way, the old
-one goes on, and `problem` says why.
+one goes on, and `problem` says why. The version before stays loaded, so that a rollback takes effect with the next poll.
 """
 
 import threading
@@ -12,18 +12,22 @@ from pathlib import Path
 
 import structlog
 
-from segdepth_artefacts import ArtefactStore
+from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, InvalidName, UnknownVersion
+from segdepth_inference.patience import Patience
 from segdepth_inference.predictor import Predictor
 from segdepth_protos.contract import UnknownModel
 
 log = structlog.get_logger(__name__)
 
 OTHER_MODELS = 2
-"""Models besides the channel's that stay loaded, for callers who name a version."""
+"""Models besides the channel's and the one before that stay loaded: for callers who name one, and the shadow's."""
 
 WARM_SHAPES = 4
 """Shapes of frames that a new model is warmed up for: the latest seen."""
+
+LOAD_ERRORS = (ArtefactError, ValueError, OSError, RuntimeError)
+"""What loading a model may raise. RuntimeError is torch's: no such device, out of memory."""
 
 
 class ModelKeeper:
@@ -46,10 +50,12 @@ class ModelKeeper:
         self._device = device
         self._engine = engine
         self._current: Predictor | None = None
+        self._standby: Predictor | None = None
         self._others: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._table = threading.Lock()
         self._loading = threading.Lock()
-        self._patience = _Patience()
+        self._patience = Patience()
+        self._prepared = ""
         self._stopped = threading.Event()
         self._poller: threading.Thread | None = None
         self._shapes: OrderedDict[tuple[int, int, float], None] = OrderedDict({(256, 256, 0.1): None})
@@ -74,38 +80,65 @@ class ModelKeeper:
 
     def _poll(self, poll_s: float) -> None:
         while not self._stopped.wait(poll_s):
-            self.refresh()
+            channel = self.refresh()
+            if channel is not None:
+                self._prepare_rollback(channel)
 
-    def refresh(self) -> None:
-        """Read the channel and change to its model if it is another one. Never raises for what the store holds."""
+    def refresh(self) -> Channel | None:
+        """Read the channel and change to its model if it is another one. Never raises for what the store holds.
+
+        Returns the channel if its model answers.
+        """
         try:
-            family = self._family or self._store.default_family()
+            family = self.own_family()
             channel = self._store.channel(family, self._channel)
             if channel is None:
                 raise UnknownVersion(f"channel {self._channel} of {family} points at no version", "promote one")
-            with self._loading:
-                if self._is_current(family, channel.version):
-                    self.problem = ""
-                    return
-                if not self._patience.try_again(channel.etag):
-                    return
-                predictor = self._load(family, channel.version)
-                before, self._current = self._current, predictor
-                self.problem = ""
-            log.info(
-                "model.swapped",
-                family=family,
-                version=channel.version,
-                engine=predictor.version.engine,
-                before=before.version.version if before else None,
-            )
-        except (ArtefactError, ValueError, OSError, RuntimeError) as error:
-            # RuntimeError is torch's: no such device, out of memory. All of them leave the old model in place.
+            # What is loaded answers at once, even while another model is being loaded.
+            predictor = self.ready(family, channel.version) or self._load_patiently(channel)
+            if predictor is None:
+                return None
+            self._swap(predictor)
+        except LOAD_ERRORS as error:
             self._report(error)
+            return None
+        return channel
 
-    def _is_current(self, family: str, version: str) -> bool:
-        now = self._current
-        return now is not None and (now.version.family, now.version.version) == (family, version)
+    def _load_patiently(self, channel: Channel) -> Predictor | None:
+        """The channel's model, None if it failed a short while ago."""
+        with self._loading:
+            if not self._patience.try_again(channel.etag):
+                return None
+            return self.ready(channel.family, channel.version) or self._load(channel.family, channel.version)
+
+    def _swap(self, predictor: Predictor) -> None:
+        self.problem = ""
+        before = self._current
+        if predictor is before:
+            return
+        with self._table:
+            self._current, self._standby = predictor, before
+            self._others.pop((predictor.version.family, predictor.version.version), None)
+        log.info(
+            "model.swapped",
+            family=predictor.version.family,
+            version=predictor.version.version,
+            engine=predictor.version.engine,
+            before=before.version.version if before else None,
+        )
+
+    def _prepare_rollback(self, channel: Channel) -> None:
+        """Load the version before, if it is not: a replica that is younger than the promotion never had it."""
+        if channel.previous is None or channel.etag == self._prepared:
+            return
+        self._prepared = channel.etag
+        try:
+            with self._loading:
+                standby = self.ready(channel.family, channel.previous) or self._load(channel.family, channel.previous)
+            with self._table:
+                self._standby = standby
+        except LOAD_ERRORS as error:
+            log.warning("model.no_way_back", family=channel.family, version=channel.previous, problem=str(error))
 
     def _report(self, error: Exception) -> None:
         problem = f"the model that {self._channel} points at is not answering: {error}"
@@ -129,6 +162,9 @@ class ModelKeeper:
             return now
         key = (family or (now.version.family if now else ""), version)
         with self._table:
+            standby = self._standby
+            if standby is not None and key == (standby.version.family, standby.version.version):
+                return standby
             if key in self._others:
                 self._others.move_to_end(key)
             return self._others.get(key)
@@ -143,7 +179,7 @@ class ModelKeeper:
         if predictor is not None:
             return predictor
         try:
-            family = family or self._own_family()
+            family = family or self.own_family()
             if not version:
                 channel = self._store.channel(family, self._channel)
                 if channel is None:
@@ -156,9 +192,13 @@ class ModelKeeper:
         except (CorruptArtefact, ValueError) as error:
             raise UnknownModel(f"model {family} {version} may not answer: {error}") from error
 
-    def _own_family(self) -> str:
+    def own_family(self) -> str:
+        """The family whose channel decides: as set, else the one that answers, else the store's default.
+
+        Once a model answers this asks nobody: the default costs a look at every version in the store.
+        """
         now = self._current
-        return now.version.family if now else self._family or self._store.default_family()
+        return self._family or (now.version.family if now else self._store.default_family())
 
     def _unknown(self, family: str, version: str) -> str:
         there: Iterable[str] = (
@@ -190,21 +230,3 @@ class ModelKeeper:
         for height, width, sampling_A in shapes:
             predictor.warm_up([(height, width)], sampling_A)
         return predictor
-
-
-class _Patience:
-    """When a model that failed to load is tried again: after 1, 2, 4 ... 32 polls, at once if the channel moves."""
-
-    def __init__(self) -> None:
-        self._etag = ""
-        self._tries = 0
-        self._polls = 0
-
-    def try_again(self, etag: str) -> bool:
-        if etag != self._etag:
-            self._etag, self._tries, self._polls = etag, 0, 0
-        self._polls += 1
-        if self._polls < 2 ** min(self._tries, 5):
-            return False
-        self._tries, self._polls = self._tries + 1, 0
-        return True
