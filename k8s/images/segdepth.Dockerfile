@@ -13,22 +13,26 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./protos ./clients/py
 
 
 FROM ${RAY_TORCH} AS serving
+USER root
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
         "$(echo /wheels/segdepth-[0-9]*.whl)[cli]" "$(echo /wheels/segdepth_inference-*.whl)[serve]" \
         /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl /wheels/segdepth_gateway-*.whl \
         /wheels/segdepth_api-*.whl /wheels/segdepth_batch-*.whl /wheels/segdepth_stack-*.whl
+USER 1000:1000
 
 
 # abTEM, which computes the exit waves, is GPL-3.0: it is in this image alone.
 FROM ${RAY_TORCH} AS training
+USER root
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
         "$(echo /wheels/segdepth_training-*.whl)[simulate]" "$(echo /wheels/segdepth_inference-*.whl)[serve]" \
         /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl
 COPY training/recipes /opt/segdepth/recipes
+USER 1000:1000
 
 
 FROM python:3.11-slim-bookworm AS api

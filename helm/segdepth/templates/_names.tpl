@@ -1,0 +1,51 @@
+{{/* Names, labels and images. */}}
+
+{{- define "segdepth.name" -}}
+{{- $both := printf "%s-%s" .Release.Name .Chart.Name -}}
+{{- ternary .Release.Name $both (contains .Chart.Name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* Labels that select a component's pods: (list $ "gateway") */}}
+{{- define "segdepth.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: segdepth
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of an object: (list $ "gateway") */}}
+{{- define "segdepth.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "segdepth.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+{{- end }}
+
+{{/* Labels of a pod that talks to the store: the selector's, and what the store's policy looks for */}}
+{{- define "segdepth.podLabels" -}}
+{{ include "segdepth.selector" . }}
+segdepth.io/instance: {{ (index . 0).Release.Name }}
+{{- end }}
+
+{{/* One of our images: (list $ "serving") */}}
+{{- define "segdepth.image" -}}
+{{- $root := index . 0 }}{{ $image := index $root.Values.images (index . 1) -}}
+image: {{ printf "%s%s:%s" $root.Values.images.registry $image.repository ($image.tag | default $root.Chart.AppVersion) }}
+imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+{{- end }}
+
+{{/* An image that is taken as it is: (list $ "minio") */}}
+{{- define "segdepth.foreignImage" -}}
+{{- $root := index . 0 }}{{ $image := index $root.Values.images (index . 1) -}}
+image: {{ printf "%s:%s" $image.repository $image.tag }}
+imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+{{- end }}
+
+{{- define "segdepth.pullSecrets" -}}
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets: {{ range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
