@@ -1,5 +1,7 @@
 """What can go wrong with artefacts. Each error says the cause and the way out."""
 
+from datetime import datetime
+
 
 class ArtefactError(Exception):
     """Base of all. `cause` says what is wrong, `way_out` what to do about it."""
@@ -35,6 +37,20 @@ class CorruptArtefact(ArtefactError):
 
 class ChannelConflict(ArtefactError):
     """Somebody else changed the channel meanwhile. Nothing was written."""
+
+
+class LeaseHeld(ArtefactError):
+    """Another holds the lease: `holder`, until `expires` unless it is renewed."""
+
+    def __init__(self, cause: str, way_out: str, holder: str, expires: datetime):
+        super().__init__(cause, way_out)
+        self.args = (cause, way_out, holder, expires)
+        self.holder = holder
+        self.expires = expires
+
+
+class LeaseLost(ArtefactError):
+    """The lease was not renewed in time, or another took it over. What it protects must not be touched any more."""
 
 
 class StoreUnavailable(ArtefactError):

@@ -14,7 +14,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from segdepth_artefacts.errors import ConditionFailed, CorruptArtefact, StoreRefused, StoreUnavailable, UnsafeEndpoint
-from segdepth_artefacts.objects import DOCUMENT_BYTES, Document
+from segdepth_artefacts.objects import DOCUMENT_BYTES, Document, Entry
 
 UPLOADS = ".uploads"
 """Folder of files on their way in, beside the objects: on the same file system, so that a rename makes them visible."""
@@ -79,6 +79,16 @@ class FolderStore:
                 upload.unlink(missing_ok=True)
         return etag
 
+    def etag(self, key: str) -> str | None:
+        """See ObjectStore."""
+        with self._errors_named():
+            return _file_etag(self.root / key)
+
+    def remove(self, key: str) -> None:
+        """See ObjectStore."""
+        with self._errors_named(), self._locked():
+            (self.root / key).unlink(missing_ok=True)
+
     def children(self, folder: str) -> list[str]:
         """See ObjectStore."""
         with self._errors_named():
@@ -86,6 +96,19 @@ class FolderStore:
                 return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.name[0] != ".")
             except (FileNotFoundError, NotADirectoryError):
                 return []
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """See ObjectStore. The tag is made of size and time: to read every file for its content would take long."""
+        with self._errors_named():
+            start = self.root / prefix
+            paths = [start] if start.is_file() else sorted(start.rglob("*"))
+            found = []
+            for path in paths:
+                key = path.relative_to(self.root)
+                if path.is_file() and not any(part[0] == "." for part in key.parts):
+                    stat = path.stat()
+                    found.append(Entry(key.as_posix(), stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
+        return sorted(found, key=lambda entry: entry.key)
 
     def check_writable(self) -> None:
         """See ObjectStore. Makes the folder if there is none, and removes what killed writers left a day ago."""
@@ -166,5 +189,5 @@ def _file_etag(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return f'"{hashlib.file_digest(file, "sha256").hexdigest()}"'
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

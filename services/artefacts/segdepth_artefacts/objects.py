@@ -16,6 +16,15 @@ class Document:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object in a listing. `tag` changes with its content."""
+
+    key: str
+    size_bytes: int
+    tag: str
+
+
 class ObjectStore(Protocol):
     """Objects under keys such as models/ceo2-110/1.0/card.md.
 
@@ -40,8 +49,17 @@ class ObjectStore(Protocol):
         the store cannot promise this.
         """
 
+    def etag(self, key: str) -> str | None:
+        """The tag of the object, None if there is none."""
+
+    def remove(self, key: str) -> None:
+        """Removes the object, if there is one. Not for what others may have read: versions, channels, leases."""
+
     def children(self, folder: str) -> list[str]:
         """Names directly below `folder`, sorted; hidden ones (.name) left out."""
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """The object of that key and all below that folder, sorted by key; hidden ones (.name) left out. "" = all."""
 
     def check_writable(self) -> None:
         """Raises UnsafeEndpoint unless `write` keeps its promise here. Done once, before the first write."""

@@ -27,7 +27,7 @@ from segdepth_artefacts.errors import (
     StoreUnavailable,
     UnsafeEndpoint,
 )
-from segdepth_artefacts.objects import DOCUMENT_BYTES, Document
+from segdepth_artefacts.objects import DOCUMENT_BYTES, Document, Entry
 from segdepth_artefacts.settings import StoreSettings
 
 log = structlog.get_logger(__name__)
@@ -111,6 +111,30 @@ class S3Store:
                 raise
             return etag
 
+    def etag(self, key: str) -> str | None:
+        """See ObjectStore."""
+
+        def once() -> str | None:
+            with self._errors_named():
+                try:
+                    found = self._client.stat_object(self._bucket, self._prefix + key)
+                except S3Error as exc:
+                    if exc.code in _ABSENT:
+                        return None
+                    raise
+            return f'"{found.etag}"'  # minio-py takes the quotes off
+
+        return self._tried(once)
+
+    def remove(self, key: str) -> None:
+        """See ObjectStore."""
+
+        def once() -> None:
+            with self._errors_named():
+                self._client.remove_object(self._bucket, self._prefix + key)
+
+        self._tried(once)
+
     def children(self, folder: str) -> list[str]:
         """See ObjectStore."""
         prefix = f"{self._prefix}{folder}/"
@@ -121,6 +145,22 @@ class S3Store:
             return sorted({key.removeprefix(prefix).rstrip("/") for key in keys} - {""})
 
         return [name for name in self._tried(once) if name[0] != "."]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """See ObjectStore."""
+        start = self._prefix + prefix.strip("/")
+        below = start if start.endswith("/") or not start else f"{start}/"
+
+        def once() -> list[Entry]:
+            with self._errors_named():
+                listed = [
+                    Entry((each.object_name or "").removeprefix(self._prefix), each.size or 0, each.etag or "")
+                    for each in self._client.list_objects(self._bucket, start, recursive=True)
+                    if not each.is_dir and (each.object_name == start or (each.object_name or "").startswith(below))
+                ]
+            return [entry for entry in listed if not any(part[:1] == "." for part in entry.key.split("/"))]
+
+        return sorted(self._tried(once), key=lambda entry: entry.key)
 
     def check_writable(self) -> None:
         """See ObjectStore. Writes, swaps and removes a small object below .probe."""

@@ -1,17 +1,20 @@
 """The store of artefacts as its callers see it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from segdepth_artefacts import channels, fetching, names, versions
+from segdepth_artefacts import channels, fetching, names, shadow, versions
 from segdepth_artefacts.channels import Channel
 from segdepth_artefacts.errors import InvalidName, UnknownVersion
 from segdepth_artefacts.folder import FolderStore
+from segdepth_artefacts.lease import Lease
 from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.objects import ObjectStore
 from segdepth_artefacts.s3 import S3Store
 from segdepth_artefacts.settings import StoreSettings
+from segdepth_artefacts.shadow import ShadowLog, ShadowSummary
 
 
 class ArtefactStore:
@@ -40,6 +43,10 @@ class ArtefactStore:
     def manifest(self, family: str, version: str) -> Manifest:
         """The version's manifest. UnknownVersion, CorruptArtefact."""
         return versions.manifest_document(self._objects, family, version)[0]
+
+    def report(self, family: str, version: str) -> dict[str, Any]:
+        """The version's report.json. UnknownVersion, CorruptArtefact."""
+        return versions.report(self._objects, family, version)
 
     def fetch(self, family: str, version: str, into: Path) -> Path:
         """The folder into/family/version with manifest.json and all files, verified by sha256; `into` is a cache.
@@ -102,6 +109,21 @@ class ArtefactStore:
             expected=expected,
         )
 
+    def shadow(self, family: str, candidate: str, stable: str) -> ShadowSummary:
+        """What all replicas saw of a candidate in the shadow of a stable version; without frames if they saw none."""
+        return shadow.read(self._objects, family, candidate, stable)
+
+    def shadow_log(self) -> ShadowLog:
+        """Where a replica keeps what it sees. Writes below shadow/ alone."""
+        return ShadowLog(open_objects(f"{self.url}/{shadow.FOLDER}", self._settings))
+
+    def lease(self, name: str, holder: str, *, ttl_s: float, on_lost: Callable[[], None] = lambda: None) -> Lease:
+        """A lease on a name, to be held in a `with` block: LeaseHeld if another holds it.
+
+        It is renewed in the background; where that fails for `ttl_s`, it is lost and `on_lost` called from a thread.
+        """
+        return Lease(self._objects, name, holder, ttl_s=ttl_s, on_lost=on_lost)
+
     def check_writable(self) -> None:
         """Raises UnsafeEndpoint if writes would not be safe here. For the start of services that write."""
         self._objects.check_writable()
@@ -118,13 +140,14 @@ def open_store(
     Raises InvalidName for anything that is no such url, and with `writable` what `check_writable` raises.
     """
     settings = settings or StoreSettings()
-    store = ArtefactStore(_objects(str(url or settings.url), settings), settings)
+    store = ArtefactStore(open_objects(str(url or settings.url), settings), settings)
     if writable:
         store.check_writable()
     return store
 
 
-def _objects(url: str, settings: StoreSettings) -> ObjectStore:
+def open_objects(url: str, settings: StoreSettings) -> ObjectStore:
+    """The objects at a folder, file:///folder or s3://bucket/prefix. InvalidName for anything that is no such url."""
     if not url:
         raise InvalidName(
             "no artefact store is named", "give a folder or s3://bucket/prefix, or set SEGDEPTH_STORE_URL"

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from segdepth_artefacts import Channel, errors
@@ -66,3 +68,10 @@ def register_without_room(place: Place, version: Version, file_bytes: int) -> st
     except errors.StoreUnavailable as exc:
         return str(exc)
     return "no error"
+
+
+def hold_for_ever(place: Place, name: str, ttl_s: float, ready: Event) -> None:
+    """Holds a lease until it is killed."""
+    with place.open().lease(name, "the killed one", ttl_s=ttl_s):
+        ready.set()
+        time.sleep(600)
