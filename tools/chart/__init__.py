@@ -1,0 +1,1 @@
+"""The chart's values: their models, and the JSON schema that Helm checks them with."""
