@@ -1,7 +1,7 @@
 """Which model answers: the one that the channel points at, changed between batches without a pause.
 
 A model is fetched, verified, loaded and warmed up beside the one that answers. Whatever goes wrong on the way, the old
-one goes on, and `problem` says why. The version before stays loaded, so that a rollback takes effect with the next poll.
+one goes on, and `problem` says why. The version before stays loaded: a rollback takes effect with the next poll.
 """
 
 import threading

@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from ray import serve
-from ray.util import metrics
+from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
 from segdepth_inference.keeper import ModelKeeper
+from segdepth_inference.metrics import Metrics, ShadowMetrics
 from segdepth_inference.prediction import Prediction, Status
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.settings import InferenceSettings
+from segdepth_inference.shadow import Shadow
 from segdepth_inference.wire import STATUS, detail_of, frame_result
 from segdepth_protos.v1 import estimator_pb2
 from segdepth_protos.v1 import frame_pb2 as pb
 
-STAGE_BOUNDARIES_MS = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0]
+LOOK_BACK_S, METRICS_S = 10.0, 2.0
+"""Time over which calls under way are averaged to decide how many replicas there shall be, and how often they are
+counted [s]."""
 
 
 class Estimator:
@@ -28,8 +32,9 @@ class Estimator:
     def __init__(self, settings: InferenceSettings):
         self._settings = settings
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        store = open_store(settings.store or None)
         self._keeper = ModelKeeper(
-            open_store(settings.store or None),
+            store,
             settings.cache,
             family=settings.family,
             channel=settings.channel,
@@ -38,8 +43,18 @@ class Estimator:
         )
         # One thread: the network takes all cores (or the GPU) for itself, and a second batch would only slow the first.
         self._predicting = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        self._metrics = _Metrics()
+        self._unanswered = 0
+        self._metrics = Metrics()
+        self._shadow = Shadow(
+            self._keeper,
+            store,
+            ShadowMetrics(),
+            replica=_own_name(),
+            share=settings.shadow_share,
+            channel=settings.shadow_channel,
+        )
         self._keeper.start(settings.poll_s)
+        self._shadow.start(settings.shadow_poll_s, settings.shadow_write_s)
 
     async def estimate(
         self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
@@ -55,7 +70,17 @@ class Estimator:
         if predictor is None:
             predictor = await asyncio.to_thread(self._keeper.resolve, asked.family, asked.version)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._predicting, self._answer, predictor, pixels, calibrations, asked.detail)
+        self._unanswered += 1
+        try:
+            return await loop.run_in_executor(
+                self._predicting, self._answer, predictor, pixels, calibrations, asked.detail
+            )
+        finally:
+            self._unanswered -= 1
+            sample = self._shadow.next(idle=self._unanswered == 0)
+            if sample is not None:
+                comparing = loop.run_in_executor(self._predicting, self._shadow.compare, sample)
+                comparing.add_done_callback(self._shadow.ended)
 
     def _answer(
         self, predictor: Predictor, pixels: list[NDArray[Any]], calibrations: list[bytes], detail: pb.Detail
@@ -64,6 +89,7 @@ class Estimator:
         samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
         answers = predictor.predict(pixels, samplings_A, detail_of(detail))
         self._observe(answers)
+        self._shadow.offer(predictor, pixels, answers)
         results = [
             frame_result(answer, calibration).SerializeToString()
             for answer, calibration in zip(answers, stated, strict=True)
@@ -77,9 +103,10 @@ class Estimator:
                 self._keeper.saw((answer.height, answer.width), answer.sampling_A)
 
     async def status(self) -> dict[str, Any]:
-        """Whether a model answers, which, and what is wrong if the channel's does not."""
+        """Whether a model answers, which, and what is wrong if the channel's does not; the same of its shadow."""
         predictor = self._keeper.current
         version = predictor.version if predictor else None
+        shadow = self._shadow.candidate
         return {
             "ready": predictor is not None,
             "family": version.family if version else "",
@@ -88,43 +115,51 @@ class Estimator:
             "engine": version.engine if version else "",
             "best_batch": predictor.best_batch if predictor else 1,
             "problem": self._keeper.problem,
+            "shadow": shadow.version.version if shadow else "",
+            "shadow_problem": self._shadow.problem,
         }
 
     def __del__(self) -> None:
         # Serve calls this when it stops the replica; an __init__ that failed has left nothing to stop.
-        if hasattr(self, "_predicting"):
+        if hasattr(self, "_shadow"):
             self._keeper.stop()
+            self._shadow.stop()
             self._predicting.shutdown(wait=False, cancel_futures=True)
 
 
-class _Metrics:
-    """Exported by Ray beside its own."""
+def _own_name() -> str:
+    """This replica's name in the cluster."""
+    return str(serve.get_replica_context().replica_id.unique_id)
 
-    def __init__(self) -> None:
-        self._frames = metrics.Counter(
-            "segdepth_frames_answered", "frames answered, by the gate's verdict", tag_keys=("status", "version")
-        )
-        self._stage = metrics.Histogram(
-            "segdepth_stage_ms", "time of a batch in a stage [ms]", STAGE_BOUNDARIES_MS, tag_keys=("stage",)
-        )
-        self._size = metrics.Histogram("segdepth_batch_frames", "frames of a batch", [1, 2, 4, 8, 16, 32, 64, 128])
 
-    def batch(self, answers: list[Prediction]) -> None:
-        self._size.observe(len(answers))
-        for status in {answer.verdict.status for answer in answers}:
-            number = sum(answer.verdict.status == status for answer in answers)
-            self._frames.inc(number, {"status": status.name.lower(), "version": answers[0].version.version})
-        for stage, milliseconds in vars(answers[0].timings).items():
-            self._stage.observe(milliseconds, {"stage": stage.removesuffix("_ms")})
+def autoscaling(settings: InferenceSettings) -> AutoscalingConfig | None:
+    """How the number of replicas follows the load; None where it is fixed.
+
+    Under load a gateway has `in_flight` micro-batches under way at each replica: as that is more than the target, Serve
+    adds replicas until they are not all busy all the time.
+    """
+    if settings.max_replicas is None:
+        return None
+    return AutoscalingConfig(
+        min_replicas=settings.min_replicas,
+        max_replicas=settings.max_replicas,
+        target_ongoing_requests=settings.target_ongoing,
+        upscale_delay_s=settings.upscale_delay_s,
+        downscale_delay_s=settings.downscale_delay_s,
+        look_back_period_s=LOOK_BACK_S,
+        metrics_interval_s=METRICS_S,
+    )
 
 
 def deployment(settings: InferenceSettings) -> serve.Application:
     """The deployment "estimator", to be run by serve.run or bound to a gateway."""
+    scaling = autoscaling(settings)
     decorate = serve.deployment(
         name="estimator",
         # A line of log a micro-batch costs more than the hop to the replica.
         logging_config={"enable_access_log": False},
-        num_replicas=settings.replicas,
+        num_replicas=settings.replicas if scaling is None else None,
+        autoscaling_config=scaling,
         max_ongoing_requests=settings.max_ongoing,
         ray_actor_options={
             "num_cpus": settings.cpus,

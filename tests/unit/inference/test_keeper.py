@@ -196,3 +196,72 @@ def test_a_new_model_is_warmed_up_for_the_shapes_seen(store: Path, monkeypatch: 
     point(store, "2")
     keeper.refresh()
     assert warmed == [(220, 220), (230, 230), (240, 240), (250, 250)]
+
+
+def test_the_version_before_stays_loaded_for_a_rollback(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = keep(store)
+    keeper.refresh()
+    first = keeper.current
+    point(store, "2")
+    keeper.refresh()
+    for number in ("3", "4", "5"):  # Callers who name versions do not push it out.
+        add_version(store, number, seed=1)
+        keeper.resolve(FAMILY, number)
+    monkeypatch.setattr(ModelKeeper, "_load", lambda *_: pytest.fail("nothing is loaded"))
+    point(store, "1")
+    keeper.refresh()
+    assert keeper.current is first
+    point(store, "2")
+    keeper.refresh()
+    assert version(keeper) == "2"
+
+
+def test_a_replica_younger_than_the_promotion_loads_the_version_before(store: Path) -> None:
+    point(store, "2")
+    keeper = keep(store)
+    keeper.start(poll_s=0.05)
+    try:
+        assert version(keeper) == "2"
+        until(lambda: keeper.ready(FAMILY, "1") is not None)
+    finally:
+        keeper.stop()
+
+
+def test_a_rollback_does_not_wait_for_a_model_that_is_being_loaded(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keep(store)
+    keeper.refresh()
+    point(store, "2")
+    keeper.refresh()
+    add_version(store, "3", seed=1)
+    slow, begun = threading.Event(), threading.Event()
+    load = ModelKeeper._load
+
+    def slowly(self: ModelKeeper, family: str, number: str) -> object:
+        begun.set()
+        assert slow.wait(60)
+        return load(self, family, number)
+
+    monkeypatch.setattr(ModelKeeper, "_load", slowly)
+    loading = threading.Thread(target=keeper.resolve, args=(FAMILY, "3"))
+    loading.start()
+    try:
+        assert begun.wait(60)
+        point(store, "1")
+        keeper.refresh()
+        assert version(keeper) == "1"
+    finally:
+        slow.set()
+        loading.join()
+
+
+def test_once_a_model_answers_the_default_family_is_not_looked_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keep(store)
+    keeper.refresh()
+    monkeypatch.setattr(type(keeper._store), "default_family", lambda _: pytest.fail("a look at every version"))
+    point(store, "2")
+    keeper.refresh()
+    assert version(keeper) == "2"

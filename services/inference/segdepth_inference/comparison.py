@@ -1,0 +1,66 @@
+"""Two models' answers to one frame, compared: counts of what both say and where they differ."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from segdepth_artefacts.shadow import Counts, dose_name
+from segdepth_inference.prediction import Columns, Prediction, Status
+
+MATCH_A = 0.5
+"""Columns of the two answers are the same if they lie this near [Å], each the other's nearest."""
+
+CONFIDENT = 0.9
+"""Probability of its count from which an answer is sure of it."""
+
+
+def compared(stable: Prediction, candidate: Prediction) -> tuple[str, Counts]:
+    """The half decade of the frame's measured dose, and the counts of this one frame.
+
+    Where one of the two refuses the frame, their verdicts differ; columns are compared where both answer.
+    """
+    dose = candidate.dose if math.isnan(stable.dose) else stable.dose
+    verdicts = stable.verdict.status, candidate.verdict.status
+    counts = Counts(frames=1, verdicts_differ=int(verdicts[0] != verdicts[1]))
+    if Status.REFUSED not in verdicts:
+        counts += _columns(stable.columns, candidate.columns, MATCH_A / stable.sampling_A)
+    return dose_name(dose), counts
+
+
+def _columns(stable: Columns, candidate: Columns, reach_px: float) -> Counts:
+    ours, theirs = matched(_positions(stable), _positions(candidate), reach_px)
+    differ = stable.count[ours] != candidate.count[theirs]
+    sure = (_probability(stable)[ours] >= CONFIDENT) & (_probability(candidate)[theirs] >= CONFIDENT)
+    return Counts(
+        columns=len(ours),
+        counts_differ=int(differ.sum()),
+        confident_columns=int(sure.sum()),
+        confident_differ=int((differ & sure).sum()),
+        only_stable=len(stable) - len(ours),
+        only_candidate=len(candidate) - len(theirs),
+    )
+
+
+def matched(
+    one_N2: NDArray[np.floating], other_N2: NDArray[np.floating], reach: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the positions that are each other's nearest within `reach`, of both, pair by pair."""
+    if not (len(one_N2) and len(other_N2)):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    distance_N, nearest_N = cKDTree(other_N2).query(one_N2, distance_upper_bound=reach)
+    _, back_N = cKDTree(one_N2).query(other_N2)
+    near = np.flatnonzero(np.isfinite(distance_N))
+    mutual = near[back_N[nearest_N[near]] == near]
+    return mutual, nearest_N[mutual]
+
+
+def _positions(columns: Columns) -> NDArray[np.floating]:
+    return np.column_stack([columns.x_px, columns.y_px])
+
+
+def _probability(columns: Columns) -> NDArray[np.floating]:
+    """Probability of each column's count."""
+    chosen: NDArray[np.floating] = columns.probabilities[np.arange(len(columns)), columns.count]
+    return chosen
