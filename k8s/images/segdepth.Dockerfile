@@ -31,7 +31,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --constraint /constraints.txt \
         "$(echo /wheels/segdepth_training-*.whl)[simulate]" "$(echo /wheels/segdepth_inference-*.whl)[serve]" \
         /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl
-COPY training/recipes /opt/segdepth/recipes
+COPY training/recipes /recipes
 USER 1000:1000
 
 

@@ -22,10 +22,14 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
-{{/* Labels of a pod that talks to the store: the selector's, and what the store's policy looks for */}}
+{{/* Labels of a pod: the selector's, what network policies look for, and whether it talks to the API server:
+     (list $ "api" true) */}}
 {{- define "segdepth.podLabels" -}}
 {{ include "segdepth.selector" . }}
 segdepth.io/instance: {{ (index . 0).Release.Name }}
+{{- if and (gt (len .) 2) (index . 2) }}
+segdepth.io/api-server: allowed
+{{- end }}
 {{- end }}
 
 {{/* One of our images: (list $ "serving") */}}

@@ -21,7 +21,7 @@ readinessProbe, preStop, grace, account, checksum.
 {{- $root := .root -}}
 metadata:
   labels:
-    {{- include "segdepth.podLabels" (list $root .component) | nindent 4 }}
+    {{- include "segdepth.podLabels" (list $root .component (not (empty .account))) | nindent 4 }}
     segdepth.io/ray: {{ .cluster }}
   annotations:
     # Another configuration is another cluster: KubeRay compares this.
