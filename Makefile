@@ -2,12 +2,18 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PACKAGES := protos clients/python services/artefacts services/inference services/gateway services/api services/stack training
 BIN := .venv/bin
+VERSION := 0.1.0
+RAY_VERSION := $(shell sed -n 's/^ray==//p' constraints.txt)
+REGISTRY ?=
+NAMESPACE ?= segdepth
+VALUES ?= k8s/sites/laptop-kind.yaml
+BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo serve test check lint types imports format protos bench constraints clean
+.PHONY: help venv install demo serve test check lint types imports format protos images kind-up deploy test-cluster bench constraints clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 .venv/installed: tools/install.py pyproject.toml constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	$(PYTHON) tools/install.py
@@ -41,6 +47,26 @@ format: venv ## Put the style right where ruff can
 
 protos: venv ## Generate the code of the wire contract
 	$(BIN)/python protos/generate.py
+
+images: ## Build the images: ray-torch once (about 6 GB), then serving, training and api on it
+	docker build $(BUILD_FLAGS) -f k8s/images/ray-torch.Dockerfile -t $(REGISTRY)segdepth/ray-torch:$(RAY_VERSION) .
+	for target in serving training api; do docker build $(BUILD_FLAGS) -f k8s/images/segdepth.Dockerfile --target $$target \
+		--build-arg RAY_TORCH=$(REGISTRY)segdepth/ray-torch:$(RAY_VERSION) -t $(REGISTRY)segdepth/$$target:$(VERSION) . || exit 1; done
+
+kind-up: ## A cluster on this machine with kind, KubeRay in it and our images loaded
+	kind create cluster --name segdepth --config k8s/kind-config.yaml
+	helm install kuberay-operator kuberay-operator --repo https://ray-project.github.io/kuberay-helm/ --version 1.6.0 \
+		--namespace kuberay-system --create-namespace --values k8s/kuberay-values.yaml --wait
+	for image in serving training api; do kind load docker-image --name segdepth segdepth/$$image:$(VERSION) || exit 1; done
+
+deploy: ## Install or upgrade the release, in the cluster of KUBECONFIG: VALUES=my-site.yaml NAMESPACE=segdepth
+	kubectl create namespace $(NAMESPACE) --dry-run=client --output yaml | kubectl apply -f -
+	kubectl label --overwrite namespace $(NAMESPACE) pod-security.kubernetes.io/enforce=restricted
+	helm upgrade --install segdepth helm/segdepth --namespace $(NAMESPACE) --values $(VALUES)
+	kubectl --namespace $(NAMESPACE) wait --for=condition=Ready rayservice/segdepth --timeout=15m
+
+test-cluster: venv ## The whole product on the cluster of KUBECONFIG (its images built): faults, upgrades, training, batch
+	$(BIN)/pytest -m cluster tests/cluster -v -s
 
 bench: venv ## Measure speed, on an otherwise idle machine; results in out/bench
 	$(BIN)/python -m tests.benchmarks.bench

@@ -21,10 +21,11 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(self._signed(certificate))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for localhost."""
+    def issue(self, name: str, hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
+        """Certificate and key for localhost, and for the names of other hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+        dns = [x509.DNSName(host) for host in ("localhost", *hosts)]
+        names = x509.SubjectAlternativeName([*dns, x509.IPAddress(ip_address("127.0.0.1"))])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         cert_path, key_path = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         cert_path.write_bytes(self._signed(self._builder(subject, key).add_extension(names, False)))
@@ -44,7 +45,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=6))
         )
 
     def _signed(self, builder: x509.CertificateBuilder) -> bytes:
