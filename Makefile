@@ -10,7 +10,7 @@ VALUES ?= k8s/sites/laptop-kind.yaml
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo serve test check lint types imports format protos images kind-up deploy test-cluster bench constraints clean
+.PHONY: help venv install demo serve test check lint types imports format protos chart images kind-up deploy test-cluster bench constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
