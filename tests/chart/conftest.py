@@ -1,7 +1,6 @@
 """One Helm for the session, and what the chart renders for each set of values, rendered once."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ Values = dict[str, Any]
 OPEN: Values = {"gateway": {"insecure": True}, "api": {"insecure": True}}
 """The least that must be said: that nothing secures it."""
 CI = {path.stem: path for path in sorted((CHART / "ci").glob("*.yaml"))}
+SITES = {path.stem: path for path in sorted((CHART.parents[1] / "k8s" / "sites").glob("*.yaml"))}
 TOGGLES: dict[str, Values] = {
     "default": {},
     "no-api": {"api": {"enabled": False}, "batch": {"enabled": False}},
@@ -30,13 +30,13 @@ TOGGLES: dict[str, Values] = {
         "api": {"service": {"type": "NodePort", "nodePort": 30080}},
     },
 }
-MATRIX = [*CI, *TOGGLES]
+MATRIX = [*CI, *SITES, *TOGGLES]
 
 
 def values_of(name: str) -> Values:
-    """Values of a file of ci/, or of a toggle on top of the defaults."""
-    if name in CI:
-        values: Values = yaml.safe_load(Path(CI[name]).read_text())
+    """Values of a file of ci/ or k8s/sites, or of a toggle on top of the defaults."""
+    if name in CI | SITES:
+        values: Values = yaml.safe_load((CI | SITES)[name].read_text())
         return values
     return merged(OPEN, TOGGLES[name])
 

@@ -136,7 +136,16 @@ def _replicas(manifests: list[Manifest], selector: Manifest) -> int:
 def test_what_is_referred_to_is_there(manifests: list[Manifest]) -> None:
     """Every ConfigMap, Secret and ServiceAccount of a pod is the chart's own, or named in the values."""
     own = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
-    given = {"gateway-tls", "gateway-tokens", "gateway-session", "api-tls", "test-token", "pull-a", "pull-b"}
+    given = {
+        "gateway-tls",
+        "gateway-tokens",
+        "gateway-session",
+        "api-tls",
+        "test-token",
+        "pull-a",
+        "pull-b",
+        "registry",
+    }
     given |= {f"s3-{component}" for component in ("gateway", "inference", "training", "batch", "api", "seed")}
     for pod in pods(manifests):
         for kind, name in _references(pod.spec):

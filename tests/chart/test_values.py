@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
-from tests.chart.conftest import CI, OPEN, merged
+from tests.chart.conftest import CI, OPEN, SITES, merged, values_of
 from tests.chart.helm import CHART, Helm, HelmError
 from tools.chart import schema
 from tools.chart.settings import operators_part
@@ -86,9 +86,9 @@ def test_secrets_are_no_values() -> None:
             assert value.get("writeOnly") is not True, f"{name}.{key}"
 
 
-@pytest.mark.parametrize("name", CI)
-def test_ci_values_are_valid(name: str) -> None:
-    ChartValues.model_validate(merged(VALUES, yaml.safe_load(CI[name].read_text())))
+@pytest.mark.parametrize("name", CI | SITES)
+def test_example_values_are_valid(name: str) -> None:
+    ChartValues.model_validate(merged(VALUES, values_of(name)))
 
 
 WRONG = [
