@@ -1,10 +1,13 @@
 """kubectl and helm, as an operator types them."""
 
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,12 +17,21 @@ class CommandFailed(AssertionError):
     """The command ended with another status than 0; the message has what it said."""
 
 
-def command(*words: str, stdin: str | None = None, timeout_s: float = 120) -> str:
+def command(
+    *words: str, stdin: str | None = None, timeout_s: float = 120, environment: dict[str, str] | None = None
+) -> str:
     """What a command prints on stdout. CommandFailed with all that it said if it fails."""
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout_s)
+    env = os.environ | (environment or {})
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env)
     if done.returncode != 0:
         raise CommandFailed(f"{' '.join(words)}\nended with {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+def segdepth_command(*words: str, timeout_s: float = 120, **environment: str) -> str:
+    """What `segdepth ...` of this Python prints."""
+    program = str(Path(sys.executable).parent / "segdepth")
+    return command(program, *words, timeout_s=timeout_s, environment=environment)
 
 
 def until(what: str, look: Callable[[], T | None], timeout_s: float, pause_s: float = 1.0) -> T:

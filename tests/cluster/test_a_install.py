@@ -1,13 +1,11 @@
 """What stands after `helm install`, and who is turned away."""
 
-import subprocess
-
 import grpc
 import pytest
 
 import segdepth
 from segdepth import errors
-from tests.cluster.kube import CommandFailed, Kube, command
+from tests.cluster.kube import CommandFailed, Kube, command, segdepth_command
 from tests.cluster.release import CHART, GATEWAY_PORT, NAME, Release, image
 
 REACH = """
@@ -112,8 +110,6 @@ def test_pods_reach_what_they_may_and_nothing_else(release: Release) -> None:
 
 
 def test_the_command_line_reaches_the_gateway(release: Release) -> None:
-    environment = release.environment("station")
-    done = subprocess.run(["segdepth", "models"], env=environment, capture_output=True, text=True)
-    print(done.stdout)
-    assert done.returncode == 0, done.stderr
-    assert "ceo2-110" in done.stdout
+    said = segdepth_command("models", **release.environment("station"))
+    print(said)
+    assert "ceo2-110" in said
