@@ -1,7 +1,7 @@
 """The cluster of KUBECONFIG, and one release in it that all tests share, in the order in which they stand.
 
-Needs kubectl and helm, KubeRay and a default StorageClass in the cluster, and the images of the chart where its nodes find them.
-SEGDEPTH_TEST_VALUES names a file of values to lay over ours; SEGDEPTH_TEST_KEEP=1 leaves the release when the tests end.
+Needs kubectl and helm, KubeRay and a default StorageClass in the cluster, and the images of the chart where its nodes
+find them. SEGDEPTH_TEST_VALUES names a file of values to lay over ours; with SEGDEPTH_TEST_KEEP=1 the release stays.
 """
 
 import os
@@ -20,6 +20,9 @@ from tests.cluster.release import API_PORT, CHART, GATEWAY_PORT, NAME, ROOT, Rel
 from tests.cluster.station import Station
 
 NAMESPACE = "segdepth-test"
+KEEP, EXTRA = os.environ.get("SEGDEPTH_TEST_KEEP"), os.environ.get("SEGDEPTH_TEST_VALUES")
+"""Read before other fixtures clear the environment."""
+
 HERE = Path(__file__).parent
 
 
@@ -43,7 +46,9 @@ def kube() -> Kube:
         pytest.fail(f"the cluster of KUBECONFIG does not answer, or has no KubeRay: {error}")
     kube = Kube(NAMESPACE)
     label = "pod-security.kubernetes.io/enforce"
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {label: "restricted"}}})
+    kube.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {label: "restricted"}}}
+    )
     return kube
 
 
@@ -52,8 +57,8 @@ def release(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     """The chart, installed with ci/small.yaml, TLS and tokens."""
     folder = tmp_path_factory.mktemp("release")
     files = [CHART / "ci" / "small.yaml", HERE / "values.yaml"]
-    if extra := os.environ.get("SEGDEPTH_TEST_VALUES"):
-        files.append(Path(extra))
+    if EXTRA:
+        files.append(Path(EXTRA))
     release = Release(kube, folder, values_of(files))
     smoke = (ROOT / "training" / "recipes" / "smoke.toml").read_text()
     release.values["training"]["recipe"] = smoke.replace("ceo2-110-smoke", "ceo2-110")
@@ -63,7 +68,7 @@ def release(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     release.upgrade()
     release.wait_ready()
     yield release
-    if not os.environ.get("SEGDEPTH_TEST_KEEP"):
+    if not KEEP:
         command("helm", "uninstall", NAME, "--namespace", NAMESPACE)
         command("kubectl", "delete", "namespace", NAMESPACE, timeout_s=300)
 

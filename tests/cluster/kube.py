@@ -60,7 +60,7 @@ class Kube:
     def get(self, *words: str) -> Any:
         """An object, or the items of a list."""
         found = json.loads(self("get", *words, "-o", "json"))
-        return found["items"] if "items" in found else found
+        return found.get("items", found)
 
     def pods(self, component: str, *, ready: bool = True) -> list[str]:
         """Names of a component's pods that run (and are ready) and are not about to go."""

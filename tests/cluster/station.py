@@ -75,7 +75,7 @@ class Station:
         return max(np.diff(times), default=0.0)
 
     def account(self) -> str:
-        """AssertionError unless every number came exactly once and in order, with its own counts; in words what came."""
+        """What came, in words. AssertionError unless every number came once, in order, with its own counts."""
         numbers = [number for a in self.arrivals for number in range(a.first, a.last + 1)]
         assert numbers == list(range(self.sent)), f"{self.sent} sent, came: {_runs(numbers)}"
         seen: dict[tuple[str, int], tuple[int, ...]] = {}

@@ -34,15 +34,14 @@ def test_every_pod_is_restricted(release: Release) -> None:
 @pytest.mark.parametrize("token", [None, "sd_foreign"])
 def test_a_caller_without_a_token_of_ours_is_turned_away(release: Release, token: str | None) -> None:
     tls = segdepth.TLS(ca=release.ca)
-    with segdepth.connect(f"127.0.0.1:{GATEWAY_PORT}", token=token, tls=tls) as client:
-        with pytest.raises(errors.NotAuthenticated):
-            client.models()
+    server = f"127.0.0.1:{GATEWAY_PORT}"
+    with segdepth.connect(server, token=token, tls=tls) as client, pytest.raises(errors.NotAuthenticated):
+        client.models()
 
 
 def test_plaintext_is_turned_away(release: Release) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{GATEWAY_PORT}") as channel:
-        with pytest.raises(grpc.FutureTimeoutError):
-            grpc.channel_ready_future(channel).result(timeout=5)
+    with grpc.insecure_channel(f"127.0.0.1:{GATEWAY_PORT}") as channel, pytest.raises(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(channel).result(timeout=5)
 
 
 def test_rays_job_api_asks_for_its_token(release: Release) -> None:
@@ -57,7 +56,7 @@ def test_rays_job_api_asks_for_its_token(release: Release) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    "wrong, named",
     [
         ("gateway.settings.credit_frames=-1", "credit_frames"),
         ("gateway.settings.credit_framse=10", "credit_framse"),

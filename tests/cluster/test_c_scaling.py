@@ -10,7 +10,7 @@ from tests.cluster.kube import until
 from tests.cluster.release import Release
 from tests.cluster.station import Station
 
-STATIONS = 4
+STATIONS = 2
 
 
 def test_pods_of_the_model_follow_the_load(release: Release, movie: list[NDArray[np.uint8]]) -> None:
@@ -20,7 +20,7 @@ def test_pods_of_the_model_follow_the_load(release: Release, movie: list[NDArray
         stations = []
         for _ in range(STATIONS):
             client = stack.enter_context(release.client("station"))
-            stations.append(stack.enter_context(Station(client, movie, fps=200)))
+            stations.append(stack.enter_context(Station(client, movie, fps=60)))
         until("two inference pods", lambda: len(release.kube.pods("inference")) == 2, 240)
         print(f"\n1 → 2 after {time.monotonic() - started:.0f} s")
         until("the second replica answers", lambda: running_replicas(release) == 2, 240)
