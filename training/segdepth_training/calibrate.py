@@ -23,6 +23,7 @@ from segdepth_training.evaluate import REPORT
 from segdepth_training.exit_waves import Plan, load
 from segdepth_training.labels import View, render
 from segdepth_training.observation import Observation, observations
+from segdepth_training.place import Place
 from segdepth_training.recipe import Set
 from segdepth_training.scoring import BORDER_A, MATCH_A, inside, match
 
@@ -117,7 +118,7 @@ def contrast_range(values: NDArray[np.float64]) -> Range:
     return Range(lower=low / CONTRAST_MARGIN, upper=high * CONTRAST_MARGIN, ok_lower=low / half, ok_upper=high * half)
 
 
-def calibrate(folder: Path, data: Path, plan: Plan, settings: Set, progress: Callable[[int, int], None]) -> Manifest:
+def calibrate(folder: Path, data: Place, plan: Plan, settings: Set, progress: Callable[[int, int], None]) -> Manifest:
     """Fit the temperatures of the model in `folder` on the plan's specimens and write them to its manifest."""
     manifest = model.read(folder)
     predictor = Predictor.load(folder, device="cpu", engine="torch-fp32", evaluated=False)

@@ -3,6 +3,12 @@
 import logging
 import os
 import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from segdepth_training.settings import TrainingSettings
+
+T = TypeVar("T")
 
 PRIVATE = {
     # With tokens on and none given, Ray writes one under HOME.
@@ -14,6 +20,19 @@ PRIVATE = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+
+
+PRIVATE_ROOM_S = 20.0
+"""A private Ray never grows: what does not fit now never will."""
+
+
+class NoRoom(RuntimeError):
+    """The cluster has no machine with what a task or a worker needs, and did not grow in time."""
+
+
+def shared() -> bool:
+    """Whether there is a cluster, rather than a private Ray on this machine."""
+    return "RAY_ADDRESS" in os.environ
 
 
 def connect() -> None:
@@ -33,3 +52,42 @@ def connect() -> None:
         ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
     else:
         ray.init(logging_level=logging.WARNING)
+
+
+def await_room(bundles: list[dict[str, float]], what: str) -> None:
+    """Return when the cluster has room for all bundles of resources at once; one that can grow is made to.
+
+    NoRoom where that takes too long: without this, Ray would wait for ever and say so in passing.
+    """
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    patience_s = TrainingSettings().room_s if shared() else PRIVATE_ROOM_S
+    group = placement_group(bundles)
+    try:
+        if not group.wait(patience_s):
+            has = {name: value for name, value in ray.cluster_resources().items() if name in ("CPU", "GPU")}
+            raise NoRoom(
+                f"{what}: needs {len(bundles)} x {bundles[0]}, but all machines of the Ray cluster together have"
+                f" {has or 'neither CPU nor GPU'}, free or taken, after {patience_s:g} s; give Ray's worker pods at"
+                " least one logical CPU (num-cpus), let their group grow, or ask for less in the recipe"
+            )
+    finally:
+        remove_placement_group(group)
+
+
+def on_worker(step: Callable[..., T], *arguments: Any) -> T:
+    """Run a step on a machine of the cluster, which has more to compute with than its driver; without one, here."""
+    if not shared():
+        return step(*arguments)
+    connect()
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = float(any(resources.get("GPU") for resources in machines))
+    cores = max([1, *(int(resources.get("CPU", 0)) for resources in machines)])
+    needs: dict[str, float] = {"GPU": gpus, "CPU": 1} if gpus else {"CPU": cores}
+    await_room([needs], step.__name__)
+    task = ray.remote(num_cpus=needs["CPU"], num_gpus=gpus, max_retries=2)(step)
+    result: T = ray.get(task.remote(*arguments))
+    return result

@@ -1,46 +1,38 @@
 """segdepth-train: from a recipe to a released model, step by step or all at once."""
 
-import json
+import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from segdepth_training.seeds import SeedRange
+from segdepth_training.place import Place
+from segdepth_training.progress import say, wide
 from segdepth_training.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=__doc__)
-console = Console(stderr=True)
 
-Work = Annotated[Path, typer.Option("--work", help="Folder of the run; a killed step goes on in it.")]
+Work = Annotated[str, typer.Option("--work", help="Folder or s3://bucket/prefix of the run; a killed step goes on.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML recipe; needed once, then kept in the folder.")]
 RunId = Annotated[str | None, typer.Option(help="Decides the training specimens; by default the folder's name.")]
 Processes = Annotated[int, typer.Option(help="Processes on this machine; 0 = Ray tasks.")]
-Store = Annotated[str, typer.Option(help="Where to register: a folder or s3://bucket/prefix.")]
+Store = Annotated[
+    str | None,
+    typer.Option(help="Models: a folder or s3://bucket/prefix; by default SEGDEPTH_STORE_URL, or the folder models."),
+]
+HELD = 3
+"""Exit status where another run holds the lease."""
 
 
-@contextmanager
-def bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr: call with (done, total, figures)."""
-    columns = (
-        *(TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
-        *(TimeRemainingColumn(), TextColumn("{task.fields[figures]}")),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=None, figures="")
+def store_url(given: str | None) -> str:
+    """Where models are registered."""
+    from segdepth_artefacts import StoreSettings
 
-        def show(done: int, total: int, figures: dict[str, float] | None = None) -> None:
-            words = "  ".join(f"{name} {value:.3g}" for name, value in (figures or {}).items())
-            progress.update(task, completed=done, total=total, figures=words)
-
-        yield show
+    return given or StoreSettings().url or "models"
 
 
 @app.command()
@@ -49,18 +41,9 @@ def simulate(work: Work, recipe: RecipeFile = None, run_id: RunId = None, proces
 
     Example: `segdepth-train simulate --recipe training/recipes/ceo2-110.toml --work runs/first --processes 2`
     """
-    simulate_all(Workspace.open(work, recipe, run_id), processes)
+    from segdepth_training import steps
 
-
-def simulate_all(workspace: Workspace, processes: int) -> None:
-    """Fill the three stores of exit waves with what they lack."""
-    from segdepth_training.exit_waves import simulate as fill
-
-    for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
-        path = workspace.data(purpose).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with bar(purpose.name.lower()) as progress:
-            fill(path, workspace.plan(purpose), progress, processes=processes)
+    steps.simulate_all(Workspace.open(work, recipe, run_id), processes)
 
 
 @app.command()
@@ -69,30 +52,15 @@ def train(
     recipe: RecipeFile = None,
     run_id: RunId = None,
     minutes: Annotated[float | None, typer.Option(help="Stop with a checkpoint after this long.")] = None,
+    store: Store = None,
 ) -> None:
     """Train the network on the simulated exit waves, imaged anew at every step.
 
     Example: `segdepth-train train --work runs/first`
     """
-    train_model(Workspace.open(work, recipe, run_id), minutes)
+    from segdepth_training import steps
 
-
-def train_model(workspace: Workspace, minutes: float | None = None) -> None:
-    """Train to the recipe's last step and write the weights, unless that is done already."""
-    from segdepth_training import model
-    from segdepth_training.optimisation import steps_done
-    from segdepth_training.train import train as run
-
-    if (workspace.model / model.MANIFEST).exists():
-        return
-    with bar("training") as progress:
-        checkpoint = run(workspace.run(minutes), progress)
-    done, steps = steps_done(checkpoint), workspace.recipe.training.steps
-    if done < steps:
-        console.print(f"stopped at step {done} of {steps}; the same command goes on from there")
-        return
-    model.export_weights(checkpoint, workspace.recipe, workspace.model)
-    model.draft(workspace.model, workspace.recipe, workspace.seeds)
+    steps.train_model(Workspace.open(work, recipe, run_id), store_url(store), minutes)
 
 
 @app.command()
@@ -101,48 +69,29 @@ def calibrate(work: Work) -> None:
 
     Example: `segdepth-train calibrate --work runs/first`
     """
-    calibrate_model(Workspace.open(work, None, None))
+    from segdepth_training import steps
 
-
-def calibrate_model(workspace: Workspace) -> None:
-    """Calibrate the model in the making."""
-    from segdepth_training.calibrate import calibrate as fit
-
-    purpose = SeedRange.CALIBRATION
-    with bar("calibration") as progress:
-        fit(workspace.model, workspace.data(purpose), workspace.plan(purpose), workspace.recipe.calibration, progress)
+    steps.calibrate_model(Workspace.open(work, None, None))
 
 
 @app.command()
-def evaluate(work: Work) -> None:
+def evaluate(
+    work: Work,
+    against: Annotated[
+        str | None, typer.Option(help="Store whose stable version is evaluated too, on the same frames.")
+    ] = None,
+) -> None:
     """Score the model on specimens of the benchmark range, by dose and family, and write its report.
 
     Example: `segdepth-train evaluate --work runs/first`
     """
-    print_report(evaluate_model(Workspace.open(work, None, None)))
+    from segdepth_training import steps
 
-
-def evaluate_model(workspace: Workspace) -> dict[str, Any]:
-    """Evaluate the model in the making; returns its report."""
-    from segdepth_training.evaluate import evaluate as judge
-
-    purpose = SeedRange.BENCHMARK
-    with bar("evaluation") as progress:
-        return judge(
-            workspace.model, workspace.data(purpose), workspace.plan(purpose), workspace.recipe.benchmark, progress
-        )
-
-
-def read_report(workspace: Workspace) -> dict[str, Any] | None:
-    """The report on the model in the making, if there is one."""
-    from segdepth_training.evaluate import REPORT
-
-    path = workspace.model / REPORT
-    return dict(json.loads(path.read_text())) if path.exists() else None
+    print_report(steps.evaluate_model(Workspace.open(work, None, None), against))
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The report's main figures as a table."""
+    """The report's main figures as a table, and the comparison with stable."""
     table = Table(title=f"{report['family']} {report['version']}, {report['specimens']} specimens")
     headings = ("family", "e/Å²", "columns", "exact at centre", "within ±1", "Ce", "O", "recall", "precision", "ECE")
     for heading in headings:
@@ -153,54 +102,92 @@ def print_report(report: dict[str, Any]) -> None:
             names = ("within_1", "exact_cerium", "exact_oxygen", "recall", "precision")
             rest = [f"{f[name]['value']:.3f}" for name in names]
             table.add_row(family, dose, str(f["columns"]), centre, *rest, f"{f['ece']:.3f}")
-    Console().print(table)
+    wide().print(table)
+    if report["paired"]:
+        paired = report["paired"]
+        for dose, pair in paired["doses"].items():
+            change = "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**pair["difference"])
+            say(f"exact at centre, against {paired['stable']} on the same frames, {dose} e/Å²: {change}")
 
 
 @app.command()
-def release(work: Work, store: Store = "models", principal: str = "segdepth-train") -> None:
+def release(work: Work, store: Store = None, principal: str = "segdepth-train") -> None:
     """Pass the gates, write report and card, register the model and point `stable` at it.
 
     Example: `segdepth-train release --work runs/first --store training/released`
     """
-    release_model(Workspace.open(work, None, None), store, principal)
+    from segdepth_training import steps
 
-
-def release_model(workspace: Workspace, store: str, principal: str) -> None:
-    """Release the model in the making."""
-    from segdepth_artefacts import open_store
-    from segdepth_training.evaluate import REPORT
-    from segdepth_training.release import release as publish
-
-    report = read_report(workspace)
-    if report is None:
-        raise FileNotFoundError(f"{workspace.model / REPORT} is missing; run segdepth-train evaluate first")
-    gates = workspace.recipe.gates
-    manifest = publish(workspace.model, open_store(store), gates, report, principal=principal)
-    console.print(f"released {manifest.family} {manifest.version} to {store}")
+    steps.release_model(Workspace.open(work, None, None), store_url(store), principal)
 
 
 @app.command()
 def run(
-    work: Work,
+    work: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the run; without it the run is a scheduled one.")
+    ] = None,
     recipe: RecipeFile = None,
     run_id: RunId = None,
-    store: Store = "models",
+    store: Store = None,
     processes: Processes = 0,
-    principal: str = "segdepth-train",
+    candidate: Annotated[
+        bool | None,
+        typer.Option("--candidate/--release", help="Register a candidate, or release to `stable` through the gates."),
+    ] = None,
+    promote: Annotated[
+        bool | None, typer.Option("--promote/--no-promote", help="A candidate, where gates allow.")
+    ] = None,
+    principal: str | None = None,
 ) -> None:
-    """Everything from a recipe to a released model; what is finished is not done again.
+    """Everything from a recipe to a registered model; what is finished is not done again.
+
+    With --work the model is released to `stable`, if it reaches its recipe's gates on the public benchmark.
+
+    Without, the run is a scheduled one, set up by SEGDEPTH_TRAINING_RECIPE, _RUNS, _RUN_ID and SEGDEPTH_STORE_*: it
+    takes the family's lease, evaluates on a gate set of its own, beside the present stable version on the same frames,
+    and registers a candidate. Exit status 3: another run holds the lease.
 
     Example: `segdepth-train run --recipe training/recipes/smoke.toml --work runs/smoke --store runs/models`
     """
-    from segdepth_training import model
+    from segdepth_artefacts import open_store
+    from segdepth_training import scheduled, steps
+    from segdepth_training.settings import TrainingSettings
+    from segdepth_training.workspace import recipe_of
 
-    workspace = Workspace.open(work, recipe, run_id)
-    simulate_all(workspace, processes)
-    train_model(workspace)
-    if not model.calibrated(workspace.model):
-        calibrate_model(workspace)
-    print_report(read_report(workspace) or evaluate_model(workspace))
-    release_model(workspace, store, principal)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    given: dict[str, Any] = {
+        "promote_automatically": promote,
+        "principal": principal,
+        "recipe": recipe,
+        "run_id": run_id,
+    }
+    settings = TrainingSettings(**{name: value for name, value in given.items() if value is not None})
+    place, url = run_place(work, settings.runs, settings.run_id), store_url(store)
+    if candidate if candidate is not None else work is None:
+        recipe = settings.recipe
+        family = recipe_of(place, recipe).family
+        name = settings.run_id or place.name
+        with scheduled.tenure(open_store(url, writable=True), family, name, settings.lease_ttl_s) as lease:
+            workspace = Workspace.open(place, recipe, name, fresh=True)
+            scheduled.run_to_candidate(workspace, lease, url, settings, processes)
+        print_report(steps.read_report(workspace) or {})
+        return
+    workspace = Workspace.open(place, recipe, run_id)
+    steps.simulate_all(workspace, processes)
+    steps.train_model(workspace, url)
+    if not steps.is_calibrated(workspace):
+        steps.calibrate_model(workspace)
+    print_report(steps.read_report(workspace) or steps.evaluate_model(workspace))
+    steps.release_model(workspace, url, settings.principal)
+
+
+def run_place(work: str | None, runs: str, run_id: str) -> Place:
+    """Where the run is. ValueError where nothing says so."""
+    if work is not None:
+        return Place.at(work)
+    if not run_id:
+        raise ValueError("which run? give --work, or --run-id (SEGDEPTH_TRAINING_RUN_ID) of a scheduled one")
+    return Place.at(f"{runs.rstrip('/')}/{run_id}")
 
 
 @app.command()
@@ -214,17 +201,19 @@ def demo_movie(
     """
     from segdepth_training.demo import make_movie
 
-    console.print(f"wrote {make_movie(out, seed)}")
+    say(f"wrote {make_movie(out, seed)}")
 
 
 def main() -> None:
     """Run the command line; errors that a person can mend end with status 2 and say how."""
-    from segdepth_artefacts.errors import ArtefactError
+    from segdepth_artefacts.errors import ArtefactError, LeaseHeld
+    from segdepth_training.cluster import NoRoom
     from segdepth_training.optimisation import NonFiniteLoss
     from segdepth_training.release import GateRefused
 
     try:
         app()
-    except (ValueError, FileNotFoundError, ImportError, NonFiniteLoss, GateRefused, ArtefactError) as error:
+    except (ValueError, FileNotFoundError, ImportError, NonFiniteLoss, GateRefused, ArtefactError, NoRoom) as error:
+        console = Console(stderr=True, soft_wrap=True)
         console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        sys.exit(2)
+        sys.exit(HELD if isinstance(error, LeaseHeld) else 2)

@@ -13,6 +13,7 @@ from segdepth_training.batches import camera_frames
 from segdepth_training.exit_waves import Plan, load
 from segdepth_training.imaging import draw_exposure, draw_optics
 from segdepth_training.labels import View
+from segdepth_training.place import Place
 from segdepth_training.recipe import Camera, Microscope
 from segdepth_training.seeds import SeedRange, generator
 
@@ -28,7 +29,7 @@ CAMERA = Camera(correlated_share=0, read_noise=(0, 0), mtf_px=(0, 0.3))
 """A counting camera: every pixel is a number of electrons."""
 
 
-def ship(data: Path, plan: Plan, indices: list[int], path: Path = SHIPPED) -> None:
+def ship(data: Place, plan: Plan, indices: list[int], path: Path = SHIPPED) -> None:
     """Keep some exit waves of a store in one small file (float16), with their columns."""
     if plan.purpose != SeedRange.BENCHMARK:
         raise ValueError("only specimens of the benchmark range may ship: the others were trained or calibrated on")

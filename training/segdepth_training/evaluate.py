@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from segdepth_inference.prediction import Detail
 from segdepth_inference.predictor import Predictor
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan, load
+from segdepth_training.gates import ALL, failures
 from segdepth_training.observation import observations, observe
-from segdepth_training.recipe import Set
-from segdepth_training.scoring import calibration_error, score, summary
+from segdepth_training.place import Place
+from segdepth_training.recipe import Gates, Set
+from segdepth_training.scoring import calibration_error, paired_difference, score, summary
 from segdepth_training.specimen import FAMILIES
 
 REPORT = "report.json"
-ALL = "all"
-"""All families together, in the report beside each of them."""
-
 COMPARED = 24
 """Frames on which engines are compared with the reference."""
 
@@ -33,18 +33,50 @@ def dose_name(dose: float) -> str:
     return "noise-free" if np.isinf(dose) else f"{dose:g}"
 
 
+@dataclass(frozen=True)
+class Rival:
+    """What a model is compared with on the same frames: the folder of the family's present stable version."""
+
+    folder: Path
+    version: str
+    run_id: str
+    """Of the run whose gate set the frames are."""
+
+
 def scored(
-    predictor: Predictor, waves: ExitWaves, plan: Plan, settings: Set, progress: Callable[[int, int], None]
-) -> NDArray[np.void]:
-    """Rows of every frame of a set."""
+    predictors: list[Predictor], waves: ExitWaves, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+) -> list[NDArray[np.void]]:
+    """Rows of every frame of a set, as each predictor answers it."""
     total = len(waves) * len(settings.doses) * settings.frames_per_dose
-    rows = []
+    rows: list[list[NDArray[np.void]]] = [[] for _ in predictors]
     for number, observation in enumerate(observations(waves, plan, settings)):
-        detail = Detail(depth_map=True)
-        (prediction,) = predictor.predict([observation.frame], [observation.sampling_A], detail)
-        rows.append(score(observation, prediction))
+        for predictor, into in zip(predictors, rows, strict=True):
+            detail = Detail(depth_map=True)
+            (prediction,) = predictor.predict([observation.frame], [observation.sampling_A], detail)
+            into.append(score(observation, prediction))
         progress(number + 1, total)
-    return np.concatenate(rows)
+    return [np.concatenate(each) for each in rows]
+
+
+def paired(ours: NDArray[np.void], theirs: NDArray[np.void], rival: Rival, plan: Plan) -> dict[str, Any]:
+    """Our figures beside the rival's, by dose, all families together."""
+    doses = {}
+    for dose in np.unique(ours["dose"]):
+        pair = [rows[rows["dose"] == dose] for rows in (ours, theirs)]
+        found = [rows[rows["found"]] for rows in pair]
+        errors = [calibration_error(rows["p_count"], rows["count"] == rows["true"]) for rows in found]
+        doses[dose_name(dose)] = {
+            "difference": vars(paired_difference(*pair)),
+            "ece": errors[0],
+            "ece_stable": errors[1],
+        }
+    return {
+        "stable": rival.version,
+        "run_id": rival.run_id,
+        "seed": plan.seed,
+        "specimens": plan.specimens,
+        "doses": doses,
+    }
 
 
 def by_dose_and_family(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
@@ -78,23 +110,39 @@ def compared_engines(folder: Path, waves: ExitWaves, plan: Plan) -> tuple[Engine
 
 
 def evaluate(
-    folder: Path, data: Path, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+    folder: Path,
+    data: Place,
+    plan: Plan,
+    settings: Set,
+    gates: Gates,
+    progress: Callable[[int, int], None],
+    rival: Rival | None = None,
 ) -> dict[str, Any]:
-    """Score the model in `folder`; writes report.json there and the engines to its manifest. Returns the report."""
+    """Score the model in `folder`, and a rival on the same frames; returns the report.
+
+    Writes report.json to the folder and the engines to its manifest. The report's `missed` are the recipe's own gates
+    that it does not reach, `paired` is the comparison with the rival.
+    """
     manifest = model.read(folder)
-    predictor = Predictor.load(folder, device="auto", engine=REFERENCE, evaluated=False)
+    predictors = [
+        Predictor.load(each, device="auto", engine=REFERENCE, evaluated=False)
+        for each in (folder, *([rival.folder] if rival else []))
+    ]
     waves = load(data, plan, torch.device("cpu"))
-    rows = scored(predictor, waves, plan, settings, progress)
+    rows, *others = scored(predictors, waves, plan, settings, progress)
     engines = compared_engines(folder, waves, plan)
+    families = by_dose_and_family(rows)
     report = {
         "family": manifest.family,
         "version": manifest.version,
         "weights_sha256": manifest.weights_sha256,
-        "engine": predictor.version.engine,
+        "engine": predictors[0].version.engine,
         "specimens": len(waves),
         "seed_range": plan.purpose.name.lower(),
         "seed": plan.seed,
-        "families": by_dose_and_family(rows),
+        "missed": failures({"families": families}, gates),
+        "paired": paired(rows, others[0], rival, plan) if rival else None,
+        "families": families,
         "engines": [engine.model_dump() for engine in engines],
     }
     model.write(folder, manifest.model_copy(update={"engines": engines}))

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from pathlib import Path
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
+from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe
 from segdepth_training.seeds import SeedRange, generator
 from segdepth_training.specimen import FAMILIES, draw
@@ -26,6 +27,8 @@ from segdepth_training.surfaces import SURFACES
 
 MOST_COLUMNS = 1400
 """Columns of a specimen that a store has room for."""
+
+ARRAYS = ("waves", "columns", "facts")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TASK = 4
@@ -60,7 +63,7 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare_store(path: Path, plan: Plan) -> None:
+def prepare_store(place: Place, plan: Plan) -> None:
     """Create or extend the store of a plan. Raises ValueError where it holds something else, or has too little room."""
     limits = plan.recipe.specimens
     most = len(project(plan.recipe.crystal).columns(limits.cell_A / 2))
@@ -68,14 +71,14 @@ def prepare_store(path: Path, plan: Plan) -> None:
         raise ValueError(
             f"specimens.cell_A = {limits.cell_A:g}: some {most} columns, more than {MOST_COLUMNS}; make it smaller"
         )
-    group: Any = zarr.open_group(path, mode="a")
+    group: Any = zarr.open_group(place.arrays(), mode="a")
     if "digest" in group.attrs:
         if group.attrs["digest"] != plan.digest:
             raise ValueError(
-                f"{path} holds exit waves of another recipe or seed; give another --data folder or delete it"
+                f"{place} holds exit waves of another recipe or seed; give another --work folder or delete it"
             )
         if group["facts"].shape[0] < plan.specimens:
-            for name in ("waves", "columns", "facts"):
+            for name in ARRAYS:
                 array = group[name]
                 array.resize((plan.specimens, *array.shape[1:]))
         return
@@ -99,21 +102,36 @@ def prepare_store(path: Path, plan: Plan) -> None:
     group.attrs["digest"] = plan.digest
 
 
-def missing(path: Path, specimens: int) -> list[int]:
-    """Indices whose exit wave is not in the store yet."""
-    if not (path / "zarr.json").exists():
+def missing(place: Place, specimens: int) -> list[int]:
+    """Indices of specimens that are not in the store yet, or not whole."""
+    try:
+        group: Any = zarr.open_group(place.arrays(), mode="r")
+    except FileNotFoundError:
         return list(range(specimens))
-    group: Any = zarr.open_group(path, mode="r")
     if "digest" not in group.attrs:
         return list(range(specimens))
-    facts = np.asarray(group["facts"][:specimens])
-    return [int(i) for i in np.flatnonzero(facts[:, 0] < 0)] + list(range(len(facts), specimens))
+    whole = whole_specimens(place, group)
+    return [index for index in range(specimens) if index not in whole]
 
 
-def compute(path: Path, plan: Plan, indices: list[int]) -> int:
+def whole_specimens(place: Place, group: Any) -> set[int]:
+    """Indices of specimens whose every chunk is there in full length: zarr reads an absent one as its fill value."""
+    sizes, whole = place.sizes(), set(range(group["facts"].shape[0]))
+    for name in ARRAYS:
+        array = group[name]
+        size_bytes = math.prod(array.chunks) * array.dtype.itemsize
+        rest = "/0" * (array.ndim - 1)
+        whole &= {index for index in whole if sizes.get(f"{name}/c/{index}{rest}") == size_bytes}
+    facts = group["facts"]
+    if len(whole) == facts.shape[0]:
+        return whole & {int(i) for i in np.flatnonzero(np.asarray(facts[:])[:, 0] >= 0)}
+    return {index for index in whole if int(np.asarray(facts[index])[0]) >= 0}
+
+
+def compute(place: Place, plan: Plan, indices: list[int]) -> int:
     """Compute and store the exit waves of some specimens; returns how many."""
     torch.set_num_threads(1)
-    group: Any = zarr.open_group(path, mode="r+")
+    group: Any = zarr.open_group(place.arrays(), mode="r+")
     projection = project(plan.recipe.crystal)
     for index in indices:
         families = (plan.families[index % len(plan.families)],) if plan.in_turn else plan.families
@@ -127,28 +145,30 @@ def compute(path: Path, plan: Plan, indices: list[int]) -> int:
     return len(indices)
 
 
-def simulate(path: Path, plan: Plan, progress: Callable[[int, int], None], *, processes: int = 0) -> None:
+def simulate(place: Place, plan: Plan, progress: Callable[[int, int], None], *, processes: int = 0) -> None:
     """Fill the store with what is missing: on Ray, or in `processes` processes of this machine where given.
 
     progress(done, total) is called as specimens finish. A killed run goes on where it stopped.
     """
-    prepare_store(path, plan)
-    todo = missing(path, plan.specimens)
+    prepare_store(place, plan)
+    todo = missing(place, plan.specimens)
     tasks = [todo[i : i + TASK] for i in range(0, len(todo), TASK)]
     done = plan.specimens - len(todo)
     progress(done, plan.specimens)
     if not tasks:
         return
-    runner = in_processes(path, plan, tasks, processes) if processes else on_ray(path, plan, tasks)
+    runner = in_processes(place, plan, tasks, processes) if processes else on_ray(place, plan, tasks)
     for count in runner:
         done += count
         progress(done, plan.specimens)
 
 
-def in_processes(path: Path, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
+def in_processes(place: Place, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
     """Run the tasks in a pool of processes, one thread each."""
-    with one_thread_each(), ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
-        for future in as_completed([pool.submit(compute, path, plan, task) for task in tasks]):
+    # A forked process cannot use the threads of its parent's client of a bucket.
+    start = get_context("spawn" if place.remote else None)
+    with one_thread_each(), ProcessPoolExecutor(processes, start, initializer=end_with_parent) as pool:
+        for future in as_completed([pool.submit(compute, place, plan, task) for task in tasks]):
             yield future.result()
 
 
@@ -176,19 +196,20 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def on_ray(path: Path, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
+def on_ray(place: Place, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
     """Run the tasks as Ray tasks, one core each, at most 64 under way."""
     from segdepth_training import cluster
 
     cluster.connect()  # Before Ray is imported: it reads its environment then.
     import ray
 
+    cluster.await_room([{"CPU": 1}], "a task of the simulation")
     remote = ray.remote(num_cpus=1, max_retries=3, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(compute)
     waiting = list(reversed(tasks))
     running: list[Any] = []
     while waiting or running:
         while waiting and len(running) < 64:
-            running.append(remote.remote(path, plan, waiting.pop()))
+            running.append(remote.remote(place, plan, waiting.pop()))
         ready, running = ray.wait(running)
         yield from ray.get(ready)
 
@@ -207,16 +228,18 @@ class ExitWaves:
         return len(self.waves)
 
 
-def load(path: Path, plan: Plan, device: torch.device) -> ExitWaves:
+def load(place: Place, plan: Plan, device: torch.device) -> ExitWaves:
     """Every exit wave of a plan, on the device. Raises ValueError where some are missing."""
-    absent = missing(path, plan.specimens)
+    absent = missing(place, plan.specimens)
     if absent:
+        some = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
         raise ValueError(
-            f"{path}: {len(absent)} of {plan.specimens} exit waves are missing; run segdepth-train simulate"
+            f"{place}: {len(absent)} of {plan.specimens} exit waves are missing or incomplete (specimens {some});"
+            " run segdepth-train simulate"
         )
-    group: Any = zarr.open_group(path, mode="r")
+    group: Any = zarr.open_group(place.arrays(), mode="r")
     if group.attrs["digest"] != plan.digest:
-        raise ValueError(f"{path} holds exit waves of another recipe or seed")
+        raise ValueError(f"{place} holds exit waves of another recipe or seed")
     facts = np.asarray(group["facts"][: plan.specimens])
     most = int(facts[:, 0].max())
     waves = torch.empty((plan.specimens, plan.points, plan.points), dtype=torch.complex64, device=device)

@@ -44,8 +44,12 @@ def code_version() -> str:
     return version("segdepth-training") + suffix
 
 
-def draft(folder: Path, recipe: Recipe, seeds: dict[str, int]) -> Manifest:
-    """Write the manifest of freshly trained weights: no calibration yet, gates at what the recipe covers."""
+def draft(folder: Path, recipe: Recipe, seeds: dict[str, int], origin: str | None = None) -> Manifest:
+    """Write the manifest of freshly trained weights: no calibration yet, gates at what the recipe covers.
+
+    `origin` names the model whose weights training started from.
+    """
+    training = recipe.training.model_copy(update={"start": origin})
     weights = described(folder / WEIGHTS)
     created = datetime.now(UTC).replace(microsecond=0)
     manifest = Manifest(
@@ -59,7 +63,7 @@ def draft(folder: Path, recipe: Recipe, seeds: dict[str, int]) -> Manifest:
         domain=stated_domain(recipe),
         calibration=Calibration(pixel=UNCALIBRATED, column=UNCALIBRATED, species=UNCALIBRATED, abstain_below=0.5),
         engines=(Engine(name="torch-fp32", counts_equal=1.0, ece_difference=0.0),),
-        recipe=recipe.model_dump(mode="json"),
+        recipe=recipe.model_copy(update={"training": training}).model_dump(mode="json"),
         seeds=seeds,
     )
     write(folder, manifest)
@@ -93,9 +97,9 @@ def read(folder: Path) -> Manifest:
     return Manifest.model_validate_json(path.read_text())
 
 
-def calibrated(folder: Path) -> bool:
-    """Whether the model in a folder has been calibrated: calibration adds the contrast check."""
-    return "contrast" in read(folder).domain.checks
+def calibrated(manifest: Manifest) -> bool:
+    """Whether a model has been calibrated: calibration adds the contrast check."""
+    return "contrast" in manifest.domain.checks
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -1,6 +1,5 @@
 """The training loop under Ray Train V2: several workers, checkpoints that survive a killed worker or driver."""
 
-import math
 import os
 import tempfile
 from pathlib import Path
@@ -13,8 +12,13 @@ import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
-from segdepth_training.optimisation import Optimisation
-from segdepth_training.train import Progress, Run, loop
+from segdepth_training import cluster
+from segdepth_training.place import Place
+from segdepth_training.progress import Lines
+from segdepth_training.train import Progress, Run, begun, loop
+
+NAME = "ray"
+"""Of the run, in its place: the same for every driver, so that the next one goes on."""
 
 WORKER_FAILURES = 3
 
@@ -24,7 +28,7 @@ def worker(config: dict[str, Any]) -> None:
     run: Run = config["run"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    optimisation = Optimisation(run.recipe.training, run.seed, get_device(), run.start)
+    optimisation = begun(run, get_device())
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
@@ -41,41 +45,57 @@ def worker(config: dict[str, Any]) -> None:
             optimisation.save(Path(scratch))
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(scratch))
 
+    lines = Lines("step")
+
     def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
         if rank == 0:
-            print(f"step {step}/{steps} loss {metrics['loss']:.3f} {metrics['steps_per_s']:.2f} steps/s", flush=True)
+            lines(step, steps, {name: metrics[name] for name in ("loss", "steps_per_s")})
 
     loop(run, optimisation, rank, keep, progress)
 
 
-def scaling(workers: int) -> ScalingConfig:
-    """A GPU for each worker where there are any, else an even share of each machine's cores."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if any(resources.get("GPU") for resources in machines):
-        return ScalingConfig(num_workers=workers, use_gpu=True)
-    cores = min(int(resources["CPU"]) for resources in machines)
-    each = max(1, cores // math.ceil(workers / len(machines)))
-    return ScalingConfig(num_workers=workers, resources_per_worker={"CPU": each})
+def bundle(workers: int, machines: list[dict[str, float]]) -> dict[str, float]:
+    """What each of the workers takes: a GPU where there are any, else as many cores as all of them find at once.
 
-
-def train_on_ray(run: Run, progress: Progress) -> Path:
-    """Train with recipe.training.workers Ray Train workers; returns the folder of the last checkpoint.
-
-    Called again with the same run folder, Ray Train goes on from the last checkpoint it stored there.
+    One core where the machines have not even that: the cluster may grow, or `cluster.await_room` says what is amiss.
     """
+    if any(resources.get("GPU") for resources in machines):
+        return {"CPU": 1, "GPU": 1}
+    cores = [int(resources.get("CPU", 0)) for resources in machines]
+    for each in range(max(cores, default=1), 1, -1):
+        if sum(here // each for here in cores) >= workers:
+            return {"CPU": each}
+    return {"CPU": 1}
+
+
+def scaling(workers: int) -> ScalingConfig:
+    """Workers that the cluster has room for. NoRoom where it has none, rather than to wait for ever."""
+    machines = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    each = bundle(workers, machines)
+    cluster.await_room([each] * workers, f"training.workers = {workers}")
+    return ScalingConfig(num_workers=workers, use_gpu="GPU" in each, resources_per_worker=each)
+
+
+def train_on_ray(run: Run, progress: Progress) -> Place:
+    """Train with recipe.training.workers Ray Train workers; returns the place of the last checkpoint.
+
+    Called again with the same place, Ray Train goes on from the last checkpoint it stored there.
+    """
+    system, path = run.place.arrow()
     trainer = TorchTrainer(
         worker,
         train_loop_config={"run": run},
         scaling_config=scaling(run.recipe.training.workers),
         run_config=RunConfig(
-            name="ray",
-            storage_path=str(run.folder.resolve()),
+            name=NAME,
+            storage_path=path,
+            storage_filesystem=system,
             failure_config=FailureConfig(max_failures=WORKER_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
     result = trainer.fit()
     if result.checkpoint is None:
-        raise RuntimeError(f"no checkpoint in {run.folder}: {result.error}")
+        raise RuntimeError(f"no checkpoint in {run.place}: {result.error}")
     progress(run.recipe.training.steps, run.recipe.training.steps, dict(result.metrics or {}))
-    return Path(result.checkpoint.path)
+    return run.place / NAME / Path(result.checkpoint.path).name

@@ -148,7 +148,11 @@ class Camera(Part):
 class Training(Part):
     """Optimisation. `steps` at `frames` frames each, on every worker."""
 
-    start: str | None = Field(None, description="folder of a released model to start from; by default random weights")
+    start: str | None = Field(
+        None,
+        description="released model to start from: a folder, or `stable` for the family's present one; by default"
+        " random weights",
+    )
     network: dict[str, object] = {}
     canonical_sampling_A: float = Field(0.2, gt=0)
     field_px: int = Field(256, ge=64, description="side of a training frame at the canonical sampling [px]")
@@ -227,12 +231,17 @@ class Recipe(Part):
 
 def load_recipe(path: Path) -> Recipe:
     """Read a TOML recipe. Raises ValueError that names the field and what would be right."""
+    return parse_recipe(path.read_text(), str(path))
+
+
+def parse_recipe(text: str, name: str) -> Recipe:
+    """A recipe from its TOML; `name` says in errors where that is. Raises ValueError as `load_recipe`."""
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()))
+        return Recipe.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not TOML: {error}") from error
+        raise ValueError(f"{name}: not TOML: {error}") from error
     except ValidationError as error:
-        raise ValueError(f"{path}:\n" + "\n".join(_in_words(fault) for fault in error.errors())) from error
+        raise ValueError(f"{name}:\n" + "\n".join(_in_words(fault) for fault in error.errors())) from error
 
 
 def _in_words(fault: Mapping[str, Any]) -> str:

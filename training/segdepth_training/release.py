@@ -6,42 +6,24 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from segdepth_artefacts import ArtefactStore
+from segdepth_artefacts.channels import CANDIDATE, STABLE
 from segdepth_artefacts.manifest import Manifest
+from segdepth_artefacts.promotion import PromotionGates, examine
 from segdepth_inference.weights import WEIGHTS
 from segdepth_training import model
-from segdepth_training.evaluate import ALL, REPORT
+from segdepth_training.evaluate import REPORT
+from segdepth_training.gates import failures
 from segdepth_training.plots import plot_report
 from segdepth_training.recipe import Gates
 
 CARD = "card.md"
 PLOT = "report.png"
+FILES = (WEIGHTS, REPORT, CARD, PLOT)
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
 class GateRefused(RuntimeError):
     """The model does not reach what its recipe asks for; the message has each figure and its bar."""
-
-
-def failures(report: dict[str, Any], gates: Gates) -> list[str]:
-    """What the report misses of the gates, in words; empty when it may be released. NaN reaches no gate."""
-    missed = []
-    paper = report["families"].get("paper", {})
-    for dose, bar in gates.paper_accuracy.items():
-        if dose not in paper:
-            missed.append(f"accuracy on paper-like surfaces at {dose} e/Å² was not measured")
-        elif not paper[dose]["centre_class"]["value"] >= bar:
-            missed.append(
-                f"accuracy on paper-like surfaces at {dose} e/Å² is {paper[dose]['centre_class']['value']:.3f} < {bar}"
-            )
-    together = report["families"].get(ALL, {})
-    if not together:
-        missed.append("calibration error was not measured")
-    missed += [
-        f"calibration error at {dose} e/Å² is {figures['ece']:.3f} > {gates.ece}"
-        for dose, figures in together.items()
-        if not figures["ece"] <= gates.ece
-    ]
-    return missed
 
 
 def write_card(folder: Path, manifest: Manifest, report: dict[str, Any]) -> Path:
@@ -50,6 +32,19 @@ def write_card(folder: Path, manifest: Manifest, report: dict[str, Any]) -> Path
     text = environment.from_string(TEMPLATE.read_text()).render(manifest=manifest, report=report)
     (folder / CARD).write_text(text)
     return folder / CARD
+
+
+def finish(folder: Path, report: dict[str, Any]) -> Manifest:
+    """Write card and picture, and name every file in the manifest; what is finished already stays as it is."""
+    manifest = model.read(folder)
+    there = {name: model.described(folder / name) for name in FILES if (folder / name).exists()}
+    if there.keys() == set(FILES) and manifest.files == there:
+        return manifest
+    write_card(folder, manifest, report)
+    plot_report(report, folder / PLOT)
+    manifest = manifest.model_copy(update={"files": {name: model.described(folder / name) for name in FILES}})
+    model.write(folder, manifest)
+    return manifest
 
 
 def release(
@@ -62,15 +57,37 @@ def release(
     missed = failures(report, gates)
     if missed:
         raise GateRefused("not released:\n- " + "\n- ".join(missed))
-    manifest = model.read(folder)
-    write_card(folder, manifest, report)
-    plot_report(report, folder / PLOT)
-    names = (WEIGHTS, REPORT, CARD, PLOT)
-    files = {name: model.described(folder / name) for name in names}
-    manifest = manifest.model_copy(update={"files": files})
-    model.write(folder, manifest)
-    store.register(manifest, {name: folder / name for name in names})
+    manifest = finish(folder, report)
+    store.register(manifest, {name: folder / name for name in FILES})
     now = store.channel(manifest.family, channel)
     if now is None or now.version != manifest.version:
         store.point(manifest.family, channel, manifest.version, principal=principal, reason="released", expected=now)
     return manifest
+
+
+def offer(folder: Path, store: ArtefactStore, report: dict[str, Any], *, run_id: str, principal: str) -> Manifest:
+    """Register the model in `folder` and point the channel `candidate` at it, whatever it misses: its report says so.
+
+    Once it was candidate the channel is left alone: a later run's candidate is not replaced by an earlier one's.
+    """
+    manifest = finish(folder, report)
+    store.register(manifest, {name: folder / name for name in FILES})
+    now = store.channel(manifest.family, CANDIDATE)
+    if not any(change.to_version == manifest.version for change in (now.history if now else ())):
+        reason = f"trained by run {run_id}"
+        store.point(manifest.family, CANDIDATE, manifest.version, principal=principal, reason=reason, expected=now)
+    return manifest
+
+
+def promote(
+    store: ArtefactStore, family: str, version: str, gates: PromotionGates, *, run_id: str, principal: str
+) -> list[str]:
+    """Point `stable` at a candidate, unless it is there or was; returns why the gates refuse it, empty if not."""
+    now = store.channel(family, STABLE)
+    if any(change.to_version == version for change in (now.history if now else ())):
+        return []
+    refused = examine(store, family, version, gates)
+    if not refused:
+        reason = f"promoted automatically by run {run_id}: every gate was reached"
+        store.point(family, STABLE, version, principal=principal, reason=reason, expected=now)
+    return refused

@@ -114,6 +114,27 @@ def share(hits: NDArray[np.bool_], specimen: NDArray[np.integer]) -> Figure:
     return Figure(float(good.sum() / number.sum()), float(low), float(high))
 
 
+def paired_difference(ours: NDArray[np.void], theirs: NDArray[np.void]) -> Figure:
+    """How much larger the share of right classes at true centres is in our rows than in theirs, of the same frames.
+
+    Specimens are resampled (seeded), each with both its answers: what makes a specimen hard is no doubt about which
+    model is better. ValueError where the rows are not of the same true columns.
+    """
+    ours, theirs = ours[ours["true"] > 0], theirs[theirs["true"] > 0]
+    names = ["specimen", "dose", "true", "true_species"]
+    if len(ours) != len(theirs) or (ours[names] != theirs[names]).any():
+        raise ValueError("a paired difference is of the same true columns in the same order")
+    if not len(ours):
+        return Figure(float("nan"), float("nan"), float("nan"))
+    _, code = np.unique(ours["specimen"], return_inverse=True)
+    number = np.bincount(code)
+    right = [(rows["centre"] == rows["true"]).astype(float) for rows in (ours, theirs)]
+    gained = np.bincount(code, right[0] - right[1])
+    draws = np.random.default_rng(0).integers(len(number), size=(RESAMPLES, len(number)))
+    low, high = np.quantile(gained[draws].sum(1) / number[draws].sum(1), [0.025, 0.975])
+    return Figure(float(gained.sum() / number.sum()), float(low), float(high))
+
+
 def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
     """Expected calibration error over equally filled bins (Naeini et al., AAAI 2015; bins of equal mass)."""
     order = np.argsort(confidence, kind="stable")

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from segdepth_training.batches import draw_batch
 from segdepth_training.exit_waves import ExitWaves, Plan, load
 from segdepth_training.optimisation import CHECKPOINT, Optimisation
+from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe, Training
 from segdepth_training.seeds import SeedRange, generator
 
@@ -22,16 +23,16 @@ CHECK_EVERY = 50
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: the recipe, the exit waves it reads, the folder it writes, and its seed."""
+    """One training run: the recipe, the exit waves it reads, the place it writes to, and its seed."""
 
     recipe: Recipe
-    data: Path
-    folder: Path
+    data: Place
+    place: Place
     seed: int
     minutes: float | None = None
     """Stop, with a checkpoint, after this long."""
-    start: Path | None = None
-    """Folder of the released model to start from."""
+    start: Place | None = None
+    """The released model to start from."""
 
     @property
     def plan(self) -> Plan:
@@ -50,12 +51,17 @@ def fast_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(run: Run, progress: Progress) -> Path:
-    """Train in this process (recipe.training.workers = 0) or on Ray; returns the last checkpoint's folder.
+def begun(run: Run, device: torch.device) -> Optimisation:
+    """The first step's network and optimiser. ValueError where the model to start from is of another network."""
+    with run.start.files() if run.start else nullcontext() as folder:
+        return Optimisation(run.recipe.training, run.seed, device, folder)
+
+
+def train(run: Run, progress: Progress) -> Place:
+    """Train in this process (recipe.training.workers = 0) or on Ray; returns the last checkpoint's place.
 
     A run that was killed goes on from its last checkpoint; a finished run returns at once.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
     if run.recipe.training.workers:
         from segdepth_training import cluster
 
@@ -63,17 +69,18 @@ def train(run: Run, progress: Progress) -> Path:
         from segdepth_training.ray_train import train_on_ray
 
         return train_on_ray(run, progress)
-    device = fast_device()
-    optimisation = Optimisation(run.recipe.training, run.seed, device, run.start)
-    folder = run.folder / "checkpoint"
-    if (folder / CHECKPOINT).exists():
-        optimisation.restore(folder)
+    optimisation = begun(run, fast_device())
+    place = run.place / "checkpoint"
+    with place.files() as folder:
+        if (folder / CHECKPOINT).exists():
+            optimisation.restore(folder)
 
     def keep(_metrics: dict[str, float]) -> None:
-        optimisation.save(folder)
+        with place.files() as folder:
+            optimisation.save(folder)
 
     loop(run, optimisation, 0, keep, progress)
-    return folder
+    return place
 
 
 def agreed(mine: bool) -> bool:
@@ -100,7 +107,8 @@ def loop(
     if optimisation.step >= settings.steps:
         return
     data: ExitWaves = load(run.data, run.plan, optimisation.device)
-    writer = SummaryWriter(run.folder / "tensorboard") if rank == 0 else None
+    watched = rank == 0 and not run.place.remote  # TensorBoard writes files alone.
+    writer = SummaryWriter(run.place.folder / "tensorboard") if watched else None
     started, imaging_s, metrics = time.monotonic(), 0.0, {}
     first = optimisation.step
     while optimisation.step < settings.steps:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segdepth_training.exit_waves import Plan, compute, prepare_store
+from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe
 
 SMALL: dict[str, Any] = {
@@ -49,8 +50,9 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate(fields(**changes))
 
 
-def filled(path: Path, plan: Plan) -> Path:
+def filled(where: Path | Place, plan: Plan) -> Place:
     """A store with every exit wave of a plan, computed here."""
-    prepare_store(path, plan)
-    compute(path, plan, list(range(plan.specimens)))
-    return path
+    place = Place.at(where)
+    prepare_store(place, plan)
+    compute(place, plan, list(range(plan.specimens)))
+    return place

@@ -9,8 +9,9 @@ import torch
 
 from segdepth_artefacts import open_store
 from segdepth_training.calibrate import Sample, fitted_temperature, table
+from segdepth_training.gates import failures
 from segdepth_training.recipe import Gates
-from segdepth_training.release import GateRefused, failures, release
+from segdepth_training.release import GateRefused, release
 from segdepth_training.seeds import SeedRange, run_seed
 from segdepth_training.workspace import Workspace
 

@@ -13,6 +13,7 @@ import torch
 import zarr
 
 from segdepth_training.exit_waves import Plan, compute, load, missing, prepare_store, simulate
+from segdepth_training.place import Place
 from segdepth_training.seeds import SeedRange
 from tests.unit.training.small import filled, recipe
 
@@ -20,12 +21,12 @@ ROOT = Path(__file__).parents[3]
 SPECIMENS = 16
 PROGRAM = f"""
 import sys
-from pathlib import Path
 from segdepth_training.exit_waves import Plan, simulate
+from segdepth_training.place import Place
 from segdepth_training.seeds import SeedRange
 from tests.unit.training.small import recipe
 
-simulate(Path(sys.argv[1]), Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS}), lambda done, total: None, processes=1)
+simulate(Place.at(sys.argv[1]), Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS}), lambda done, total: None, processes=1)
 """
 
 
@@ -33,16 +34,16 @@ def plan(specimens: int = SPECIMENS, seed: int = 3) -> Plan:
     return Plan(recipe(), SeedRange.TRAIN, seed, specimens)
 
 
-def written(path: Path) -> dict[int, int]:
+def written(place: Place) -> dict[int, int]:
     """When each finished specimen's wave was written [ns]."""
-    absent = set(missing(path, SPECIMENS))
-    chunks = {i: path / "waves" / "c" / str(i) / "0" / "0" for i in range(SPECIMENS) if i not in absent}
+    absent = set(missing(place, SPECIMENS))
+    chunks = {i: place.folder / "waves" / "c" / str(i) / "0" / "0" for i in range(SPECIMENS) if i not in absent}
     return {i: chunk.stat().st_mtime_ns for i, chunk in chunks.items()}
 
 
 @pytest.mark.slow
 def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
-    path = tmp_path / "waves.zarr"
+    path = Place.at(tmp_path / "waves.zarr")
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], cwd=ROOT, start_new_session=True)
     try:
         while len(missing(path, SPECIMENS)) > SPECIMENS - 2:
@@ -61,19 +62,19 @@ def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
     assert len(after) == SPECIMENS
     assert {i: after[i] for i in before} == before
 
-    fresh = tmp_path / "fresh.zarr"
+    fresh = Place.at(tmp_path / "fresh.zarr")
     prepare_store(fresh, plan())
     chosen = [min(before), max(before), SPECIMENS - 1]
     compute(fresh, plan(), chosen)
     for i in chosen:
-        ours, theirs = (zarr.open_group(p, mode="r")["waves"][i] for p in (path, fresh))
+        ours, theirs = (zarr.open_group(p.arrays(), mode="r")["waves"][i] for p in (path, fresh))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)  # FFTW may plan anew
 
 
 def test_killed_creation_is_begun_again(tmp_path: Path):
-    path = tmp_path / "waves.zarr"
+    path = Place.at(tmp_path / "waves.zarr")
     prepare_store(path, plan(2))
-    group = zarr.open_group(path, mode="r+")
+    group = zarr.open_group(path.arrays(), mode="r+")
     del group.attrs["digest"]
     assert missing(path, 2) == [0, 1]
     prepare_store(path, plan(2))
@@ -82,11 +83,11 @@ def test_killed_creation_is_begun_again(tmp_path: Path):
 
 def test_extended_store_keeps_what_it_has(tmp_path: Path):
     path = filled(tmp_path / "waves.zarr", plan(1))
-    before = zarr.open_group(path, mode="r")["waves"][0]
+    before = zarr.open_group(path.arrays(), mode="r")["waves"][0]
     assert missing(path, 2) == [1]
     prepare_store(path, plan(2))
     assert missing(path, 2) == [1]
-    assert np.array_equal(zarr.open_group(path, mode="r")["waves"][0], before)
+    assert np.array_equal(zarr.open_group(path.arrays(), mode="r")["waves"][0], before)
 
 
 def test_another_recipe_or_seed_is_refused(tmp_path: Path):
@@ -100,11 +101,11 @@ def test_another_recipe_or_seed_is_refused(tmp_path: Path):
 
 
 def test_unfinished_store_says_what_to_do(tmp_path: Path):
-    with pytest.raises(ValueError, match="2 of 2 exit waves are missing; run segdepth-train simulate"):
-        load(tmp_path / "none.zarr", plan(2), torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"2 of 2 exit waves are missing.*specimens 0, 1.*run segdepth-train simulate"):
+        load(Place.at(tmp_path / "none.zarr"), plan(2), torch.device("cpu"))
 
 
 def test_too_large_a_cell_is_refused(tmp_path: Path):
     large = Plan(recipe(specimens__cell_A=80.0), SeedRange.TRAIN, 3, 1)
     with pytest.raises(ValueError, match="columns, more than"):
-        prepare_store(tmp_path / "waves.zarr", large)
+        prepare_store(Place.at(tmp_path / "waves.zarr"), large)
