@@ -24,6 +24,7 @@ PACKAGES = (
     "services/inference[serve]",
     "services/gateway",
     "services/api",
+    "services/batch",
     "services/stack",
     "training[simulate]",
 )

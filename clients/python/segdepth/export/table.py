@@ -17,22 +17,29 @@ def csv_rows(frame: int, columns: Columns) -> str:
     """The rows of one frame, sorted by y, then x, as they are printed."""
     if not len(columns):
         return ""
+    fields = column_fields(frame, columns).values()
+    rows = zip(*(field.tolist() for field in fields), strict=True)
+    return _ROW * len(columns) % tuple(chain.from_iterable(rows))
+
+
+def column_fields(frame: int, columns: Columns) -> dict[str, NDArray[Any]]:
+    """The columns of columns.csv by name, rounded and sorted as there: for every format that holds the table."""
     x_px, y_px = _rounded(columns.x_px), _rounded(columns.y_px)
     order = np.lexsort((x_px, y_px))
-    fields = (
-        x_px,
-        y_px,
-        _rounded(columns.x_A),
-        _rounded(columns.y_A),
-        np.take(SPECIES, columns.species),
-        columns.count,
-        columns.p_count,
-        columns.lo90,
-        columns.hi90,
-        columns.abstained,
-    )
-    rows = zip([frame] * len(columns), *(field[order].tolist() for field in fields), strict=True)
-    return _ROW * len(columns) % tuple(chain.from_iterable(rows))
+    fields = {
+        "frame": np.full(len(columns), frame),
+        "x_px": x_px,
+        "y_px": y_px,
+        "x_A": _rounded(columns.x_A),
+        "y_A": _rounded(columns.y_A),
+        "species": np.take(SPECIES, columns.species),
+        "count": columns.count,
+        "p_count": np.round(columns.p_count.astype(np.float64), 4),
+        "lo90": columns.lo90,
+        "hi90": columns.hi90,
+        "abstained": columns.abstained,
+    }
+    return {name: field[order] for name, field in fields.items()}
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:

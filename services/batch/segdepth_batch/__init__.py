@@ -1,0 +1,1 @@
+"""Batch jobs of SegDepth: movies to tables and maps, on Ray Data, resumable chunk by chunk."""

@@ -1,0 +1,76 @@
+"""The job's chunks through Ray Data: readers in front, an autoscaled pool of actors with the model behind."""
+
+from collections.abc import Iterator, Sequence
+
+import ray
+from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+from segdepth_artefacts import open_store
+from segdepth_artefacts.jobs import JobRequest
+from segdepth_batch.output import Done
+from segdepth_batch.place import Place
+from segdepth_batch.plan import Chunk, Model
+from segdepth_batch.reading import Reader
+from segdepth_batch.settings import BatchSettings
+from segdepth_batch.working import Worker
+from segdepth_inference.engine import choose_device
+from segdepth_inference.engine import choose_engine as choose
+
+WAITING = 1
+"""Chunks that wait at an actor besides the one that it answers."""
+
+
+def answered(
+    chunks: Sequence[Chunk],
+    place: Place,
+    request: JobRequest,
+    model: Model,
+    settings: BatchSettings,
+) -> Iterator[Done | None]:
+    """Each chunk's marker as it is stored, in any order; None for a chunk left out because the job was cancelled.
+
+    A chunk whose actor died is given to another, `settings.retries` times. What a stage raises comes out as an error
+    of Ray.
+    """
+    rows = ray.data.from_items(
+        [{"chunk": chunk.model_dump_json()} for chunk in chunks], override_num_blocks=len(chunks)
+    )
+    read = rows.map_batches(
+        Reader(place, request, settings).__call__,
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        # Reading waits for the network, and takes no place of an actor's.
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=settings.readers),
+    )
+    done = read.map_batches(
+        Worker,
+        fn_constructor_args=(place, model, settings, request.maps),
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=settings.cpus,
+        num_gpus=settings.gpus,
+        compute=ActorPoolStrategy(
+            min_size=settings.actors_min,
+            max_size=settings.actors_max,
+            max_tasks_in_flight_per_actor=1 + WAITING,
+        ),
+        max_restarts=-1,
+        max_task_retries=settings.retries,
+    )
+    for row in done.iter_rows():
+        yield Done.model_validate_json(row["done"]) if row["done"] else None
+
+
+def choose_engine(settings: BatchSettings, family: str, version: str) -> str:
+    """The engine that actors will run, asked on a machine like theirs. EngineRefused in an error of Ray."""
+    task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(_engine)
+    answer: str = ray.get(task.remote(settings, family, version))
+    return answer
+
+
+def _engine(settings: BatchSettings, family: str, version: str) -> str:
+    manifest = open_store(settings.models or None).manifest(family, version)
+    return choose(manifest, choose_device(settings.device), settings.engine)
