@@ -68,8 +68,8 @@ deploy: ## Install or upgrade the release, in the cluster of KUBECONFIG: VALUES=
 test-cluster: venv ## The whole product on the cluster of KUBECONFIG (its images built): faults, upgrades, training, batch
 	$(BIN)/pytest -m cluster tests/cluster -v -s
 
-chart: venv ## Generate the schema of the chart's values from the settings models
-	$(BIN)/python -m tools.chart.schema
+chart: venv ## Generate the chart's dashboard, and the schema of its values from the settings models
+	$(BIN)/python -m tools.chart.schema && $(BIN)/python -m tools.chart.dashboard
 
 bench: venv ## Measure speed, on an otherwise idle machine; results in out/bench
 	$(BIN)/python -m tests.benchmarks.bench

@@ -14,7 +14,8 @@ def answer(chart: helm_python.Chart, path: str, request: dict[str, Any]) -> Any:
     """What the request asks for. Helm's own errors go to the asker."""
     if request["do"] == "template":
         chart.validate_schema(request["values"])
-        return chart.render(request["values"], name=request["name"], namespace=request["namespace"])
+        rendered = chart.render(request["values"], name=request["name"], namespace=request["namespace"])
+        return {name: text for name, text in rendered.items() if not name.endswith("NOTES.txt")}
     report = helm_python.lint(path, request["values"], namespace=request["namespace"])
     return [f"{each['path']}: {each['error']}" for each in report["messages"] if each["severity"] > 1]
 

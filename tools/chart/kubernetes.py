@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from tools.chart.settings import Values
@@ -27,7 +27,7 @@ Cidr = Annotated[
 class Part(Values):
     """A group of the chart's own values, in Kubernetes' camelCase."""
 
-    model_config = {**Values.model_config, "alias_generator": to_camel}
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Amounts(Part):
@@ -68,7 +68,7 @@ class Service(Part):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     port: Port
     node_port: int = Field(0, ge=0, le=65535, description="Of type NodePort: a fixed port; 0 = any")
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = Field({}, description="Annotations of the Service")
 
 
 class IpBlock(Part):

@@ -26,9 +26,7 @@ def _untitled(node: Any) -> Any:
         return [_untitled(each) for each in node]
     if not isinstance(node, dict):
         return node
-    return {
-        name: _untitled(value) for name, value in node.items() if not (name == "title" and isinstance(value, str))
-    }
+    return {name: _untitled(value) for name, value in node.items() if not (name == "title" and isinstance(value, str))}
 
 
 def text() -> str:

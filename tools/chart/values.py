@@ -55,7 +55,7 @@ class Images(Part):
 
     registry: str = Field("", pattern=r"^([A-Za-z0-9._:/-]+/)?$", description="Before our repositories; ends with /")
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
-    pull_secrets: list[SecretName] = []
+    pull_secrets: list[SecretName] = Field([], description="Secrets that the registry asks for")
     serving: Image
     training: Image
     api: Image
@@ -205,7 +205,7 @@ class Training(Placed):
     enabled: bool
     schedule: str = Field(pattern=r"^(@(yearly|monthly|weekly|daily|hourly)|(\S+\s+){4}\S+)$")
     suspend: bool
-    settings: dict[str, str | int | float | bool] = {}
+    settings: dict[str, str | int | float | bool] = Field({}, description="TrainingSettings")
     recipe: str = Field(min_length=1, description="A recipe of the image, or a recipe itself (TOML)")
     retries: int = Field(ge=0)
     deadline: Seconds
@@ -261,7 +261,9 @@ class Monitoring(Part):
     service_monitor: bool
     prometheus_rule: bool
     dashboard: bool
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field({}, description="Labels that the operator selects by")
+    runbook: str = Field(min_length=1, description="Address of docs/runbook.md, for the alerts' links")
+    stale_days: PositiveInt
 
 
 class Enabled(Part):
