@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "segdepth"
 NAME = "segdepth"
 GATEWAY_PORT, API_PORT = 30051, 30080
-"""Node ports; k8s/kind-config.yaml maps the same."""
+"""Node ports."""
+
+GATEWAY = os.environ.get("SEGDEPTH_TEST_GATEWAY", f"127.0.0.1:{GATEWAY_PORT}")
+API = os.environ.get("SEGDEPTH_TEST_API", f"127.0.0.1:{API_PORT}")
+"""Where this machine reaches them; with k8s/kind-config.yaml that is 127.0.0.1:50051 and 127.0.0.1:8080."""
 
 PRINCIPALS = {
     "station": ("estimate",),
@@ -83,14 +88,14 @@ class Release:
         tls = segdepth.TLS(ca=self.ca)
         patience = segdepth.Patience(first_connection_s=60, reconnection_s=300)
         options = {"token": self.tokens.get(who), "tls": tls, "patience": patience, **options}
-        return segdepth.connect(f"127.0.0.1:{GATEWAY_PORT}", **options)
+        return segdepth.connect(GATEWAY, **options)
 
     def environment(self, who: str) -> dict[str, str]:
         """For the command line: who asks, whom, and whom to trust."""
         return {
             "SEGDEPTH_TOKEN": self.tokens[who],
-            "SEGDEPTH_SERVER": f"127.0.0.1:{GATEWAY_PORT}",
-            "SEGDEPTH_API": f"https://127.0.0.1:{API_PORT}",
+            "SEGDEPTH_SERVER": GATEWAY,
+            "SEGDEPTH_API": f"https://{API}",
             "SEGDEPTH_CA": str(self.ca),
         }
 

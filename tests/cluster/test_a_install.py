@@ -6,7 +6,7 @@ import pytest
 import segdepth
 from segdepth import errors
 from tests.cluster.kube import CommandFailed, Kube, command, segdepth_command
-from tests.cluster.release import CHART, GATEWAY_PORT, NAME, Release, image
+from tests.cluster.release import CHART, GATEWAY, NAME, Release, image
 
 REACH = """
 import socket, sys
@@ -34,13 +34,12 @@ def test_every_pod_is_restricted(release: Release) -> None:
 @pytest.mark.parametrize("token", [None, "sd_foreign"])
 def test_a_caller_without_a_token_of_ours_is_turned_away(release: Release, token: str | None) -> None:
     tls = segdepth.TLS(ca=release.ca)
-    server = f"127.0.0.1:{GATEWAY_PORT}"
-    with segdepth.connect(server, token=token, tls=tls) as client, pytest.raises(errors.NotAuthenticated):
+    with segdepth.connect(GATEWAY, token=token, tls=tls) as client, pytest.raises(errors.NotAuthenticated):
         client.models()
 
 
 def test_plaintext_is_turned_away(release: Release) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{GATEWAY_PORT}") as channel, pytest.raises(grpc.FutureTimeoutError):
+    with grpc.insecure_channel(GATEWAY) as channel, pytest.raises(grpc.FutureTimeoutError):
         grpc.channel_ready_future(channel).result(timeout=5)
 
 
