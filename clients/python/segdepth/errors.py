@@ -23,6 +23,10 @@ class UnknownModel(SegDepthError, LookupError):
     """No such model family or version. The message says which there are."""
 
 
+class UnknownJob(SegDepthError, LookupError):
+    """No such batch job of this caller, or no such model for one."""
+
+
 class OutsideDomain(SegDepthError):
     """The frame is outside what the model was trained for, and `strict` was set."""
 

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from segdepth_api import problems
+from segdepth_api.batch.opening import open_batch
+from segdepth_api.batch.receiving import Receiving
 from segdepth_api.callers import Callers
 from segdepth_api.gateway import Gateway
 from segdepth_api.limits import Admission, BodyLimit
 from segdepth_api.metrics import Metrics
 from segdepth_api.observe import Observe
-from segdepth_api.routers import estimate, health, models
+from segdepth_api.routers import batch, estimate, health, models
 from segdepth_api.services import Services
 from segdepth_api.settings import ApiSettings
 
@@ -34,11 +36,17 @@ def create_app(settings: ApiSettings) -> FastAPI:
         admission=Admission(settings.max_running, settings.max_waiting, settings.request_timeout_s, metrics),
         callers=Callers(gateway.connect, settings.max_callers),
         gateway=gateway,
+        receiving=Receiving(settings.batch_arriving, settings.batch_upload_bytes, settings.batch_upload_timeout_s),
+        batch=open_batch(settings),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if services.batch is not None:
+            await services.batch.runner.open()
         yield
+        if services.batch is not None:
+            await services.batch.runner.close()
         await services.callers.close()
         await gateway.close()
 
@@ -47,9 +55,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    for router in (estimate.router, models.router, health.router):
+    for router in (estimate.router, models.router, batch.router, health.router):
         app.include_router(router)
     problems.describe(app)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_body_bytes, larger={f"{batch.router.prefix}/uploads": settings.batch_upload_bytes}
+    )
     app.add_middleware(Observe, metrics=metrics)
     return app

@@ -1,7 +1,7 @@
 """How much the api takes on: the size of a body while it arrives, and the number of requests at work."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,19 +11,23 @@ from segdepth_api.problems import Problem
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit` bytes: by its header, or else on the byte too many."""
+    """Refuses a body of more than `limit` bytes: by its header, or else on the byte too many.
 
-    def __init__(self, app: ASGIApp, limit: int):
-        self.app, self.limit = app, limit
+    `larger`: the limits of paths that have one of their own.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int] | None = None):
+        self.app, self.limit, self.larger = app, limit, larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count what `receive` hands over (ASGI)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.larger.get(scope["path"], self.limit)
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.limit:
-            await self._problem().response(scope["path"])(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            await self._problem(limit).response(scope["path"])(scope, receive, send)
             return
         arrived = 0
 
@@ -32,17 +36,17 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 arrived += len(message.get("body", b""))
-                if arrived > self.limit:
-                    raise self._problem()
+                if arrived > limit:
+                    raise self._problem(limit)
             return message
 
         await self.app(scope, counted, send)
 
-    def _problem(self) -> Problem:
+    def _problem(self, limit: int) -> Problem:
         return Problem(
             413,
             "body-too-large",
-            f"the body is larger than {self.limit / 1e6:g} MB; send the movie in parts, or stream it to the gateway",
+            f"the body is larger than {limit / 1e6:g} MB; send the movie in parts, or stream it to the gateway",
             field="body",
             headers={"Connection": "close"},
         )

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from segdepth_api.batch.jobs import BatchJobs
+from segdepth_api.batch.receiving import Receiving
 from segdepth_api.callers import Callers
 from segdepth_api.gateway import Gateway
 from segdepth_api.limits import Admission
@@ -14,13 +16,15 @@ from segdepth_api.settings import ApiSettings
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, metrics, the places at work, and the ways to the gateway."""
+    """Settings, metrics, the places at work, the ways to the gateway, and the batch jobs if there are any."""
 
     settings: ApiSettings
     metrics: Metrics
     admission: Admission
     callers: Callers
     gateway: Gateway
+    receiving: Receiving
+    batch: BatchJobs | None
 
 
 def _services(request: Request) -> Services:

@@ -6,6 +6,8 @@ from typing import Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from segdepth_api.kubernetes import ACCOUNT
+from segdepth_artefacts.jobs import Priority
 from segdepth_protos.contract import is_loopback
 
 
@@ -36,6 +38,39 @@ class ApiSettings(BaseSettings):
     lookup_timeout_s: PositiveFloat = Field(10, description="Time for the list of models")
     drain_timeout_s: PositiveInt = Field(30, description="Time that requests under way have at a shutdown")
     max_callers: PositiveInt = Field(64, description="Connections to the gateway kept open, one for each bearer token")
+
+    batch_store: str = Field("", description="Folder or s3://bucket/prefix of batch jobs; empty = there are none")
+    batch_prefixes: dict[str, tuple[str, ...]] = Field(
+        {"*": ("s3://segdepth-batch/data/{principal}/",)},
+        description="What jobs may read and write: patterns of principals, and s3:// prefixes for them",
+    )
+    batch_template: Path | None = Field(None, description="Template of a RayJob; none = jobs run on this machine")
+    batch_priority_classes: dict[Priority, str] = Field(
+        {name: f"segdepth-batch-{name}" for name in ("low", "normal", "high")},
+        description="Priority class that {{priority}} of the template stands for",
+    )
+    batch_kubernetes: str = Field("", description="API server; empty = that of this pod's cluster")
+    batch_account: Path = Field(ACCOUNT, description="Folder of this pod's account: token, namespace, authority")
+    batch_models: str = Field("", description="Model store of jobs on this machine; empty = SEGDEPTH_STORE_URL")
+    batch_max_jobs: PositiveInt = Field(20, description="Unfinished jobs of a principal")
+    batch_max_waiting: PositiveInt = Field(16, description="Jobs that wait for this machine")
+    batch_max_uploads: PositiveInt = Field(1000, description="Files kept for a principal")
+    batch_upload_bytes: PositiveInt = Field(4 * 1024**3, description="Largest file for a job")
+    batch_upload_timeout_s: PositiveFloat = Field(1800, description="Time for a file to arrive")
+    batch_arriving: PositiveInt = Field(2, description="Files that arrive at the same time")
+
+    @model_validator(mode="after")
+    def _check_prefixes(self) -> Self:
+        for pattern, prefixes in self.batch_prefixes.items():
+            for prefix in prefixes:
+                plain = prefix.replace("{principal}", "principal")
+                if not (plain.startswith("s3://") and plain.endswith("/")) or "{" in plain or "//" in plain[5:]:
+                    raise ValueError(
+                        f"batch_prefixes: {pattern}: {prefix!r} is not s3://bucket/folder/ with a slash at its end"
+                    )
+        if missing := {"low", "normal", "high"} - set(self.batch_priority_classes):
+            raise ValueError(f"batch_priority_classes: a class is missing for {', '.join(sorted(missing))}")
+        return self
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

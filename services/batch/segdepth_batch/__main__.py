@@ -14,6 +14,7 @@ from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.jobs import job_folder
 from segdepth_artefacts.opening import open_objects
 from segdepth_batch.cluster import ray_for
+from segdepth_batch.models import with_models
 from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
 
@@ -47,6 +48,7 @@ def run(
         log.error("no store of jobs: set SEGDEPTH_BATCH_STORE to a folder or s3://bucket/prefix")
         raise typer.Exit(REFUSED)
     try:
+        settings = with_models(settings)
         with ray_for(settings):
             from segdepth_batch.driver import run_job
 

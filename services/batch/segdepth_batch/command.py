@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from segdepth.cli.console import ANSWERED, FAILED, UNUSABLE, err, out, progress
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import JobExists, JobFolder, JobRequest, JobState
+from segdepth_batch.models import with_models
 from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
 
@@ -49,9 +49,10 @@ def run(
 
       segdepth batch run s3://microscope/night/ --sampling 0.1 --model ceo2-110 --out night-counted
     """
-    changes = {"models": store or _released(), "actors_max": actors, "threads": threads, "store": None}
+    changes = {"actors_max": actors, "threads": threads}
     try:
-        settings = BatchSettings.model_validate({name: value for name, value in changes.items() if value is not None})
+        given_settings = {name: value for name, value in changes.items() if value is not None}
+        settings = with_models(BatchSettings.model_validate(given_settings), store)
         _submit(inputs, out_dir, sampling, model, maps)
         raise typer.Exit(_run(out_dir, settings))
     except ValidationError as error:
@@ -103,13 +104,6 @@ def _run(out_dir: Path, settings: BatchSettings) -> int:
         return ANSWERED
     _complain(state.message)
     return UNUSABLE if state.permanent else FAILED
-
-
-def _released() -> str:
-    from segdepth_inference.local import released_store
-
-    named = os.environ.get("SEGDEPTH_STORE_URL") or os.environ.get("SEGDEPTH_BATCH_MODELS")
-    return named or str(released_store())
 
 
 def _complain(message: str) -> None:

@@ -42,6 +42,7 @@ def serve(
     api_cert: Annotated[File, typer.Option(help="PEM certificate of the api as a client", exists=True)] = None,
     api_key: Annotated[File, typer.Option(help="PEM private key of that certificate", exists=True)] = None,
     tls_ca: Annotated[File, typer.Option(help="PEM authority of that certificate", exists=True)] = None,
+    batch: Annotated[Text, typer.Option(help="Folder or s3://bucket/prefix of batch jobs", metavar="STORE")] = None,
     insecure: Annotated[bool | None, typer.Option("--insecure", help="No TLS, no tokens beyond loopback")] = None,
 ) -> None:
     """Run gateway, model and HTTP api on this machine until Ctrl-C.
@@ -63,6 +64,7 @@ def serve(
         "api_cert": api_cert,
         "api_key": api_key,
         "tls_ca": tls_ca,
+        "batch": batch,
         "insecure": insecure,
     }
     console = Console(stderr=True)

@@ -38,6 +38,8 @@ class StackSettings(BaseSettings):
     tls_ca: Path | None = Field(None, description="PEM authority of that certificate, for the api's way to the gateway")
     insecure: bool = Field(False, description="Listen beyond loopback without TLS and tokens")
 
+    batch: str | None = Field(None, description="Folder or s3://bucket/prefix of batch jobs; without it there are none")
+
     cpus: PositiveInt = Field(default_factory=usable_cpus, description="Cores that Ray may use")
     object_store_mb: PositiveInt = Field(512, ge=100, description="Shared memory for frames under way")
     start_timeout_s: PositiveFloat = Field(180, description="Time to become ready")

@@ -129,6 +129,8 @@ def api_settings(settings: StackSettings) -> ApiSettings:
         gateway_cert=settings.api_cert,
         gateway_key=settings.api_key,
         drain_timeout_s=settings.drain_timeout_s,
+        batch_store=settings.batch or "",
+        batch_models=settings.store or "",
     )
 
 

@@ -15,6 +15,7 @@ from segdepth.errors import (
     InvalidFrame,
     NotInstalled,
     SegDepthError,
+    UnknownJob,
     UnknownModel,
     UnreadableFile,
 )
@@ -24,7 +25,7 @@ PIPE_WIDTH = 200
 ANSWERED, FAILED, UNUSABLE, ALL_REFUSED = 0, 1, 2, 3
 """Exit status: any frame answered; the service failed; the input is unusable; every frame was refused."""
 
-_CALLERS_FAULT = (UnreadableFile, CannotWrite, InvalidFrame, UnknownModel, NotInstalled, InsecureToken)
+_CALLERS_FAULT = (UnreadableFile, CannotWrite, InvalidFrame, UnknownJob, UnknownModel, NotInstalled, InsecureToken)
 
 
 def out() -> Console:
