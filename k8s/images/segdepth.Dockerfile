@@ -13,7 +13,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./protos ./clients/py
 
 
 FROM ${RAY_TORCH} AS serving
-USER root
+USER 0
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
@@ -25,7 +25,7 @@ USER 1000:1000
 
 # abTEM, which computes the exit waves, is GPL-3.0: it is in this image alone.
 FROM ${RAY_TORCH} AS training
-USER root
+USER 0
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \

@@ -1,6 +1,7 @@
 """Rendered manifests, and the pods that Kubernetes and KubeRay will make of them."""
 
 import copy
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,8 +39,13 @@ def embedded(manifests: Iterable[Manifest]) -> list[Manifest]:
     for manifest in of_kind(manifests, "ConfigMap"):
         for text in (manifest.get("data") or {}).values():
             if "kind: RayJob" in text:
-                found += documents(text)
+                found += _once(text)
     return found
+
+
+@functools.cache
+def _once(text: str) -> list[Manifest]:
+    return documents(text)
 
 
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:

@@ -12,6 +12,7 @@ from segdepth_batch.settings import BatchSettings
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference.settings import InferenceSettings
 from segdepth_stack.cluster import ClusterSettings
+from segdepth_training.settings import TrainingSettings
 from tests.chart.conftest import OPEN, merged
 from tests.chart.helm import Helm
 from tests.chart.manifests import PodTemplate, documents, of_kind, pods
@@ -25,6 +26,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     GatewaySettings,
     InferenceSettings,
     StoreSettings,
+    TrainingSettings,
 )
 SECRET = "a secret of the cluster, at least as long as it must be"
 READ_BY = {
@@ -34,7 +36,7 @@ READ_BY = {
     "api": {ApiSettings},
     "seed": {StoreSettings},
     "test": {StoreSettings},
-    "training": {StoreSettings},
+    "training": {StoreSettings, TrainingSettings},
     "batch": {BatchSettings, StoreSettings},
 }
 """Which settings each component's processes read."""
@@ -83,7 +85,7 @@ def test_no_variable_is_unknown(manifests: list[Manifest]) -> None:
     }
     for manifest in of_kind(manifests, "ConfigMap"):
         for name in manifest["data"]:
-            if name.startswith("SEGDEPTH_") and not name.startswith("SEGDEPTH_TRAINING_"):
+            if name.startswith("SEGDEPTH_"):
                 assert name in known, f"{manifest['metadata']['name']}: {name}"
 
 
@@ -118,6 +120,7 @@ def test_what_an_operator_sets_arrives(helm: Helm, monkeypatch: pytest.MonkeyPat
         },
         "inference": {"settings": {"family": "ceo2-110", "max_replicas": 3, "min_replicas": 2, "shadow_share": 0.05}},
         "api": {"settings": {"max_body_bytes": 1073741824, "max_waiting": 0}},
+        "training": {"settings": {"promote_automatically": True, "gates": {"max_ece": 0.03}, "lease_ttl_s": 300}},
         "store": {"settings": {"region": "eu-1", "timeout_s": 2.5, "attempts": 5}},
     }
     rendered = helm.template(merged(OPEN, given))
@@ -133,6 +136,8 @@ def test_what_an_operator_sets_arrives(helm: Helm, monkeypatch: pytest.MonkeyPat
     assert (api.max_body_bytes, api.max_waiting) == (1073741824, 0)
     store = read(StoreSettings, gateway_pod, monkeypatch)
     assert (store.region, store.timeout_s, store.attempts) == ("eu-1", 2.5, 5)
+    training = read(TrainingSettings, environment(pod_of(manifests, "training"), manifests), monkeypatch)
+    assert (training.promote_automatically, training.gates.max_ece, training.lease_ttl_s) == (True, 0.03, 300)
     assert read(ClusterSettings, gateway_pod, monkeypatch).gateways == 2
 
 

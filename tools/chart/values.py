@@ -9,6 +9,7 @@ from segdepth_artefacts.settings import StoreSettings
 from segdepth_batch.settings import BatchSettings
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference.settings import InferenceSettings
+from segdepth_training.settings import TrainingSettings
 from tools.chart.kubernetes import Cidr, Part, Peer, Placed, Port, Resources, SecretName, Service
 from tools.chart.settings import operators_part
 
@@ -24,6 +25,7 @@ CHART_DECIDES = {
         *("gateway", "gateway_tls", "gateway_ca", "gateway_cert", "gateway_key", "gateway_name"),
     },
     StoreSettings: {"url", "access_key", "secret_key"},
+    TrainingSettings: {"recipe", "runs", "run_id"},
     BatchSettings: {"store", "models", "scratch", "cache", "actors_min", "actors_max", "nice", "object_store_mb"},
 }
 """Fields that are no values: the chart knows them, or they are secrets."""
@@ -32,6 +34,7 @@ GatewayValues = operators_part(GatewaySettings, CHART_DECIDES[GatewaySettings])
 InferenceValues = operators_part(InferenceSettings, CHART_DECIDES[InferenceSettings])
 ApiValues = operators_part(ApiSettings, CHART_DECIDES[ApiSettings])
 StoreValues = operators_part(StoreSettings, CHART_DECIDES[StoreSettings])
+TrainingValues = operators_part(TrainingSettings, CHART_DECIDES[TrainingSettings])
 BatchValues = operators_part(BatchSettings, CHART_DECIDES[BatchSettings])
 
 Seconds = PositiveInt
@@ -205,7 +208,7 @@ class Training(Placed):
     enabled: bool
     schedule: str = Field(pattern=r"^(@(yearly|monthly|weekly|daily|hourly)|(\S+\s+){4}\S+)$")
     suspend: bool
-    settings: dict[str, str | int | float | bool] = Field({}, description="TrainingSettings")
+    settings: TrainingValues  # type: ignore[valid-type]
     recipe: str = Field(min_length=1, description="A recipe of the image, or a recipe itself (TOML)")
     retries: int = Field(ge=0)
     deadline: Seconds
