@@ -53,3 +53,9 @@ imagePullSecrets: {{ range . }}
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* A priority class of batch jobs, which no namespace holds: (list $ "low") */}}
+{{- define "segdepth.priorityClass" -}}
+{{- $root := index . 0 -}}
+{{ printf "%s-%s" $root.Release.Namespace (include "segdepth.name" $root) | trunc 33 | trimSuffix "-" }}-batch-{{ index . 1 }}
+{{- end }}

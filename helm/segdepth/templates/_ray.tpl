@@ -34,6 +34,9 @@ spec:
   {{- if not .account }}
   automountServiceAccountToken: false
   {{- end }}
+  {{- with .priority }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .grace | default 30 }}
   securityContext: {{- include "segdepth.podSecurity" $root | nindent 4 }}

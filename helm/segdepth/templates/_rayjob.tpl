@@ -1,11 +1,11 @@
 {{/*
 A RayJob that is made later, from a ConfigMap, with its id in place of {{id}}: dict root, component (training or batch; also
-its store key and cluster), image, entrypoint, config (list of ConfigMaps), mounts, volumes, priorityClass.
+its store key and cluster), image, entrypoint, config (list of ConfigMaps), mounts, volumes, priority (a place for the name of a priority class, too).
 */}}
 {{- define "segdepth.rayJob" -}}
 {{- $root := .root }}{{ $part := index .root.Values .component }}{{ $name := include "segdepth.name" $root -}}
 {{- $head := dict "resources" $part.head.resources "nodeSelector" $part.nodeSelector "tolerations" $part.tolerations -}}
-{{- $pod := dict "root" $root "component" .component "cluster" .component "image" .image "config" .config "checksum" "template" "keys" .component "mounts" .mounts "volumes" .volumes -}}
+{{- $pod := dict "root" $root "component" .component "cluster" .component "image" .image "config" .config "checksum" "template" "keys" .component "mounts" .mounts "volumes" .volumes "priority" .priority -}}
 apiVersion: ray.io/v1
 kind: RayJob
 metadata:
@@ -29,6 +29,9 @@ spec:
         segdepth.io/ray: {{ .component }}
     spec:
       {{- include "segdepth.pullSecrets" $root | nindent 6 }}
+      {{- with .priority }}
+      priorityClassName: {{ . | quote }}
+      {{- end }}
       restartPolicy: Never
       automountServiceAccountToken: false
       enableServiceLinks: false
