@@ -19,6 +19,8 @@ PRIVATE = {
     # One machine is not preempted by a cloud, and has nobody who scrapes Ray's own metrics.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # A busy machine starts workers slowly.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
 }
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,51 +12,12 @@ import pytest
 
 from segdepth_artefacts import open_store
 from segdepth_inference.predictor import Predictor
+from tests.e2e.training.drivers import COMMAND, FAMILY, KILL_WITHIN_S, RECIPE, end_all, finish, kill, start
 from tests.models import lattice_frame
 
-COMMAND = Path(sys.executable).parent / "segdepth-train"
-RECIPE = Path(__file__).parents[3] / "training" / "recipes" / "smoke.toml"
-FAMILY = "ceo2-110-smoke"
-KILL_WITHIN_S = 480
-AGENTS = ("ray::Dashboard", "ray::RuntimeEnv")
 
-
-def start(work: Path, store: Path, log: Path, recipe: Path = RECIPE) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "COLUMNS": "200"}
-    arguments = [COMMAND, "run", "--recipe", recipe, "--work", work, "--store", store]
-    with log.open("wb") as file:
-        return subprocess.Popen(arguments, stdout=file, stderr=file, env=environment, start_new_session=True)
-
-
-def finish(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the end; the log. Whatever the process left is killed."""
-    try:
-        process.wait(600)
-    finally:
-        kill(process)
-    text = log.read_text(errors="replace")
-    assert process.returncode == 0, text[-4000:]
-    return text
-
-
-def kill(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """kill -9 of the driver alone; returns what it had started."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    process.kill()
-    process.wait()
-    return family
-
-
-def still_alive(family: list[psutil.Process], within_s: float) -> list[psutil.Process]:
-    """Which have not ended in time; ended ones that nobody has asked after yet are no processes any more."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end and family:
-        family = [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        time.sleep(0.2)
-    return family
+def arguments(work: Path, store: Path, recipe: Path = RECIPE) -> list[str | Path]:
+    return ["--recipe", recipe, "--work", work, "--store", store]
 
 
 def checkpointed(work: Path) -> bool:
@@ -75,7 +35,7 @@ def times(folder: Path) -> dict[str, int]:
 @pytest.mark.timeout(1500)
 def test_smoke_recipe_is_released_although_killed(tmp_path: Path):
     work, store_folder = tmp_path / "run", tmp_path / "store"
-    process = start(work, store_folder, tmp_path / "first.log")
+    process = start(arguments(work, store_folder), tmp_path / "first.log")
     family: list[psutil.Process] = []
     try:
         end = time.monotonic() + KILL_WITHIN_S
@@ -85,16 +45,11 @@ def test_smoke_recipe_is_released_although_killed(tmp_path: Path):
             time.sleep(0.1)
     finally:
         family = kill(process)
-    alive = still_alive(family, 60)
-    names = [one.name() for one in alive]
-    for survivor in alive:
-        survivor.kill()
-    # Ray's agents notice only after a minute or so; nothing that computes may outlive the driver.
-    assert all(name.startswith(AGENTS) for name in names), f"left behind by the killed run: {names}"
+    end_all(family)
     assert not (work / "model").exists()
     waves = times(work / "exit-waves")
 
-    text = finish(start(work, store_folder, tmp_path / "second.log"), tmp_path / "second.log")
+    text = finish(start(arguments(work, store_folder), tmp_path / "second.log"), tmp_path / "second.log")
     assert times(work / "exit-waves") == waves
     steps = [int(step) for step in re.findall(r"step (\d+)/\d+", text)]
     assert steps
@@ -115,7 +70,7 @@ def test_smoke_recipe_is_released_although_killed(tmp_path: Path):
     assert prediction.version.version == channel.version
 
     before = times(work), times(store_folder)
-    process = start(work, store_folder, tmp_path / "third.log")
+    process = start(arguments(work, store_folder), tmp_path / "third.log")
     finish(process, tmp_path / "third.log")
     after = times(work), times(store_folder)
     made_anew = {"model/card.md", "model/report.png", "model/manifest.json"}
@@ -128,7 +83,7 @@ def test_smoke_recipe_is_released_although_killed(tmp_path: Path):
 def test_bad_recipe_ends_with_status_2_and_says_why(tmp_path: Path):
     bad = tmp_path / "bad.toml"
     bad.write_text(RECIPE.read_text().replace("[training]", "[training]\nstpes = 3"))
-    process = start(tmp_path / "run", tmp_path / "store", tmp_path / "log", bad)
+    process = start(arguments(tmp_path / "run", tmp_path / "store", bad), tmp_path / "log")
     assert process.wait(120) == 2
     text = (tmp_path / "log").read_text()
     assert "training.stpes: no such field; misspelt?" in text
