@@ -25,6 +25,8 @@ from segdepth.results import (
     GapReason,
     ModelInfo,
     ModelVersion,
+    Shadow,
+    ShadowCounts,
     Status,
 )
 from segdepth.security import TLS
@@ -51,6 +53,8 @@ __all__ = [
     "GapReason",
     "ModelVersion",
     "ModelInfo",
+    "Shadow",
+    "ShadowCounts",
     "ChannelChange",
     "Account",
     "Patience",

@@ -1,6 +1,6 @@
 """The models that there are, which one answers, and who changed that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from segdepth_protos.v1 import frame_pb2, models_pb2
@@ -22,6 +22,57 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class ShadowCounts:
+    """Frames of one range of `dose` [e/Å²] that a candidate answered as well as stable did, and where they differ."""
+
+    dose: str
+    frames: int
+    verdicts_differ: int
+    columns: int
+    counts_differ: int
+    confident_columns: int
+    """Columns of whose count both are sure (probability 0.9 or more)."""
+    confident_differ: int
+    only_stable: int
+    only_candidate: int
+
+    @classmethod
+    def from_message(cls, counts: models_pb2.ShadowCounts) -> "ShadowCounts":
+        """From the wire."""
+        return cls(**{field.name: getattr(counts, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """What replicas saw of a candidate, which answers a sample of the frames again, unseen, beside `stable`."""
+
+    stable: str
+    since: datetime | None
+    updated: datetime | None
+    replicas: int
+    frames_dropped: int
+    """Sampled, but not compared because the replica was busy."""
+    doses: tuple[ShadowCounts, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames compared, of all doses."""
+        return sum(counts.frames for counts in self.doses)
+
+    @classmethod
+    def from_message(cls, shadow: models_pb2.Shadow) -> "Shadow":
+        """From the wire."""
+        return cls(
+            stable=shadow.stable,
+            since=shadow.since.ToDatetime(UTC) if shadow.HasField("since") else None,
+            updated=shadow.updated.ToDatetime(UTC) if shadow.HasField("updated") else None,
+            replicas=shadow.replicas,
+            frames_dropped=shadow.frames_dropped,
+            doses=tuple(ShadowCounts.from_message(counts) for counts in shadow.doses),
+        )
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """A model that the server has, the frames it takes, and whether it answers now."""
 
@@ -33,6 +84,8 @@ class ModelInfo:
     sampling_range_A: tuple[float, float]
     field_lower_A: float
     description: str
+    shadow: Shadow | None = None
+    """What replicas saw of it in the shadow of stable, if it is the candidate."""
 
     @classmethod
     def from_message(cls, model: models_pb2.Model) -> "ModelInfo":
@@ -46,6 +99,7 @@ class ModelInfo:
             sampling_range_A=(model.sampling_lower_angstrom_per_px, model.sampling_upper_angstrom_per_px),
             field_lower_A=model.field_lower_angstrom,
             description=model.description,
+            shadow=Shadow.from_message(model.shadow) if model.HasField("shadow") else None,
         )
 
 

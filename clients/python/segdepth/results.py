@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segdepth.calibration import Calibration
 from segdepth.columns import SPECIES, Columns, array_from_wire
-from segdepth.models import ChannelChange, ModelInfo, ModelVersion
+from segdepth.models import ChannelChange, ModelInfo, ModelVersion, Shadow, ShadowCounts
 from segdepth.verdict import Check, DomainVerdict, Status
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
@@ -31,6 +31,8 @@ __all__ = [
     "Status",
     "ModelVersion",
     "ModelInfo",
+    "Shadow",
+    "ShadowCounts",
     "ChannelChange",
 ]
 

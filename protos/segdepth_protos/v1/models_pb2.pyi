@@ -73,6 +73,7 @@ class Model(_message.Message):
     SAMPLING_UPPER_ANGSTROM_PER_PX_FIELD_NUMBER: _builtins.int
     FIELD_LOWER_ANGSTROM_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     serving: _builtins.bool
     """Whether replicas answer with it now."""
     problem: _builtins.str
@@ -92,6 +93,10 @@ class Model(_message.Message):
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Channels that point here: stable, candidate."""
 
+    @_builtins.property
+    def shadow(self) -> Global___Shadow:
+        """What replicas saw of a candidate in the shadow of stable. Absent for versions that are no candidate."""
+
     def __init__(
         self,
         *,
@@ -104,14 +109,109 @@ class Model(_message.Message):
         sampling_upper_angstrom_per_px: _builtins.float = ...,
         field_lower_angstrom: _builtins.float = ...,
         description: _builtins.str = ...,
+        shadow: Global___Shadow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Shadow(_message.Message):
+    """A candidate answers a sample of the frames that stable answers; nobody gets these answers, only counts are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STABLE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    FRAMES_DROPPED_FIELD_NUMBER: _builtins.int
+    DOSES_FIELD_NUMBER: _builtins.int
+    stable: _builtins.str
+    """The version that it is compared with."""
+    replicas: _builtins.int
+    """Replicas that compared frames, also those that are gone."""
+    frames_dropped: _builtins.int
+    """Sampled frames that were not compared, because the replica was busy."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When the first frame was compared, and when counts were last written. Absent before."""
+
+    @_builtins.property
+    def updated(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def doses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowCounts]:
+        """A row for each half decade of the dose that the frames' noise shows."""
+
+    def __init__(
+        self,
+        *,
+        stable: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        updated: _timestamp_pb2.Timestamp | None = ...,
+        replicas: _builtins.int = ...,
+        frames_dropped: _builtins.int = ...,
+        doses: _abc.Iterable[Global___ShadowCounts] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "updated", b"updated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doses", b"doses", "frames_dropped", b"frames_dropped", "replicas", b"replicas", "since", b"since", "stable", b"stable", "updated", b"updated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shadow: _TypeAlias = Shadow  # noqa: Y015
+
+@_typing.final
+class ShadowCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOSE_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    VERDICTS_DIFFER_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    COUNTS_DIFFER_FIELD_NUMBER: _builtins.int
+    CONFIDENT_COLUMNS_FIELD_NUMBER: _builtins.int
+    CONFIDENT_DIFFER_FIELD_NUMBER: _builtins.int
+    ONLY_STABLE_FIELD_NUMBER: _builtins.int
+    ONLY_CANDIDATE_FIELD_NUMBER: _builtins.int
+    dose: _builtins.str
+    """Dose [e/Å²], for example 100-316; `unmeasured` for frames that their pixels alone refuse."""
+    frames: _builtins.int
+    verdicts_differ: _builtins.int
+    """Frames with another verdict."""
+    columns: _builtins.int
+    """Columns that both found, and those of them with another most likely count."""
+    counts_differ: _builtins.int
+    confident_columns: _builtins.int
+    """The same, of columns of whose count both are sure (probability 0.9 or more)."""
+    confident_differ: _builtins.int
+    only_stable: _builtins.int
+    """Columns that one of the two alone found."""
+    only_candidate: _builtins.int
+    def __init__(
+        self,
+        *,
+        dose: _builtins.str = ...,
+        frames: _builtins.int = ...,
+        verdicts_differ: _builtins.int = ...,
+        columns: _builtins.int = ...,
+        counts_differ: _builtins.int = ...,
+        confident_columns: _builtins.int = ...,
+        confident_differ: _builtins.int = ...,
+        only_stable: _builtins.int = ...,
+        only_candidate: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "confident_columns", b"confident_columns", "confident_differ", b"confident_differ", "counts_differ", b"counts_differ", "dose", b"dose", "frames", b"frames", "only_candidate", b"only_candidate", "only_stable", b"only_stable", "verdicts_differ", b"verdicts_differ"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowCounts: _TypeAlias = ShadowCounts  # noqa: Y015
 
 @_typing.final
 class PromoteRequest(_message.Message):
@@ -125,7 +225,7 @@ class PromoteRequest(_message.Message):
     version: _builtins.str
     reason: _builtins.str
     force: _builtins.bool
-    """Against a gate's refusal; recorded with who and why."""
+    """Against the gates' refusals; recorded with who, why and what was refused."""
     def __init__(
         self,
         *,

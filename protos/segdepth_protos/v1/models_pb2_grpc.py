@@ -128,8 +128,8 @@ class ModelAdminServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Promote(self, request, context):
-        """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: a gate refuses; ABORTED: somebody else
-        changed the channel meanwhile.
+        """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: gates refuse, and the message lists which,
+        with figure and bar; ABORTED: somebody else changed the channel meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

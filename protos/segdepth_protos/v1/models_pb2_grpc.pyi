@@ -57,8 +57,8 @@ class ModelAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelAdminServiceAsyncStub: ...
     Promote: _grpc.UnaryUnaryMultiCallable[_models_pb2.PromoteRequest, _models_pb2.PromoteResponse]
-    """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: a gate refuses; ABORTED: somebody else
-    changed the channel meanwhile.
+    """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: gates refuse, and the message lists which,
+    with figure and bar; ABORTED: somebody else changed the channel meanwhile.
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollbackRequest, _models_pb2.RollbackResponse]
     """Points `stable` back at the version before. Scope `models:write`."""
@@ -69,8 +69,8 @@ class ModelAdminServiceStub:
 class ModelAdminServiceAsyncStub(ModelAdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Promote: _aio.UnaryUnaryMultiCallable[_models_pb2.PromoteRequest, _models_pb2.PromoteResponse]  # type: ignore[assignment]
-    """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: a gate refuses; ABORTED: somebody else
-    changed the channel meanwhile.
+    """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: gates refuse, and the message lists which,
+    with figure and bar; ABORTED: somebody else changed the channel meanwhile.
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_models_pb2.RollbackRequest, _models_pb2.RollbackResponse]  # type: ignore[assignment]
     """Points `stable` back at the version before. Scope `models:write`."""
@@ -84,8 +84,8 @@ class ModelAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.PromoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.PromoteResponse, _abc.Awaitable[_models_pb2.PromoteResponse]]:
-        """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: a gate refuses; ABORTED: somebody else
-        changed the channel meanwhile.
+        """Points `stable` at a version. Scope `models:write`. FAILED_PRECONDITION: gates refuse, and the message lists which,
+        with figure and bar; ABORTED: somebody else changed the channel meanwhile.
         """
 
     @_abc_1.abstractmethod

@@ -11,6 +11,7 @@ from segdepth_artefacts.shadow import ShadowSummary
 from segdepth_artefacts.store import ArtefactStore
 
 Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of something, 0-1."""
 
 
 class PromotionGates(Strict):
@@ -171,4 +172,7 @@ def examine(store: ArtefactStore, family: str, version: str, gates: PromotionGat
     """`refusals` of a version in the store, against the family's present stable. UnknownVersion, CorruptArtefact."""
     stable = store.channel(family, STABLE)
     shadow = store.shadow(family, version, stable.version) if stable is not None else None
-    return refusals(store.report(family, version), shadow, gates)
+    report = store.report(family, version)
+    if report is None:
+        return ["it has no report.json; only segdepth-train makes versions that can be judged"]
+    return refusals(report, shadow, gates)

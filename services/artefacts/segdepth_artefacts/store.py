@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from segdepth_artefacts import channels, fetching, names, shadow, versions
 from segdepth_artefacts.channels import Channel
-from segdepth_artefacts.errors import InvalidName, UnknownVersion
-from segdepth_artefacts.folder import FolderStore
+from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.lease import Lease
 from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.objects import ObjectStore
-from segdepth_artefacts.s3 import S3Store
+from segdepth_artefacts.opening import open_objects
 from segdepth_artefacts.settings import StoreSettings
 from segdepth_artefacts.shadow import ShadowLog, ShadowSummary
+
+__all__ = ["ArtefactStore", "open_objects", "open_store"]
 
 
 class ArtefactStore:
@@ -44,8 +44,8 @@ class ArtefactStore:
         """The version's manifest. UnknownVersion, CorruptArtefact."""
         return versions.manifest_document(self._objects, family, version)[0]
 
-    def report(self, family: str, version: str) -> dict[str, Any]:
-        """The version's report.json. UnknownVersion, CorruptArtefact."""
+    def report(self, family: str, version: str) -> dict[str, Any] | None:
+        """The version's report.json, None if it has none. UnknownVersion, CorruptArtefact."""
         return versions.report(self._objects, family, version)
 
     def fetch(self, family: str, version: str, into: Path) -> Path:
@@ -144,22 +144,3 @@ def open_store(
     if writable:
         store.check_writable()
     return store
-
-
-def open_objects(url: str, settings: StoreSettings) -> ObjectStore:
-    """The objects at a folder, file:///folder or s3://bucket/prefix. InvalidName for anything that is no such url."""
-    if not url:
-        raise InvalidName(
-            "no artefact store is named", "give a folder or s3://bucket/prefix, or set SEGDEPTH_STORE_URL"
-        )
-    if "://" not in url:
-        return FolderStore(Path(url).expanduser().absolute(), timeout_s=settings.timeout_s)
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return FolderStore(Path(unquote(parts.path)), timeout_s=settings.timeout_s)
-    if parts.scheme == "s3" and parts.netloc and not (parts.query or parts.fragment or "@" in parts.netloc):
-        prefix = parts.path.strip("/")
-        for name in prefix.split("/") if prefix else []:
-            names.check("prefix", name)
-        return S3Store(parts.netloc, prefix, settings)
-    raise InvalidName(f"{url!r} is no artefact store", "give a folder, file:///folder or s3://bucket/prefix")

@@ -86,11 +86,11 @@ def download(objects: ObjectStore, manifest: Manifest, name: str, path: Path) ->
     raise CorruptArtefact(f"{folder}/{name} in {objects.url} is {found}", _RESTORE)
 
 
-def report(objects: ObjectStore, family: str, version: str) -> dict[str, Any]:
-    """The version's report.json. UnknownVersion, or CorruptArtefact if there is none, or it is no JSON object."""
+def report(objects: ObjectStore, family: str, version: str) -> dict[str, Any] | None:
+    """The version's report.json, None if it has none. UnknownVersion, or CorruptArtefact if it is no JSON object."""
     manifest, _ = manifest_document(objects, family, version)
     if names.REPORT not in manifest.files:
-        raise CorruptArtefact(f"{family} {version} in {objects.url} has no {names.REPORT}", _RESTORE)
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / names.REPORT
         download(objects, manifest, names.REPORT, path)

@@ -2,15 +2,20 @@
 
 import grpc
 
-from segdepth_artefacts import ArtefactStore, Channel, Manifest
+from segdepth_artefacts import ArtefactStore, Channel, Manifest, promotion
 from segdepth_artefacts import ChannelChange as StoredChange
+from segdepth_artefacts.channels import CANDIDATE, STABLE
+from segdepth_artefacts.promotion import PromotionGates
+from segdepth_artefacts.shadow import ShadowSummary
 from segdepth_gateway.calls import Rejected
 from segdepth_gateway.serving import ReplicaStatus
 from segdepth_protos.contract import UnknownModel
 from segdepth_protos.v1 import frame_pb2, models_pb2
 
-STABLE = "stable"
-CHANNELS = (STABLE, "candidate")
+CHANNELS = (STABLE, CANDIDATE)
+
+SHOWN = 20
+"""Refusals that a call's status lists; its length is limited."""
 
 
 def models(store: ArtefactStore, family: str, status: ReplicaStatus) -> list[models_pb2.Model]:
@@ -32,6 +37,10 @@ def _of_family(store: ArtefactStore, family: str, status: ReplicaStatus) -> list
             model.version.engine = status.engine
         elif channels.get(STABLE) == version:
             model.problem = _problem(family, status)
+        elif channels.get(CANDIDATE) == version:
+            model.problem = status.shadow_problem
+            if STABLE in channels:
+                _set_shadow(model.shadow, store.shadow(family, version, channels[STABLE]))
         listed.append(model)
     return listed
 
@@ -42,6 +51,18 @@ def _problem(family: str, status: ReplicaStatus) -> str:
     if status.problem:
         return status.problem
     return f"not loaded yet; {status.version} answers" if status.ready else "not loaded yet"
+
+
+def _set_shadow(message: models_pb2.Shadow, summary: ShadowSummary) -> None:
+    message.stable = summary.stable
+    message.replicas = summary.replicas
+    message.frames_dropped = summary.dropped
+    if summary.since is not None:
+        message.since.FromDatetime(summary.since)
+    if summary.updated is not None:
+        message.updated.FromDatetime(summary.updated)
+    for dose, counts in summary.doses.items():
+        message.doses.add(dose=dose, **counts.model_dump())
 
 
 def _model(manifest: Manifest) -> models_pb2.Model:
@@ -61,50 +82,57 @@ def _model(manifest: Manifest) -> models_pb2.Model:
     return model
 
 
-def promote(store: ArtefactStore, request: models_pb2.PromoteRequest, principal: str) -> models_pb2.ChannelChange:
-    """Points `stable` at the version. Already there: the change that put it there, again."""
-    before = store.channel(request.family, STABLE)
-    if before is not None and before.version == request.version:
+def promote(
+    store: ArtefactStore, request: models_pb2.PromoteRequest, principal: str, gates: PromotionGates
+) -> models_pb2.ChannelChange:
+    """Points `stable` at the version, if the gates permit it or the caller forces it.
+
+    Already there: the change that put it there, again. A version that was stable before may be so again. The gates
+    judge against the stable that is replaced: whoever changes it meanwhile makes this fail.
+    """
+    family, version = request.family, request.version
+    before = store.channel(family, STABLE)
+    if before is not None and before.version == version:
         return _change(before, before.history[0])
+    was_stable = before is not None and version in {change.to_version for change in before.history}
+    refused = [] if was_stable else promotion.examine(store, family, version, gates)
+    if refused and not request.force:
+        raise Rejected(grpc.StatusCode.FAILED_PRECONDITION, _refusal(family, version, refused))
     after = store.point(
-        request.family,
+        family,
         STABLE,
-        request.version,
+        version,
         principal=principal,
-        reason=request.reason,
-        forced=request.force,
+        reason="; ".join([request.reason, *(f"overridden: {one}" for one in refused)]),
+        forced=bool(refused),
         expected=before,
     )
     return _change(after, after.history[0])
 
 
+def _refusal(family: str, version: str, refused: list[str]) -> str:
+    shown, more = refused[:SHOWN], refused[SHOWN:]
+    lines = [f"{family} {version} is not promoted:", *(f"- {one}" for one in shown)]
+    if more:
+        lines.append(f"- and {len(more)} more")
+    return "\n".join([*lines, "--force with a --reason promotes it nevertheless; both are recorded"])
+
+
 def roll_back(store: ArtefactStore, request: models_pb2.RollbackRequest, principal: str) -> models_pb2.ChannelChange:
-    """Points `stable` back at the version before."""
+    """Points `stable` back at the version before. No gate is asked: it was stable."""
     family = request.family or store.default_family()
     before = store.channel(family, STABLE)
-    stack = _stack(before.history) if before is not None else []
-    if len(stack) < 2:
+    if before is None or before.previous is None:
         raise Rejected(grpc.StatusCode.FAILED_PRECONDITION, f"{family}: there is no version before to roll back to")
     after = store.point(
         family,
         STABLE,
-        stack[-2],
+        before.previous,
         principal=principal,
         reason=request.reason or "rolled back",
         expected=before,
     )
     return _change(after, after.history[0])
-
-
-def _stack(history: tuple[StoredChange, ...]) -> list[str]:
-    """Versions below each other, so that rolling back twice goes back by two instead of to and fro."""
-    stack: list[str] = []
-    for change in reversed(history):
-        if len(stack) > 1 and stack[-2] == change.to_version:
-            stack.pop()
-        else:
-            stack.append(change.to_version)
-    return stack
 
 
 def history(store: ArtefactStore, family: str) -> list[models_pb2.ChannelChange]:

@@ -28,7 +28,8 @@ class Estimator(Protocol):
         """
 
     async def statuses(self) -> list[Mapping[str, Any]]:
-        """What each replica that runs now says of itself: ready, family, version, sha256, engine, best_batch, problem.
+        """What each replica that runs now says of itself: ready, family, version, sha256, engine, best_batch, problem;
+        and shadow, shadow_problem where a candidate runs in the shadow.
 
         ReplicaLost where it is not known which there are.
         """

@@ -55,13 +55,14 @@ class ModelService(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAd
         raise AssertionError("answering() ends a call that failed")
 
     async def Promote(self, request: models_pb2.PromoteRequest, context: Context) -> models_pb2.PromoteResponse:
-        """Point `stable` at a version."""
+        """Point `stable` at a version, if the gates permit it."""
         async with self._calls.answering("Promote", context):
             principal = self._permit(context, Scope.MODELS_WRITE)
             for field in ("family", "version", *(("reason",) if request.force else ())):
                 if not getattr(request, field):
                     raise InvalidFrame(field, "missing")
-            change = await self._in_store(context, catalogue.promote, self._writable(), request, principal)
+            store, gates = self._writable(), self._settings.gates
+            change = await self._in_store(context, catalogue.promote, store, request, principal, gates)
             return models_pb2.PromoteResponse(change=change)
         raise AssertionError("answering() ends a call that failed")
 

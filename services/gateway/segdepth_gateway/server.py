@@ -51,6 +51,7 @@ class GatewayServer:
         self.port = settings.port
         """The port that was bound."""
         self.metrics_port = settings.metrics_port
+        self.health_port = settings.health_port
 
     async def start(self) -> None:
         """Listen. PortInUse; ValueError if certificates or tokens cannot be read."""
@@ -73,7 +74,8 @@ class GatewayServer:
             models_pb2_grpc.add_ModelAdminServiceServicer_to_server(models, self._server)
             accounts = AccountService(authenticator, self.metrics)
             account_pb2_grpc.add_AccountServiceServicer_to_server(accounts, self._server)
-            await self._health.start(self._server)
+            probed = aio.server()
+            await self._health.start(self._server, probed)
             reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), self._server)
             address = f"{_bracketed(settings.host)}:{settings.port}"
             self.port = (
@@ -82,6 +84,7 @@ class GatewayServer:
                 else self._server.add_insecure_port(address)
             )
             self._serve_metrics(parts)
+            await self._serve_health(probed, parts)
             await self._server.start()
             parts.push_async_callback(self._server.stop, 0)
             watching = asyncio.create_task(serving.watch())
@@ -120,6 +123,18 @@ class GatewayServer:
         parts.callback(server.server_close)
         parts.callback(server.shutdown)
         self.metrics_port = server.server_port
+
+    async def _serve_health(self, server: aio.Server, parts: AsyncExitStack) -> None:
+        # A kubelet's gRPC probe speaks neither TLS nor shows a certificate; this port knows nothing but health.
+        if self._settings.health_port is None:
+            return
+        host, port = self._settings.health_host, self._settings.health_port
+        try:
+            self.health_port = server.add_insecure_port(f"{_bracketed(host)}:{port}")
+        except RuntimeError as error:
+            raise PortInUse(f"health cannot be served at {host}:{port}; choose another health_port") from error
+        await server.start()
+        parts.push_async_callback(server.stop, 0)
 
     async def _await_port(self) -> None:
         # gRPC itself would say only that it failed; and two servers that both reuse ports would share one silently.

@@ -32,6 +32,8 @@ class ReplicaStatus(BaseModel):
     engine: str = ""
     best_batch: int = Field(1, ge=1)
     problem: str = ""
+    shadow: str = ""
+    shadow_problem: str = ""
 
 
 class Serving:

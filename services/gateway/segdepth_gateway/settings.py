@@ -1,15 +1,21 @@
 """How a gateway is run, from SEGDEPTH_GATEWAY_* variables."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from segdepth_artefacts.promotion import PromotionGates, Share
 from segdepth_protos import contract
 
 SHORTEST_KEY = 32
 """Characters of a session key: as many as HMAC-SHA256 has bytes."""
+
+
+def _bar(name: str) -> Any:
+    gate = PromotionGates.model_fields[name]
+    return Field(gate.default, description=f"for a promotion: {gate.description}")
 
 
 class GatewaySettings(BaseSettings):
@@ -23,6 +29,10 @@ class GatewaySettings(BaseSettings):
     bind_wait_s: float = Field(3.0, ge=0, description="how long to wait for a port that is still in use [s]")
     metrics_host: str = Field("127.0.0.1", description="address of the metrics (HTTP, no secrets)")
     metrics_port: int | None = Field(9090, ge=0, le=65535, description="port of the metrics; none = no metrics served")
+    health_host: str = Field("127.0.0.1", description="address of the plaintext port for health alone")
+    health_port: int | None = Field(
+        None, ge=0, le=65535, description="port of grpc.health.v1 alone, for probes without TLS; none = not served"
+    )
 
     tls_cert: Path | None = Field(None, description="PEM certificate chain; read again when it changes")
     tls_key: Path | None = Field(None, description="PEM private key of that certificate")
@@ -70,6 +80,14 @@ class GatewaySettings(BaseSettings):
     app: str = Field("segdepth", description="Serve application")
     estimator: str = Field("estimator", description="Serve deployment that answers")
 
+    gate_max_ece: Share = _bar("max_ece")
+    gate_max_ece_rise: Share = _bar("max_ece_rise")
+    gate_min_specimens: NonNegativeInt = _bar("min_specimens")
+    gate_min_shadow_frames: NonNegativeInt = _bar("min_shadow_frames")
+    gate_max_shadow_disagreement: Share = _bar("max_shadow_disagreement")
+    gate_max_shadow_unmatched: Share = _bar("max_shadow_unmatched")
+    gate_max_shadow_verdicts: Share = _bar("max_shadow_verdicts")
+
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -88,6 +106,11 @@ class GatewaySettings(BaseSettings):
         if self.buffer_bytes < self.credit_bytes:
             raise ValueError("buffer_bytes must hold at least credit_bytes")
         return self
+
+    @property
+    def gates(self) -> PromotionGates:
+        """What a version must reach to be promoted here."""
+        return PromotionGates(**{name: getattr(self, f"gate_{name}") for name in PromotionGates.model_fields})
 
     @property
     def exposed(self) -> bool:

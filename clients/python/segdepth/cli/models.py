@@ -8,7 +8,7 @@ from rich.table import Table
 
 from segdepth.cli import options as given
 from segdepth.cli.console import errors_end_the_command, out
-from segdepth.results import ChannelChange
+from segdepth.results import ChannelChange, ModelVersion, Shadow
 
 app = typer.Typer(help="List models; promote, roll back, and see who did.", rich_markup_mode="rich")
 
@@ -53,6 +53,39 @@ def models(
             escape(model.description),
         )
     out().print(table)
+    for model in found:
+        if model.shadow is not None:
+            _show(model.version, model.shadow)
+
+
+def _show(candidate: ModelVersion, shadow: Shadow) -> None:
+    """What replicas saw of a candidate."""
+    if not shadow.frames:
+        out().print(escape(f"{candidate.family} {candidate.version}: no frame yet in the shadow of {shadow.stable}"))
+        return
+    title = f"{candidate.family} {candidate.version} in the shadow of {shadow.stable}: {shadow.frames} frames"
+    since = f" since {shadow.since:%Y-%m-%d %H:%M} UTC" if shadow.since else ""
+    out().print(escape(f"{title}{since} ({shadow.frames_dropped} sampled but not compared: busy)"))
+    table = Table(
+        "e/Å²", "frames", "verdict differs", "columns", "count differs", "both sure", "of these differ", "alone"
+    )
+    for counts in shadow.doses:
+        alone = counts.only_stable + counts.only_candidate
+        table.add_row(
+            escape(counts.dose),
+            str(counts.frames),
+            _share(counts.verdicts_differ, counts.frames),
+            str(counts.columns),
+            _share(counts.counts_differ, counts.columns),
+            str(counts.confident_columns),
+            _share(counts.confident_differ, counts.confident_columns),
+            _share(alone, counts.columns + alone),
+        )
+    out().print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""
 
 
 @app.command()
@@ -60,7 +93,7 @@ def promote(
     family: Family,
     version: Annotated[str, typer.Argument(help="Version that `stable` shall point at.")],
     reason: Reason,
-    force: Annotated[bool, typer.Option("--force", help="Against the gate's refusal; recorded.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Against the gates' refusals; recorded with them.")] = False,
     server: given.Server = None,
     token: given.Token = None,
     tls: given.UseTls = False,
@@ -68,7 +101,11 @@ def promote(
     certificate: given.Certificate = None,
     key: given.Key = None,
 ) -> None:
-    """Point `stable` at a version: every replica changes to it, no frame is lost."""
+    """Point `stable` at a version: every replica changes to it, no frame is lost.
+
+    The gates refuse, each with its figure, a version that is worse than stable, badly calibrated, or misses its
+    recipe's own bars.
+    """
     with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
         _say(client.promote(family, version, reason, force=force))
 
