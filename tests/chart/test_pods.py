@@ -188,7 +188,7 @@ def test_secrets_reach_only_those_that_need_them(manifests: list[Manifest]) -> N
             if variable["name"].startswith("SEGDEPTH_STORE_") and "valueFrom" in variable
         }
         assert keys <= _own_key(pod), f"{pod}: {keys}"
-        if pod.component in ("gateway", "inference", "seed", "test"):
+        if pod.component in ("gateway", "inference", "seed", "test", "training", "batch"):
             assert keys, str(pod)
 
 
@@ -230,17 +230,13 @@ def test_small_is_small(render: Render) -> None:
     """A Ray cluster asks for 0.6 CPUs and 5 GiB; two, a job's and the rest fit on 2 CPUs with 0.27 taken."""
     by_owner: dict[str, list[PodTemplate]] = {}
     for pod in pods(render("small")):
-        by_owner.setdefault(f"{pod.owner}/{pod.component}" if not pod.ray else f"{pod.owner}/{pod.name}", []).append(
-            pod
-        )
+        name = f"cluster {pod.labels['segdepth.io/ray']}" if pod.ray else pod.component
+        by_owner.setdefault(name, []).append(pod)
     clusters = {name: members for name, members in by_owner.items() if members[0].ray}
     cpus = {name: sum(_asked_for(pod, "cpu") for pod in members) for name, members in by_owner.items()}
     for name, members in clusters.items():
         assert cpus[name] <= 0.6 + 1e-9, name
         assert sum(_asked_for(pod, "memory") for pod in members) <= 5 * 2**30, name
-    (serving,) = (name for name in clusters if name.startswith("RayService"))
-    largest_job = max(cpus[name] for name in clusters if name != serving)
-    submitter = max(cpus[name] for name in by_owner if "submitter" in name)
-    standing = cpus["Deployment/api"] + cpus["StatefulSet/minio"]
-    passing = cpus["Job/buckets"] + cpus["Job/seed"]
-    assert 2 * cpus[serving] + largest_job + submitter + standing + passing + 0.27 <= 2.0
+    job = max(cpus[f"cluster {job}"] + cpus[f"{job}-submitter"] for job in ("training", "batch"))
+    standing, passing = cpus["api"] + cpus["minio"], cpus["buckets"] + cpus["seed"]
+    assert 2 * cpus["cluster serving"] + job + standing + passing + 0.27 <= 2.0

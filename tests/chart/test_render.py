@@ -14,6 +14,8 @@ from tests.chart.manifests import embedded, of_kind, pods
 from tests.chart.policy import Manifest, selector_matches
 from tests.chart.schemas import violations
 
+CLUSTER_WIDE = {"PriorityClass", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+
 Render = Callable[[str], list[Manifest]]
 
 
@@ -65,9 +67,10 @@ def test_nothing_is_there_twice_or_elsewhere(manifests: list[Manifest]) -> None:
 
 
 def test_names_are_the_releases_and_valid(manifests: list[Manifest]) -> None:
+    """Those that all namespaces share name the release's as well."""
     for manifest in manifests:
-        name = manifest["metadata"]["name"]
-        assert name.startswith(RELEASE), name
+        name, shared = manifest["metadata"]["name"], manifest["kind"] in CLUSTER_WIDE
+        assert name.startswith(f"{NAMESPACE}-{RELEASE}-" if shared else RELEASE), name
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name), name
 
 
@@ -214,7 +217,8 @@ def test_toggles_take_away_what_they_say(render: Render) -> None:
         return {pod.component for pod in pods(render(name))}
 
     everything = components("default")
-    assert "api" in everything - components("no-api")
+    assert everything - components("no-api") == {"api", "batch", "batch-submitter"}
+    assert everything - components("no-batch") == {"batch", "batch-submitter"}
     assert everything - components("no-training") == {"training", "training-submitter", "training-schedule"}
     assert everything - components("no-seed") == {"seed"}
     assert everything - components("external-s3") == {"minio", "buckets"}
