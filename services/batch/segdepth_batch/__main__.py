@@ -14,6 +14,7 @@ from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.jobs import job_folder
 from segdepth_artefacts.opening import open_objects
 from segdepth_batch.cluster import ray_for
+from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.models import with_models
 from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
@@ -49,11 +50,14 @@ def run(
         raise typer.Exit(REFUSED)
     try:
         settings = with_models(settings)
-        with ray_for(settings):
-            from segdepth_batch.driver import run_job
+        place = _place(settings, job)
+        state = place.folder().state()
+        if not state.over:  # else no Ray need be started
+            with ray_for(settings):
+                from segdepth_batch.driver import run_job
 
-            state = run_job(_place(settings, job), settings)
-    except ArtefactError as error:
+                state = run_job(place, settings)
+    except (ArtefactError, RayNotStarted) as error:
         log.error("job.failed", job=job, detail=str(error))
         raise typer.Exit(FAILED) from None
     log.info("job.ended", job=job, status=state.status, detail=state.message)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
 
 LONGEST_TEMP = 40
@@ -30,16 +31,7 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
     folder = _folder() if private else None
     try:
         if private:
-            ray.init(
-                address="local",
-                # Places for actors, not cores: how many cores a network takes is said to the actors.
-                num_cpus=max(1, math.ceil(settings.actors_max * settings.cpus)),
-                object_store_memory=settings.object_store_mb * 1024 * 1024,
-                include_dashboard=False,
-                _temp_dir=folder,
-                logging_level=logging.WARNING,
-                log_to_driver=False,
-            )
+            _start(settings, folder)
         elif not ray.is_initialized():
             ray.init(logging_level=logging.WARNING)
         context = DataContext.get_current()
@@ -52,6 +44,32 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(settings: BatchSettings, folder: str | None) -> None:
+    """A private Ray. RayNotStarted if it fails twice: it gives its own processes 30 s, too little on a busy machine."""
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(
+                address="local",
+                # Places for actors, not cores: how many cores a network takes is said to the actors.
+                num_cpus=max(1, math.ceil(settings.actors_max * settings.cpus)),
+                object_store_memory=settings.object_store_mb * 1024 * 1024,
+                include_dashboard=False,
+                _temp_dir=folder,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+        except Exception as error:  # Ray raises nothing more particular
+            ray.shutdown()
+            if last:
+                raise RayNotStarted(
+                    f"Ray did not start on this machine ({error}); try again when it is less busy"
+                ) from error
+        else:
+            return
 
 
 def _environment(settings: BatchSettings) -> dict[str, str]:

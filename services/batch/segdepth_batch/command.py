@@ -15,6 +15,7 @@ from segdepth.cli.console import ANSWERED, FAILED, UNUSABLE, err, out, progress
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import JobExists, JobFolder, JobRequest, JobState
+from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.models import with_models
 from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
@@ -61,6 +62,9 @@ def run(
         _complain(f"{out_dir} holds the output of another job: {error}")
     except (ArtefactError, FileNotFoundError) as error:
         _complain(str(error))
+    except RayNotStarted as error:
+        _complain(str(error))
+        raise typer.Exit(FAILED) from None
     raise typer.Exit(UNUSABLE)
 
 

@@ -7,3 +7,7 @@ class JobRefused(ValueError):
 
 class Superseded(RuntimeError):
     """Another driver has taken the job over."""
+
+
+class RayNotStarted(RuntimeError):
+    """A private Ray did not come up. The job goes on where it is when it is started again."""
