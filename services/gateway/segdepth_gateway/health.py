@@ -16,11 +16,14 @@ class Health:
         self._names = (OVERALL, *services)
         self._servicer: Any = health_aio.HealthServicer()
 
-    async def start(self, *servers: aio.Server) -> None:
-        """Answer on these servers. NOT_SERVING to begin with."""
-        for server in servers:
-            health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+    async def start(self, server: aio.Server) -> None:
+        """Answer on this server. NOT_SERVING to begin with."""
+        self.answer_on(server)
         await self.say(serving=False)
+
+    def answer_on(self, server: aio.Server) -> None:
+        """Answer on one more server."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def say(self, serving: bool) -> None:
         """A model answers, or not."""

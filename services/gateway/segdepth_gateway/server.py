@@ -59,7 +59,8 @@ class GatewayServer:
         async with AsyncExitStack() as parts:
             authenticator = Authenticator(settings)
             credentials = server_credentials(settings)
-            await self._await_port()
+            await self._await_port(settings.host, settings.port, settings.reuse_port)
+            await self._await_port(settings.health_host, settings.health_port or 0)
             scheduler = Scheduler(self._estimator, settings, self.metrics)
             parts.push_async_callback(scheduler.close)
             self._health = Health(SERVICES)
@@ -74,8 +75,7 @@ class GatewayServer:
             models_pb2_grpc.add_ModelAdminServiceServicer_to_server(models, self._server)
             accounts = AccountService(authenticator, self.metrics)
             account_pb2_grpc.add_AccountServiceServicer_to_server(accounts, self._server)
-            probed = aio.server()
-            await self._health.start(self._server, probed)
+            await self._health.start(self._server)
             reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), self._server)
             address = f"{_bracketed(settings.host)}:{settings.port}"
             self.port = (
@@ -84,7 +84,7 @@ class GatewayServer:
                 else self._server.add_insecure_port(address)
             )
             self._serve_metrics(parts)
-            await self._serve_health(probed, parts)
+            await self._serve_health(parts)
             await self._server.start()
             parts.push_async_callback(self._server.stop, 0)
             watching = asyncio.create_task(serving.watch())
@@ -124,24 +124,22 @@ class GatewayServer:
         parts.callback(server.shutdown)
         self.metrics_port = server.server_port
 
-    async def _serve_health(self, server: aio.Server, parts: AsyncExitStack) -> None:
+    async def _serve_health(self, parts: AsyncExitStack) -> None:
         # A kubelet's gRPC probe speaks neither TLS nor shows a certificate; this port knows nothing but health.
         if self._settings.health_port is None:
             return
-        host, port = self._settings.health_host, self._settings.health_port
-        try:
-            self.health_port = server.add_insecure_port(f"{_bracketed(host)}:{port}")
-        except RuntimeError as error:
-            raise PortInUse(f"health cannot be served at {host}:{port}; choose another health_port") from error
+        server = aio.server(options=[("grpc.so_reuseport", 0)])
+        self._health.answer_on(server)
+        address = f"{_bracketed(self._settings.health_host)}:{self._settings.health_port}"
+        self.health_port = server.add_insecure_port(address)
         await server.start()
         parts.push_async_callback(server.stop, 0)
 
-    async def _await_port(self) -> None:
+    async def _await_port(self, host: str, port: int, shared: bool = False) -> None:
         # gRPC itself would say only that it failed; and two servers that both reuse ports would share one silently.
-        host, port = self._settings.host, self._settings.port
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._settings.bind_wait_s
-        while port and not self._settings.reuse_port:
+        while port and not shared:
             try:
                 await asyncio.to_thread(_try_bind, host, port)
             except OSError as error:

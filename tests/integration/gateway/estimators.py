@@ -19,7 +19,7 @@ class SumEstimator:
 
     def __init__(self) -> None:
         self.ready = True
-        self.problem = ""
+        self.problem = self.shadow_problem = ""
 
     async def estimate(
         self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
@@ -56,6 +56,7 @@ class SumEstimator:
             "engine": "numpy",
             "best_batch": 8,
             "problem": self.problem,
+            "shadow_problem": self.shadow_problem,
         }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ray.serve.handle import DeploymentHandle
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
-from segdepth_gateway.server import SERVICES
-from segdepth_protos.v1 import models_pb2, models_pb2_grpc
+from segdepth_artefacts.shadow import Counts, ShadowRecord
+from segdepth_gateway.server import SERVICES, GatewayServer, PortInUse
+from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, models_pb2, models_pb2_grpc
+from tests.integration.gateway.certificates import Authority
 from tests.integration.gateway.conftest import dial, running, settings, until
 from tests.integration.gateway.estimators import SumEstimator
 from tests.integration.gateway.raw import frame, opening, stream
@@ -37,18 +40,32 @@ class InProcess(SumEstimator):
         return [await self.status()] * self.running
 
 
-def register(store: ArtefactStore, folder: Path, version: str) -> None:
-    weights = folder / f"weights-{version}"
-    weights.write_text(version)
-    content = weights.read_bytes()
-    file = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+def report(stable: str | None, value: float = 0.01, missed: list[str] | None = None) -> dict[str, Any]:
+    """What a training run reports of a version that it compared with `stable`."""
+    difference = {"value": value, "low": value - 0.02, "high": value + 0.02}
+    pair = {"difference": difference, "ece": 0.02, "ece_stable": 0.02}
+    paired = {"stable": stable, "run_id": "r", "seed": 1, "specimens": 60, "doses": {"50": pair}}
+    families = {"all": {"50": {"ece": 0.02}, "500": {"ece": 0.02}}}
+    return {"families": families, "missed": missed or [], "paired": paired if stable else None}
+
+
+def register(store: ArtefactStore, folder: Path, version: str, found: dict[str, Any] | None = None) -> None:
+    files = {"weights.safetensors": folder / f"weights-{version}"}
+    files["weights.safetensors"].write_text(version)
+    if found is not None:
+        files["report.json"] = folder / f"report-{version}"
+        files["report.json"].write_text(json.dumps(found))
+    contents = {name: path.read_bytes() for name, path in files.items()}
     manifest = Manifest.model_validate(
         {
             "family": "sum",
             "version": version,
             "created": datetime(2026, 1, int(version), tzinfo=UTC),
             "code_version": "1",
-            "files": {"weights.safetensors": file},
+            "files": {
+                name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+                for name, content in contents.items()
+            },
             "network": {"kind": "none"},
             "canonical_sampling_A": 0.2,
             "domain": {"description": "sums", "checks": {"sampling": {"lower": 0.05, "upper": 0.3}}},
@@ -58,7 +75,7 @@ def register(store: ArtefactStore, folder: Path, version: str) -> None:
             "seeds": {},
         }
     )
-    store.register(manifest, {"weights.safetensors": weights})
+    store.register(manifest, files)
 
 
 async def health(channel: grpc.aio.Channel, service: str = "") -> int:
@@ -109,14 +126,15 @@ async def test_a_corrupt_model_shows_why_while_the_old_one_serves(tmp_path: Path
 
 async def test_promote_roll_back_history(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
-    for version in ("1", "2", "3"):
-        register(store, tmp_path, version)
+    for version, stable in (("1", None), ("2", "1"), ("3", "2")):
+        register(store, tmp_path, version, report(stable))
     async with running(InProcess(), store) as gateway, dial(gateway.port) as channel:
         admin = models_pb2_grpc.ModelAdminServiceStub(channel)
         for version in ("1", "2", "3"):
             request = models_pb2.PromoteRequest(family="sum", version=version, reason="better")
             change = (await admin.Promote(request)).change
             assert (change.to_version, change.principal, change.reason) == (version, "anonymous", "better")
+            assert not change.forced
         for back in ("2", "1"):
             change = (await admin.Rollback(models_pb2.RollbackRequest(family="sum"))).change
             assert change.to_version == back
@@ -124,10 +142,98 @@ async def test_promote_roll_back_history(tmp_path: Path) -> None:
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         changes = (await admin.History(models_pb2.HistoryRequest(family="sum"))).changes
         assert [change.to_version for change in changes] == ["1", "2", "3", "2", "1"]
+        # Compared with 2, where stable is 1; but it was stable before.
+        await admin.Promote(models_pb2.PromoteRequest(family="sum", version="3"))
         code, _ = await failure(admin.Promote(models_pb2.PromoteRequest(family="sum", version="9")))
         assert code is grpc.StatusCode.NOT_FOUND
         code, detail = await failure(admin.Promote(models_pb2.PromoteRequest(family="sum")))
         assert (code, detail) == (grpc.StatusCode.INVALID_ARGUMENT, "version: missing")
+
+
+async def test_gates_refuse_and_a_forced_promotion_is_recorded_with_what_was_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    register(store, tmp_path, "1", report(None))
+    register(store, tmp_path, "2", report("1", value=-0.2, missed=["accuracy at 500 e/Å² is 0.6 < 0.8"]))
+    register(store, tmp_path, "3")
+    store.point("sum", "stable", "1", principal="t", reason="t", expected=None)
+    async with running(InProcess(), store, gate_max_ece=0.015) as gateway, dial(gateway.port) as channel:
+        admin = models_pb2_grpc.ModelAdminServiceStub(channel)
+        worse = models_pb2.PromoteRequest(family="sum", version="2", reason="for a trial")
+        code, detail = await failure(admin.Promote(worse))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        said = detail.splitlines()
+        assert said[0] == "sum 2 is not promoted:"
+        assert [line[:2] for line in said[1:-1]] == ["- "] * 5
+        for wanted in ("0.6 < 0.8", "worse than 1's: -0.200", "is 0.020 > 0.015"):
+            assert wanted in detail
+        assert "--force" in said[-1]
+        code, detail = await failure(admin.Promote(models_pb2.PromoteRequest(family="sum", version="3")))
+        assert (code, "no report.json" in detail) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+        unsaid = models_pb2.PromoteRequest(family="sum", version="2", force=True)
+        assert await failure(admin.Promote(unsaid)) == (grpc.StatusCode.INVALID_ARGUMENT, "reason: missing")
+        worse.force = True
+        change = (await admin.Promote(worse)).change
+        assert (change.to_version, change.forced) == ("2", True)
+        assert change.reason.startswith("for a trial; overridden: its recipe's own gate: accuracy at 500")
+        assert "worse than 1's" in change.reason
+
+
+async def test_models_show_what_the_candidate_does_in_the_shadow(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    for version in ("1", "2"):
+        register(store, tmp_path, version)
+    store.point("sum", "stable", "1", principal="t", reason="t", expected=None)
+    store.point("sum", "candidate", "2", principal="t", reason="t", expected=None)
+    now = datetime.now(UTC)
+    counts = Counts(frames=7, verdicts_differ=1, columns=60, counts_differ=3, only_candidate=2)
+    names = {"family": "sum", "candidate": "2", "stable": "1", "replica": "a"}
+    store.shadow_log().write(ShadowRecord(**names, since=now, updated=now, dropped=4, doses={"100-316": counts}))
+    estimator = InProcess()
+    estimator.shadow_problem = "sum/2: weights.safetensors is corrupt"
+    async with running(estimator, store) as gateway, dial(gateway.port) as channel:
+        await is_health(channel, SERVING)
+        models = models_pb2_grpc.ModelServiceStub(channel)
+        candidate, stable = (await models.ListModels(models_pb2.ListModelsRequest())).models
+        assert (list(candidate.channels), candidate.problem) == (["candidate"], estimator.shadow_problem)
+        assert (candidate.shadow.stable, candidate.shadow.replicas, candidate.shadow.frames_dropped) == ("1", 1, 4)
+        (row,) = candidate.shadow.doses
+        assert (row.dose, row.frames, row.columns, row.only_candidate, row.only_stable) == ("100-316", 7, 60, 2, 0)
+        assert (stable.serving, stable.problem, stable.HasField("shadow")) == (True, "", False)
+
+
+async def test_probes_ask_a_port_that_knows_health_alone(tmp_path: Path) -> None:
+    estimator = InProcess()
+    cert, key = Authority(tmp_path).issue("gateway")
+    secured = {"tls_cert": cert, "tls_key": key, "health_port": 0}
+    async with running(estimator, **secured) as gateway:
+        assert gateway.health_port not in (None, 0, gateway.port)
+        async with dial(gateway.health_port) as channel:
+            await is_health(channel, SERVING)
+            estimator.ready = False
+            await is_health(channel, NOT_SERVING)
+            models = models_pb2_grpc.ModelServiceStub(channel)
+            code, _ = await failure(models.ListModels(models_pb2.ListModelsRequest()))
+            assert code is grpc.StatusCode.UNIMPLEMENTED
+            estimate = estimator_pb2_grpc.EstimatorServiceStub(channel).Estimate
+            assert (await failure(estimate(estimator_pb2.EstimateRequest())))[0] is grpc.StatusCode.UNIMPLEMENTED
+        another = GatewayServer(settings(health_port=gateway.health_port, bind_wait_s=0), estimator)
+        with pytest.raises(PortInUse, match=f"127.0.0.1:{gateway.health_port} cannot be listened at"):
+            await another.start()
+
+
+async def test_probes_see_that_a_gateway_drains() -> None:
+    async with (
+        running(InProcess(), health_port=0) as gateway,
+        dial(gateway.port) as station,
+        dial(gateway.health_port or 0) as channel,
+    ):
+        await is_health(channel, SERVING)
+        call = await stream(station, opening(options={"family": "sleep:1"}))
+        await call.send_all([frame(0)])
+        stopping = asyncio.create_task(gateway.stop())
+        await is_health(channel, NOT_SERVING)
+        assert (await call.rest()).order == [0]
+        await stopping
 
 
 async def test_reflection_names_the_services() -> None:
