@@ -23,7 +23,6 @@ PRIVATE = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
 }
 
-
 PRIVATE_ROOM_S = 20.0
 """A private Ray never grows: what does not fit now never will."""
 
@@ -91,5 +90,15 @@ def on_worker(step: Callable[..., T], *arguments: Any) -> T:
     needs: dict[str, float] = {"GPU": gpus, "CPU": 1} if gpus else {"CPU": cores}
     await_room([needs], step.__name__)
     task = ray.remote(num_cpus=needs["CPU"], num_gpus=gpus, max_retries=2)(step)
-    result: T = ray.get(task.remote(*arguments))
+    result: T = results([task.remote(*arguments)])[0]
     return result
+
+
+def results(references: list[Any]) -> list[Any]:
+    """What tasks returned; an error of theirs as they raised it, not wrapped in Ray's."""
+    import ray
+
+    try:
+        return list(ray.get(references))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error

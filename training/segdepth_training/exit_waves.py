@@ -211,7 +211,7 @@ def on_ray(place: Place, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
         while waiting and len(running) < 64:
             running.append(remote.remote(place, plan, waiting.pop()))
         ready, running = ray.wait(running)
-        yield from ray.get(ready)
+        yield from cluster.results(ready)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def change_while_another_does(place: Place) -> None:
             (theirs / "report.json").write_text("theirs")
 
 
+@pytest.mark.slow
 def test_simulation_goes_on_and_mends_what_is_not_whole(place: Place):
     waves = filled(place / "waves.zarr", PLAN)
     assert missing(waves, 2) == []
