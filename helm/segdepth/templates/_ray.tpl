@@ -12,6 +12,11 @@
 - {name: RAY_TRAIN_V2_ENABLED, value: "1"}
 {{- end }}
 
+{{- define "segdepth.rayEnvironmentNames" -}}
+{{- $names := list }}{{ range include "segdepth.rayEnvironment" . | fromYamlArray }}{{ $names = append $names .name }}{{ end -}}
+{{ toJson $names }}
+{{- end }}
+
 {{/*
 A pod: dict root, component (its label and store keys), cluster (serving, training, batch), role (head or a worker group),
 image, part (its values: resources, nodeSelector, tolerations), config (list of ConfigMaps), env, mounts, volumes, ports,
