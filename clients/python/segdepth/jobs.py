@@ -1,6 +1,7 @@
 """Batch jobs over the HTTP api."""
 
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from segdepth.security import check_token, is_loopback
 
 TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 600.0
+WAIT_S = 0.5
+"""Before a submission is tried again; doubled each time [s]."""
 TRIES = 4
 """Of a submission whose answer was lost: it carries a key, so that none becomes two."""
 
@@ -138,6 +141,7 @@ class BatchClient:
             except Unavailable:
                 if attempt == TRIES - 1:
                     raise
+                time.sleep(WAIT_S * 2**attempt)
         raise AssertionError("the last try raises")
 
     def upload(self, path: Path) -> str:

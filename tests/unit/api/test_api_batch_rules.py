@@ -182,6 +182,10 @@ async def test_a_rayjob_that_failed_or_is_gone_is_said_so(cluster: tuple[Cluster
     assert await runner.problem("batch-1") == ""
     server.jobs["batch-1"]["status"] = {"jobDeploymentStatus": "Failed", "message": "no image"}
     assert "no image" in await runner.problem("batch-1")
+    with pytest.raises(Problem, match="cleared away"):
+        await runner.start("batch-1", "alice", "normal")
+    await runner.start("batch-1", "alice", "normal")
+    assert await runner.problem("batch-1") == ""
     await runner.remove("batch-1")
     await runner.remove("batch-1")
     assert "gone" in await runner.problem("batch-1")

@@ -13,6 +13,7 @@ from segdepth_artefacts.jobs import Priority
 RETRY_S = 5.0
 
 FAILED = ("Failed", "ValidationFailed")
+OVER = (*FAILED, "Complete")
 """Deployment states of a RayJob that will not run again."""
 
 
@@ -26,9 +27,14 @@ class ClusterRunner:
         """Nothing: the cluster sees to jobs by itself."""
 
     async def start(self, job: str, principal: str, priority: Priority) -> None:  # noqa: ARG002 - a runner's signature
-        """Make the RayJob; one of that name is this very job."""
+        """Make the RayJob; one of that name is this very job. One that failed makes room for another attempt."""
         with _as_problems():
-            await self._rayjobs.create(await asyncio.to_thread(self._filled, job, priority))
+            if await self._rayjobs.create(await asyncio.to_thread(self._filled, job, priority)):
+                return
+            if _deployment(await self._rayjobs.get(job)) in OVER:
+                await self._rayjobs.delete(job)
+                detail = f"an earlier attempt of {job} is being cleared away; try again"
+                raise Problem(503, "busy", detail, retry_after_s=RETRY_S)
 
     def _filled(self, job: str, priority: Priority) -> dict[str, Any]:
         return filled(self._template.read_text(), {"id": job, "priority": self._classes[priority]})
@@ -39,9 +45,9 @@ class ClusterRunner:
             found = await self._rayjobs.get(job)
         if found is None:
             return "its RayJob is gone; submit it again with the same key to go on"
-        status = found.get("status") or {}
-        if status.get("jobDeploymentStatus") not in FAILED:
+        if _deployment(found) not in FAILED:
             return ""
+        status = found["status"]
         return f"its RayJob failed: {status.get('reason', '')} {status.get('message', '')}".strip()
 
     async def remove(self, job: str) -> None:
@@ -51,6 +57,11 @@ class ClusterRunner:
 
     async def close(self) -> None:
         """Nothing: the jobs go on."""
+
+
+def _deployment(rayjob: dict[str, Any] | None) -> str:
+    """What KubeRay says of the RayJob; empty if nothing yet."""
+    return str(((rayjob or {}).get("status") or {}).get("jobDeploymentStatus", ""))
 
 
 @contextmanager
