@@ -147,6 +147,7 @@ def autoscaling(settings: InferenceSettings) -> AutoscalingConfig | None:
         upscale_delay_s=settings.upscale_delay_s,
         downscale_delay_s=settings.downscale_delay_s,
         look_back_period_s=LOOK_BACK_S,
+        # Deprecated for environment variables, which Ray 2.60 reads nowhere.
         metrics_interval_s=METRICS_S,
     )
 

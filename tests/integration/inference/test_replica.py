@@ -13,6 +13,7 @@ from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
+from segdepth_artefacts import open_store
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.replica import deployment
 from segdepth_inference.settings import InferenceSettings
@@ -36,7 +37,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replica(store: Path) -> Iterator[DeploymentHandle]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, namespace="test-replica")
     settings = InferenceSettings(
-        store=str(store), cache=store.parent / "cache", poll_s=0.2, device="cpu", threads=1, cpus=0.5
+        store=str(store),
+        cache=store.parent / "cache",
+        poll_s=0.2,
+        device="cpu",
+        threads=1,
+        cpus=0.5,
+        shadow_share=1.0,
+        shadow_poll_s=0.2,
+        shadow_write_s=0.2,
     )
     try:
         yield serve.run(deployment(settings), name="test-replica", route_prefix=None)
@@ -189,3 +198,49 @@ def test_a_corrupt_artefact_keeps_the_old_model_serving(replica: DeploymentHandl
     point(store, "2")
     until(lambda: status(replica)["version"] == "2")
     assert status(replica)["problem"] == ""
+
+
+@pytest.mark.usefixtures("version_1")
+def test_the_candidate_answers_in_the_shadow_and_nobody_sees_it(replica: DeploymentHandle, store: Path) -> None:
+    add_version(store, "7", seed=7)
+    point(store, "7", "candidate")
+    until(lambda: status(replica)["shadow"] == "7")
+    opened = open_store(str(store))
+    frames = [lattice_frame(seed, SHAPE) for seed in range(4)]
+    expected, _ = ask(replica, frames, es.EstimateOptions(version="1"))
+
+    def compared() -> bool:
+        results, _ = ask(replica, frames)
+        for result, alone in zip(results, expected, strict=True):
+            assert result.model.version == "1"
+            assert result.columns == alone.columns
+        return opened.shadow(FAMILY, "7", "1").total.frames >= 5
+
+    until(compared)
+    found = opened.shadow(FAMILY, "7", "1")
+    assert found.replicas == 1
+    assert found.total.columns > 100
+    assert found.total.counts_differ > 0, "the two tiny models differ"
+    assert found.dropped > 0, "of four frames of a batch one is held"
+    point(store, "7")
+    until(lambda: status(replica)["version"] == "7")
+    until(lambda: status(replica)["shadow"] == "")
+    assert status(replica)["shadow_problem"] == ""
+
+
+@pytest.mark.usefixtures("version_1")
+def test_a_corrupt_candidate_hurts_nobody(replica: DeploymentHandle, store: Path) -> None:
+    add_version(store, "hurt", seed=2)
+    weights = store / "models" / FAMILY / "hurt" / "weights.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    point(store, "hurt", "candidate")
+    until(lambda: status(replica)["shadow_problem"] != "")
+    told = status(replica)
+    assert "weights.safetensors" in told["shadow_problem"]
+    assert (told["ready"], told["version"], told["problem"], told["shadow"]) == (True, "1", "", "")
+    (result,), _ = ask(replica, [lattice_frame(1, SHAPE)])
+    assert result.model.version == "1"
+    point(store, "2", "candidate")
+    until(lambda: status(replica)["shadow"] == "2")
+    assert status(replica)["shadow_problem"] == ""
