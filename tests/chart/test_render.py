@@ -51,6 +51,11 @@ def test_an_external_store_must_be_named(helm: Helm) -> None:
         helm.template({**OPEN, "minio": {"enabled": False}, "store": {"settings": {"endpoint": "https://s3.example"}}})
 
 
+def test_minio_and_another_store_exclude_each_other(helm: Helm) -> None:
+    with pytest.raises(HelmError, match=r"store\.settings\.endpoint: .*minio\.enabled"):
+        helm.template({**OPEN, "store": {"settings": {"endpoint": "https://s3.example"}}})
+
+
 def test_the_api_server_would_take_it(manifests: list[Manifest]) -> None:
     wrong = {
         f"{manifest['kind']}/{manifest['metadata']['name']}": errors

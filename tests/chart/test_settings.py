@@ -17,6 +17,7 @@ from tests.chart.conftest import OPEN, merged
 from tests.chart.helm import Helm
 from tests.chart.manifests import PodTemplate, documents, of_kind, pods
 from tests.chart.policy import Manifest
+from tools.chart.values import CHART_DECIDES
 
 Render = Callable[[str], list[Manifest]]
 SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -176,3 +177,45 @@ def test_the_store_is_where_the_values_say(render: Render, monkeypatch: pytest.M
         store = read(StoreSettings, environment(pod_of(manifests, "inference"), manifests), monkeypatch)
         assert (store.endpoint, store.secure, store.url) == (endpoint, secure, url)
         assert store.secret_key.get_secret_value() == SECRET
+
+
+def test_no_value_is_overruled(render: Render) -> None:
+    """What the chart writes by itself cannot be given: it would be of no effect, in silence."""
+    decided = {
+        f"{settings.model_config['env_prefix']}{name}".upper()
+        for settings, names in CHART_DECIDES.items()
+        for name in names
+    }
+    # Given, these two hold: MinIO must be switched off for the one, and the other is a default.
+    may_be_given = {"SEGDEPTH_STORE_ENDPOINT", "SEGDEPTH_API_BATCH_PREFIXES"}
+    written = {
+        name
+        for manifest in of_kind(render("default"), "ConfigMap")
+        for name in manifest["data"]
+        if name.startswith("SEGDEPTH_") and not name.startswith("SEGDEPTH_CLUSTER_")
+    }
+    assert written - decided == may_be_given
+
+
+def test_batch_jobs_read_and_write_below_the_principals_folder(
+    helm: Helm, render: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, bucket in (("default", "segdepth-batch"), ("external-s3", "em-batch")):
+        manifests = render(name)
+        api = read(ApiSettings, environment(pod_of(manifests, "api"), manifests), monkeypatch)
+        assert api.batch_prefixes == {"*": (f"s3://{bucket}/data/{{principal}}/",)}
+        assert api.batch_store == f"s3://{bucket}"
+    given = {"api": {"settings": {"batch_prefixes": {"em-*": ["s3://raw/em/"]}}}}
+    rendered = helm.template(merged(OPEN, given))
+    manifests = [manifest for text in rendered.values() for manifest in documents(text)]
+    api = read(ApiSettings, environment(pod_of(manifests, "api"), manifests), monkeypatch)
+    assert api.batch_prefixes == {"em-*": ("s3://raw/em/",)}
+
+
+def test_batch_jobs_have_the_priority_classes_of_the_release(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifests = render("default")
+    api = read(ApiSettings, environment(pod_of(manifests, "api"), manifests), monkeypatch)
+    classes = {manifest["metadata"]["name"]: manifest["value"] for manifest in of_kind(manifests, "PriorityClass")}
+    values = [classes[api.batch_priority_classes[priority]] for priority in ("low", "normal", "high")]
+    assert values == sorted(values)
+    assert max(values) < 0

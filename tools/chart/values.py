@@ -15,7 +15,7 @@ from tools.chart.settings import operators_part
 
 CHART_DECIDES = {
     GatewaySettings: {
-        *("host", "port", "reuse_port", "bind_wait_s", "metrics_host", "metrics_port"),
+        *("host", "port", "reuse_port", "bind_wait_s", "metrics_host", "metrics_port", "health_host", "health_port"),
         *("tls_cert", "tls_key", "tls_client_ca", "tokens", "insecure", "session_key", "previous_session_key"),
         *("store", "app", "estimator", "drain_s", "drain_file"),
     },
@@ -23,6 +23,9 @@ CHART_DECIDES = {
     ApiSettings: {
         *("host", "port", "tls_cert", "tls_key", "insecure"),
         *("gateway", "gateway_tls", "gateway_ca", "gateway_cert", "gateway_key", "gateway_name"),
+        *("batch_store", "batch_template", "batch_priority_classes", "batch_kubernetes", "batch_account"),
+        # of jobs on the api's own machine
+        *("batch_models", "batch_max_waiting"),
     },
     StoreSettings: {"url", "access_key", "secret_key"},
     TrainingSettings: {"recipe", "runs", "run_id"},
