@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
 
+START_TRIES = 4
+
 LONGEST_TEMP = 40
 """Ray makes Unix sockets under its folder; their paths may have 107 characters."""
 
@@ -47,10 +49,10 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
 
 
 def _start(settings: BatchSettings, folder: str | None) -> None:
-    """A private Ray. RayNotStarted if it fails twice: it gives its own processes 30 s, too little on a busy machine."""
+    """A private Ray. RayNotStarted if that fails: Ray gives its own processes 30 s, too little on a busy machine."""
     import ray
 
-    for last in (False, True):
+    for attempt in range(START_TRIES):
         try:
             ray.init(
                 address="local",
@@ -64,7 +66,7 @@ def _start(settings: BatchSettings, folder: str | None) -> None:
             )
         except Exception as error:  # Ray raises nothing more particular
             ray.shutdown()
-            if last:
+            if attempt == START_TRIES - 1:
                 raise RayNotStarted(
                     f"Ray did not start on this machine ({error}); try again when it is less busy"
                 ) from error
