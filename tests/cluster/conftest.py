@@ -1,7 +1,7 @@
 """The cluster of KUBECONFIG, and one release in it that all tests share, in the order in which they stand.
 
 Needs kubectl and helm, KubeRay and a default StorageClass in the cluster, and the images of the chart where its nodes
-find them. SEGDEPTH_TEST_VALUES names a file of values to lay over ours; with SEGDEPTH_TEST_KEEP=1 the release stays.
+find them. CLUSTER_TEST_VALUES names a file of values to lay over ours; with CLUSTER_TEST_KEEP=1 the release stays.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.cluster.release import API_PORT, CHART, GATEWAY_PORT, NAME, ROOT, Rel
 from tests.cluster.station import Station
 
 NAMESPACE = "segdepth-test"
-KEEP, EXTRA = os.environ.get("SEGDEPTH_TEST_KEEP"), os.environ.get("SEGDEPTH_TEST_VALUES")
+KEEP, EXTRA = os.environ.get("CLUSTER_TEST_KEEP"), os.environ.get("CLUSTER_TEST_VALUES")
 """Read before other fixtures clear the environment."""
 
 HERE = Path(__file__).parent

@@ -21,8 +21,8 @@ NAME = "segdepth"
 GATEWAY_PORT, API_PORT = 30051, 30080
 """Node ports."""
 
-GATEWAY = os.environ.get("SEGDEPTH_TEST_GATEWAY", f"127.0.0.1:{GATEWAY_PORT}")
-API = os.environ.get("SEGDEPTH_TEST_API", f"127.0.0.1:{API_PORT}")
+GATEWAY = os.environ.get("CLUSTER_TEST_GATEWAY", f"127.0.0.1:{GATEWAY_PORT}")
+API = os.environ.get("CLUSTER_TEST_API", f"127.0.0.1:{API_PORT}")
 """Where this machine reaches them; with k8s/kind-config.yaml that is 127.0.0.1:50051 and 127.0.0.1:8080."""
 
 PRINCIPALS = {
