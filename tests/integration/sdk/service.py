@@ -20,6 +20,17 @@ from segdepth_protos.v1 import estimator_pb2_grpc, frame_pb2, models_pb2, models
 MODEL = frame_pb2.ModelVersion(family="sum", version="1", sha256="ab" * 32, engine="numpy")
 
 
+SHADOW = models_pb2.Shadow(
+    stable="1",
+    replicas=2,
+    frames_dropped=11,
+    doses=[
+        models_pb2.ShadowCounts(dose="100-316", frames=40, columns=400, counts_differ=20, only_candidate=100),
+        models_pb2.ShadowCounts(dose="unmeasured", frames=2, verdicts_differ=1),
+    ],
+)
+
+
 def answer(frame: frame_pb2.Frame, calibration: frame_pb2.Calibration) -> frame_pb2.FrameResult:
     """One column whose position is the frame's sum (modulo 1000) and its sequence; zeros are refused."""
     image = contract.pixels(frame).astype("f8")
@@ -182,6 +193,8 @@ class Models(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAdminSer
             )
             for version in ("1", "2")
         ]
+        models[1].channels.append("candidate")
+        models[1].shadow.MergeFrom(SHADOW)
         for model in models:
             model.created.FromSeconds(1_700_000_000)
         return models_pb2.ListModelsResponse(models=models)

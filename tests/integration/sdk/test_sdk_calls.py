@@ -118,6 +118,15 @@ class TestModels:
         assert first.sampling_range_A == (0.05, 0.25)
         assert first.created.year == 2023
         assert not second.serving
+        assert first.shadow is None
+
+    def test_the_candidates_shadow(self, client):
+        shadow = client.models()[1].shadow
+        assert (shadow.stable, shadow.replicas, shadow.frames, shadow.frames_dropped) == ("1", 2, 42, 11)
+        assert (shadow.since, shadow.updated) == (None, None)
+        low, unmeasured = shadow.doses
+        assert (low.dose, low.columns, low.counts_differ, low.only_candidate) == ("100-316", 400, 20, 100)
+        assert unmeasured.verdicts_differ == 1
 
     def test_unknown_family(self, client):
         with pytest.raises(errors.UnknownModel):

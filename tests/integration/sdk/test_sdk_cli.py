@@ -140,6 +140,13 @@ class TestModels:
         assert "stable" in done.stdout
         assert "0.05-0.25" in done.stdout
 
+    def test_the_candidates_shadow(self, run, server):
+        lines = run("models", "--server", server.address).stdout.splitlines()
+        assert "sum 2 in the shadow of 1: 42 frames (11 sampled but not compared: busy)" in lines
+        (row,) = (line for line in lines if "100-316" in line)
+        for wanted in ("40", "0.0%", "400", "5.0%", "20.0%"):
+            assert wanted in row
+
     def test_promote_roll_back_history(self, run, server):
         at = ("--server", server.address)
         refused = run("models", "promote", "sum", "2", "--reason", "try", *at)
