@@ -7,12 +7,15 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
 
 START_TRIES = 4
+STOP_S = 10.0
 
 LONGEST_TEMP = 40
 """Ray makes Unix sockets under its folder; their paths may have 107 characters."""
@@ -52,6 +55,7 @@ def _start(settings: BatchSettings, folder: str | None) -> None:
     """A private Ray. RayNotStarted if that fails: Ray gives its own processes 30 s, too little on a busy machine."""
     import ray
 
+    before = set(psutil.Process().children(recursive=True))
     for attempt in range(START_TRIES):
         try:
             ray.init(
@@ -66,12 +70,22 @@ def _start(settings: BatchSettings, folder: str | None) -> None:
             )
         except Exception as error:  # Ray raises nothing more particular
             ray.shutdown()
+            _end_children(before)
             if attempt == START_TRIES - 1:
                 raise RayNotStarted(
                     f"Ray did not start on this machine ({error}); try again when it is less busy"
                 ) from error
         else:
             return
+
+
+def _end_children(before: set[psutil.Process]) -> None:
+    """End what a try that failed has started: Ray itself forgets it."""
+    left = set(psutil.Process().children(recursive=True)) - before
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=STOP_S)
 
 
 def _environment(settings: BatchSettings) -> dict[str, str]:
@@ -82,6 +96,8 @@ def _environment(settings: BatchSettings) -> dict[str, str]:
         # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's own agents are Python, and take their time to import on a busy machine.
+        "RAY_agent_register_timeout_ms": "120000",
         "RAY_worker_niceness": str(settings.nice),
         # A machine with little free disk is the caller's business: a private Ray spills nothing to speak of.
         "RAY_local_fs_capacity_threshold": "0.999",
