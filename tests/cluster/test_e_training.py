@@ -11,6 +11,7 @@ from tests.cluster.release import NAME, Release, image
 
 FAMILY = "ceo2-110"
 RUN = "smoke-run-1"
+RAYJOB = f"run-{RUN}"
 
 LISTING = """
 import json, os
@@ -30,7 +31,7 @@ def run_objects(release: Release) -> dict[str, str]:
 
 def test_a_run_killed_half_way_ends_with_a_candidate(release: Release, operator: segdepth.Client) -> None:
     release.kube("create", "job", RUN, f"--from=cronjob/{NAME}-training")
-    until("the RayJob is made", lambda: RUN in release.kube("get", "rayjobs", "-o", "name"), 120)
+    until("the RayJob is made", lambda: RAYJOB in release.kube("get", "rayjobs", "-o", "name"), 120)
 
     def checkpoint() -> bool:
         return any("checkpoint" in key for key in run_objects(release))
@@ -41,13 +42,13 @@ def test_a_run_killed_half_way_ends_with_a_candidate(release: Release, operator:
     release.kube("delete", "pod", heads[0]["metadata"]["name"], "--grace-period=0", "--force")
 
     def state() -> str | None:
-        status = release.kube.get("rayjob", RUN)["status"]
+        status = release.kube.get("rayjob", RAYJOB)["status"]
         return (
             status.get("jobDeploymentStatus") if status.get("jobDeploymentStatus") in ("Complete", "Failed") else None
         )
 
     until("the run ends", state, 1200, pause_s=5)
-    status = release.kube.get("rayjob", RUN)["status"]
+    status = release.kube.get("rayjob", RAYJOB)["status"]
     assert status["jobStatus"] == "SUCCEEDED", status
     after = run_objects(release)
     assert {key: after.get(key) for key in waves} == waves, "what was simulated before the kill was not done again"

@@ -1,5 +1,5 @@
 {{/*
-A RayJob that is made later, from a ConfigMap, with its id in place of {{id}}: dict root, component (training or batch; also
+A RayJob that is made later, from a ConfigMap, with its id in place of {{id}}: dict root, name, component (training or batch; also
 its store key and cluster), image, entrypoint, config (list of ConfigMaps), mounts, volumes, priority (a place for the name of a priority class, too).
 */}}
 {{- define "segdepth.rayJob" -}}
@@ -9,7 +9,7 @@ its store key and cluster), image, entrypoint, config (list of ConfigMaps), moun
 apiVersion: ray.io/v1
 kind: RayJob
 metadata:
-  name: {{ `"{{id}}"` }}
+  name: {{ .name | quote }}
   namespace: {{ $root.Release.Namespace }}
   labels:
     {{- include "segdepth.labels" (list $root .component) | nindent 4 }}

@@ -24,7 +24,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the pod's own account has its token, renewed now and then, and the API server's authority."""
 
 TIMEOUT_S = 10.0
-LONGEST_NAME = 47
+LONGEST_NAME = 43
 """Characters of a RayJob's name that leave room for what KubeRay derives from it."""
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
