@@ -6,6 +6,7 @@ its own (helm_worker.py), which answers a line of JSON with a line of JSON.
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,13 +93,13 @@ class CommandHelm:
 
     def lint(self, values: dict[str, Any]) -> list[str]:
         done = self._run(values, "lint", str(CHART), "--namespace", NAMESPACE)
-        return [line for line in done.stdout.splitlines() if line.startswith(("[WARNING]", "[ERROR]"))]
+        return [text for text in re.split(r"^(?=\[)", done.stdout, flags=re.M) if text.startswith(("[WARN", "[ERR"))]
 
     def _run(self, values: dict[str, Any], *arguments: str) -> "subprocess.CompletedProcess[str]":
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(yaml.safe_dump(values))
             file.flush()
-            command = [self._command, *arguments, "--values", file.name]
+            command = [self._command, *arguments, "--kube-version", "1.34.0", "--values", file.name]
             return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def close(self) -> None:
