@@ -63,7 +63,9 @@ def test_a_filled_template_is_a_rayjob(manifests: list[Manifest], component: str
     ]
     for each in templates:
         job = filled(each["data"]["rayjob.yaml"], {"id": "a-1", "priority": "low"})
-        assert job["metadata"]["name"] == "a-1"
+        # KubeRay names the Job that submits a RayJob after it; a run's own Job has the name of its id.
+        assert job["metadata"]["name"] == {"batch": "a-1", "training": "run-a-1"}[component]
+        assert "a-1" in job["spec"]["entrypoint"]
         assert violations(job) == []
         assert "{{" not in str(job)
 
@@ -178,4 +180,4 @@ def _evil_group(job: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("what", TAMPERED)
 def test_no_other_may(policy: Manifest, job: dict[str, Any], what: str) -> None:
     TAMPERED[what](job)
-    assert objections(policy, job) != []
+    assert len(objections(policy, job)) == 1

@@ -9,7 +9,7 @@ import promql_parser
 import pytest
 
 from tests.chart.helm import CHART, NAMESPACE
-from tests.chart.manifests import of_kind, pods
+from tests.chart.manifests import embedded, of_kind, pods
 from tests.chart.metrics import Metrics, known
 from tests.chart.policy import Manifest, selector_matches
 from tools.chart import dashboard
@@ -100,8 +100,25 @@ def test_alerts_watch_this_release(alerts: list[dict[str, Any]]) -> None:
     for alert in alerts:
         for _, matchers in selectors(alert["expr"]):
             assert matchers["namespace"] == NAMESPACE, alert["alert"]
-            for label in ("job", "name", "pod"):
+            for label in ("job", "pod"):
                 assert matchers.get(label, "rel-segdepth").startswith("rel-segdepth"), alert["alert"]
+
+
+def test_alerts_watch_runs_and_no_batch_jobs(alerts: list[dict[str, Any]], render: Render) -> None:
+    names = {
+        matchers["name"]
+        for alert in alerts
+        for metric, matchers in selectors(alert["expr"])
+        if metric == "kuberay_job_deployment_status"
+    }
+    made = {
+        job["metadata"]["labels"]["app.kubernetes.io/component"]: job["metadata"]["name"].replace("{{id}}", "some-id")
+        for job in embedded(render("monitored"))
+    }
+    assert names
+    for pattern in names:
+        assert re.fullmatch(pattern, made["training"])
+        assert not re.fullmatch(pattern, made["batch"])
 
 
 def test_alerts_watch_jobs_that_there_are(alerts: list[dict[str, Any]], render: Render) -> None:
