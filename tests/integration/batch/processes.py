@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
-PATIENCE_S = 150
+PATIENCE_S = 300
 
 
 def environment(models: Path, scratch: Path, s3: S3Server | None = None, **settings: object) -> dict[str, str]:
@@ -24,12 +25,18 @@ def environment(models: Path, scratch: Path, s3: S3Server | None = None, **setti
     return os.environ | variables | {"COLUMNS": "200"}
 
 
-def batch(arguments: list[object], env: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """python -m segdepth_batch ..., its words in `log`."""
+@contextmanager
+def batch(arguments: list[object], env: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """python -m segdepth_batch ..., its words in `log`; whatever is left of it at the block's end is ended."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "segdepth_batch", *map(str, arguments)], env=env, stdout=output, stderr=output
         )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def until(condition: Callable[[], object], what: str, log: Path | None = None) -> None:

@@ -32,7 +32,7 @@ from tests.s3 import S3Server, seaweed
 
 __all__ = ["seaweed"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class NoReplicas:

@@ -22,7 +22,7 @@ from tests.s3 import S3Server, seaweed
 
 __all__ = ["seaweed"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 COMMAND = Path(sys.executable).parent / "segdepth"
 
 
@@ -150,23 +150,23 @@ def test_killed_driver_and_killed_worker_change_nothing(
 ) -> None:
     log = tmp_path / "log"
     env = environment(models, tmp_path / "scratch", seaweed, store=job.store)
-    first = batch(["run", "--job", "batch-1"], env, log)
-    until(lambda: job.done() >= 2 or first.poll() is not None, "two chunks", log)
-    first.kill()
-    first.wait()
+    with batch(["run", "--job", "batch-1"], env, log) as first:
+        until(lambda: job.done() >= 2 or first.poll() is not None, "two chunks", log)
+        first.kill()
+        first.wait()
     kept = {name: job.output.done(name) for name in job.output.all_done()}
     chunks = sum(-(-frames // 2) for frames in FRAMES.values())
     assert 2 <= len(kept) < chunks
     assert job.folder.state().status == "running"
     etags = {entry.key: entry.tag for entry in job.objects.entries("jobs/batch-1/output/columns")}
 
-    second = batch(["run", "--job", "batch-1"], env, log)
-    until(lambda: job.done() > len(kept) or second.poll() is not None, "another chunk", log)
-    victims = workers(second)
-    assert victims, log.read_text()[-3000:]
-    for victim in victims:
-        victim.kill()
-    assert second.wait(300) == 0, log.read_text()[-3000:]
+    with batch(["run", "--job", "batch-1"], env, log) as second:
+        until(lambda: job.done() > len(kept) or second.poll() is not None, "another chunk", log)
+        victims = workers(second)
+        assert victims, log.read_text()[-3000:]
+        for victim in victims:
+            victim.kill()
+        assert second.wait(300) == 0, log.read_text()[-3000:]
 
     state = job.folder.state()
     assert (state.status, state.attempt) == ("done", 2)
@@ -192,8 +192,8 @@ def test_refusals_are_for_ever_and_name_the_way_out(
 ) -> None:
     job = Job(seaweed, movies, input=("s3://nowhere-at-all/",))
     env = environment(models, tmp_path / "scratch", seaweed, store=job.store)
-    process = batch(["run", "--job", "batch-1"], env, tmp_path / "log")
-    assert process.wait(200) == 2, (tmp_path / "log").read_text()[-2000:]
+    with batch(["run", "--job", "batch-1"], env, tmp_path / "log") as process:
+        assert process.wait(300) == 2, (tmp_path / "log").read_text()[-2000:]
     state = job.folder.state()
     assert (state.status, state.permanent) == ("failed", True)
     assert "bucket" in state.message
