@@ -1,5 +1,6 @@
 """The folder of a model in the making: weights, and a manifest that grows as calibration and evaluation are done."""
 
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -36,11 +37,12 @@ def described(path: Path) -> File:
 
 
 def code_version() -> str:
-    """Version of this code, with the commit where there is a repository."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    suffix = f"+{commit.stdout.strip()}" if commit.returncode == 0 else ""
+    """Version of this code, with the commit where there is a repository and git to ask."""
+    suffix = ""
+    if git := shutil.which("git"):
+        command = [git, "rev-parse", "--short", "HEAD"]
+        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        suffix = f"+{said.stdout.strip()}" if said.returncode == 0 else ""
     return version("segdepth-training") + suffix
 
 
