@@ -24,9 +24,9 @@ def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         store = tiny_store(Path(folder) / "store", versions=2)
-        with Stack(StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)) as stack:
-            with segdepth.connect(stack.address) as client:
-                promoted, rolled_back = zip(*(one_round(client) for _ in range(ROUNDS)), strict=True)
+        settings = StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)
+        with Stack(settings) as stack, segdepth.connect(stack.address) as client:
+            promoted, rolled_back = zip(*(one_round(client) for _ in range(ROUNDS)), strict=True)
     print(described())
     for name, times_s in (("promotion", promoted), ("rollback", rolled_back)):
         print(f"{name}: median {statistics.median(times_s):.2f} s, longest {max(times_s):.2f} s of {ROUNDS}")
