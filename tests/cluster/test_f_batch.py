@@ -82,8 +82,10 @@ def test_a_worker_is_deleted_and_every_frame_is_counted_once(release: Release, j
     manifest = found["manifest"]
     assert manifest["frames"] == FRAMES
     assert manifest["ok"] + manifest["suspect"] == FRAMES
-    tables = [name for name in found["objects"] if name.endswith(".parquet")]
-    assert len(tables) == len(manifest["chunks"]), "one table a chunk: none is there twice"
+    tables = [name for name in found["objects"] if "/columns/" in name]
+    assert len(tables) == len(manifest["chunks"]) == -(-FRAMES // 64), "one table a chunk: none is there twice"
+    first = sorted(chunk["first"] for chunk in manifest["chunks"])
+    assert first == list(range(0, FRAMES, 64)), "each frame in one chunk"
 
 
 def test_the_apis_account_makes_no_other_job(release: Release) -> None:
