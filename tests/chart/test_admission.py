@@ -62,7 +62,7 @@ def test_a_filled_template_is_a_rayjob(manifests: list[Manifest], component: str
         if manifest["metadata"]["name"].endswith(f"-{component}-template")
     ]
     for each in templates:
-        job = filled(each["data"]["rayjob.yaml"], {"id": "a-1", "priority": "low"})
+        job = filled(each["data"]["rayjob.yaml"], {"id": "a-1", "priority": "low", "owner": "0a1b-2c3d"})
         # KubeRay names the Job that submits a RayJob after it; a run's own Job has the name of its id.
         assert job["metadata"]["name"] == {"batch": "a-1", "training": "run-a-1"}[component]
         assert "a-1" in job["spec"]["entrypoint"]

@@ -1,5 +1,6 @@
 {{/*
-A RayJob that is made later, from a ConfigMap, with its id in place of {{id}}: dict root, name, component (training or batch; also
+A RayJob that is made later, from a ConfigMap, with its id in place of {{id}}: dict root, name, owned (by the
+Job of uid {{owner}}), component (training or batch; also
 its store key and cluster), image, entrypoint, config (list of ConfigMaps), mounts, volumes, priority (a place for the name of a priority class, too).
 */}}
 {{- define "segdepth.rayJob" -}}
@@ -14,6 +15,11 @@ metadata:
   labels:
     {{- include "segdepth.labels" (list $root .component) | nindent 4 }}
     segdepth.io/job: {{ `"{{id}}"` }}
+  {{- if .owned }}
+  # It goes with the Job that made it, of which the CronJob keeps a few.
+  ownerReferences:
+    - {apiVersion: batch/v1, kind: Job, name: {{ `"{{id}}"` }}, uid: {{ `"{{owner}}"` }}}
+  {{- end }}
 spec:
   entrypoint: {{ .entrypoint | quote }}
   submissionMode: K8sJobMode

@@ -1,6 +1,6 @@
 """RayJobs from the chart's templates, made through the API server of the cluster that this runs in.
 
-    python -m segdepth_api.kubernetes /template/rayjob.yaml segdepth-training-29483020
+    python -m segdepth_api.kubernetes /template/rayjob.yaml id=segdepth-training-29483020 owner=0123-4567
 
 Of a template only `{{name}}` are replaced, by what can be nothing but names: image, command and environment are the
 chart's. A job that is there already is no fault, so making one may be repeated.
@@ -110,14 +110,14 @@ class RayJobs:
         raise ClusterRefused(f"the API server answers {response.status_code}: {said}", retry=retry)
 
 
-def main(template: Path, name: str) -> None:
-    """Make the job of a template under a name."""
-    made = asyncio.run(RayJobs().create(filled(template.read_text(), {"id": name})))
-    log.info("job made" if made else "job is there already", name=name)
+def main(template: Path, names: Mapping[str, str]) -> None:
+    """Make the job of a template, filled with these names."""
+    made = asyncio.run(RayJobs().create(filled(template.read_text(), names)))
+    log.info("job made" if made else "job is there already", **names)
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2])
+        main(Path(sys.argv[1]), dict(pair.split("=", 1) for pair in sys.argv[2:]))
     except (ClusterRefused, ValueError, OSError) as error:
         sys.exit(f"no job was made: {error}")

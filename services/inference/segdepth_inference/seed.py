@@ -1,7 +1,8 @@
 """A first model for a new store: `python -m segdepth_inference.seed`.
 
-Copies the released model that ships with this package into the store of SEGDEPTH_STORE_* and points `stable` at it, unless
-`stable` points somewhere already: an operator's choice is never changed. Any number of times, by any number at once.
+Copies the released model that ships with this package into the store of SEGDEPTH_STORE_* and points `stable` at it,
+unless `stable` points somewhere already: an operator's choice is never changed. Any number of times, by any number at
+once.
 """
 
 import tempfile

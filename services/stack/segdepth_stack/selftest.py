@@ -2,9 +2,9 @@
 
     python -m segdepth_stack.selftest --server gateway:50051 --ca ca.crt
 
-The token comes from SEGDEPTH_TOKEN, the model from the store of SEGDEPTH_STORE_*. Ends with 1 and says what differs unless
-every frame is answered, in order, with the very counts that the model gives in this process. The movie is simulated: CeO2
-[110] at 500-2000 e/Å².
+The token comes from SEGDEPTH_TOKEN, the model from the store of SEGDEPTH_STORE_*. Ends with 1 and says what differs
+unless every frame is answered, in order, with the very counts that the model gives in this process. The movie is
+simulated: CeO2 [110] at 500-2000 e/Å².
 """
 
 import os

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.shadow import Counts, ShadowRecord
+from segdepth_gateway.deployment import Gateway
 from segdepth_gateway.server import SERVICES, GatewayServer, PortInUse
 from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, models_pb2, models_pb2_grpc
 from tests.integration.gateway.certificates import Authority
@@ -390,3 +391,21 @@ async def test_as_a_serve_deployment(ray_serve: None) -> None:
         assert answers.reopen
     finally:
         await asyncio.to_thread(serve.delete, "whole")
+
+
+async def test_a_file_drains_a_gateway_and_another_says_when_that_is_over(
+    estimator: DeploymentHandle[Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "drain"
+    gateway = Gateway.__new__(Gateway)
+    await gateway.__init__(settings(drain_file=file), estimator)  # type: ignore[misc]  # as Serve makes it
+    async with dial(await gateway.port()) as channel:
+        await is_health(channel, SERVING)
+        call = await stream(channel, opening(options={"family": "sleep:0.3"}))
+        await call.send_all(frame(n) for n in range(20))
+        await call.until(0)
+        file.touch()
+        answers = await call.rest()
+    assert answers.order == list(range(20))
+    assert answers.reopen
+    await until((tmp_path / "drain.done").exists)
