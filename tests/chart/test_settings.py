@@ -186,8 +186,8 @@ def test_no_value_is_overruled(render: Render) -> None:
         for settings, names in CHART_DECIDES.items()
         for name in names
     }
-    # Given, these two hold: MinIO must be switched off for the one, and the other is a default.
-    may_be_given = {"SEGDEPTH_STORE_ENDPOINT", "SEGDEPTH_API_BATCH_PREFIXES"}
+    # Given, these hold: MinIO must be switched off for the first, the others are defaults.
+    may_be_given = {"SEGDEPTH_STORE_ENDPOINT", "SEGDEPTH_API_BATCH_PREFIXES", "SEGDEPTH_BATCH_THREADS"}
     written = {
         name
         for manifest in of_kind(render("default"), "ConfigMap")

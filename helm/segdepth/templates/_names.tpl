@@ -2,7 +2,7 @@
 
 {{- define "segdepth.name" -}}
 {{- $both := printf "%s-%s" .Release.Name .Chart.Name -}}
-{{- ternary .Release.Name $both (contains .Chart.Name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- ternary .Release.Name $both (contains .Chart.Name .Release.Name) | trunc 25 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* Labels that select a component's pods: (list $ "gateway") */}}
@@ -57,5 +57,5 @@ imagePullSecrets: {{ range . }}
 {{/* A priority class of batch jobs, which no namespace holds: (list $ "low") */}}
 {{- define "segdepth.priorityClass" -}}
 {{- $root := index . 0 -}}
-{{ printf "%s-%s" $root.Release.Namespace (include "segdepth.name" $root) | trunc 33 | trimSuffix "-" }}-batch-{{ index . 1 }}
+{{ printf "%s-%s" $root.Release.Namespace (include "segdepth.name" $root) | trunc 30 | trimSuffix "-" }}-batch-{{ index . 1 }}
 {{- end }}

@@ -188,6 +188,17 @@ def cancelled_before_start(now: datetime) -> Callable[[JobState], JobState]:
     return change
 
 
+def given_up(status: Status, why: str, now: datetime) -> Callable[[JobState], JobState]:
+    """A change of state: whatever carried the job out is gone. One that has ended stays as it is."""
+
+    def change(state: JobState) -> JobState:
+        if state.status in ENDED:
+            return state
+        return state.model_copy(update={"status": status, "message": why, "ended": now})
+
+    return change
+
+
 def _difference(asked: JobRequest, stored: JobRequest) -> str:
     fields = [name for name in JobRequest.model_fields if name != "created"]
     changed = [name for name in fields if getattr(asked, name) != getattr(stored, name)]

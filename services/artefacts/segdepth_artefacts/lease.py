@@ -147,7 +147,7 @@ class Lease:
                 try:
                     if not self.lost:
                         self._renew()
-                except StoreUnavailable as exc:
+                except ArtefactError as exc:  # refused for a moment, say: it is lost only when its time is over
                     log.warning("lease not renewed", key=self._key, problem=str(exc))
                 if not self.lost:
                     continue

@@ -61,7 +61,8 @@ def run(
         log.error("job.failed", job=job, detail=str(error))
         raise typer.Exit(FAILED) from None
     log.info("job.ended", job=job, status=state.status, detail=state.message)
-    raise typer.Exit({"done": DONE, "cancelled": DONE}.get(state.status, REFUSED if state.permanent else FAILED))
+    # What failed for good ends well too, or the cluster would be made anew to meet the same: the state says what it is.
+    raise typer.Exit(DONE if state.over else FAILED)
 
 
 def _place(settings: BatchSettings, job: str) -> Place:

@@ -68,14 +68,17 @@ def _run(attempt: "Attempt", request: JobRequest, place: Place, settings: BatchS
         return attempt.end("cancelled", "cancelled before it began")
     output = place.results()
     output.claim(Owner(job=request.job, principal=request.principal))
-    plan = plan_of(
-        attempt.folder,
-        request,
-        settings,
-        Sources(settings, request.principal, local=place.local),
-        place.output,
-        lambda family, version: flow.choose_engine(settings, family, version),
-    )
+    try:
+        plan = plan_of(
+            attempt.folder,
+            request,
+            settings,
+            Sources(settings, request.principal, local=place.local),
+            place.output,
+            lambda family, version: flow.choose_engine(settings, family, version, attempt.folder.cancelled),
+        )
+    except flow.NoPlace:
+        return attempt.end("cancelled", "cancelled while it waited for a place on a worker")
     if plan.maps:
         for movie in plan.inputs:
             output.describe(movie)

@@ -1,6 +1,6 @@
 """The job's chunks through Ray Data: readers in front, an autoscaled pool of actors with the model behind."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import ray
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
@@ -15,6 +15,9 @@ from segdepth_batch.settings import BatchSettings
 from segdepth_batch.working import Worker
 from segdepth_inference.engine import choose_device
 from segdepth_inference.engine import choose_engine as choose
+
+LOOK_S = 2.0
+"""How often a job that waits for a place looks whether it was cancelled [s]."""
 
 WAITING = 1
 """Chunks that wait at an actor besides the one that it answers."""
@@ -64,11 +67,23 @@ def answered(
         yield Done.model_validate_json(row["done"]) if row["done"] else None
 
 
-def choose_engine(settings: BatchSettings, family: str, version: str) -> str:
-    """The engine that actors will run, asked on a machine like theirs. EngineRefused in an error of Ray."""
+class NoPlace(RuntimeError):
+    """The job was cancelled while it waited for a place on a worker."""
+
+
+def choose_engine(settings: BatchSettings, family: str, version: str, cancelled: Callable[[], bool]) -> str:
+    """The engine that actors will run, asked on a machine like theirs. EngineRefused in an error of Ray.
+
+    The first to find a place in the cluster, which may take long: NoPlace if the job is cancelled meanwhile.
+    """
     task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(_engine)
-    answer: str = ray.get(task.remote(settings, family, version))
-    return answer
+    answer = task.remote(settings, family, version)
+    while not ray.wait([answer], timeout=LOOK_S)[0]:
+        if cancelled():
+            ray.cancel(answer)
+            raise NoPlace
+    engine: str = ray.get(answer)
+    return engine
 
 
 def _engine(settings: BatchSettings, family: str, version: str) -> str:

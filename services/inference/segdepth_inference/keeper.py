@@ -55,6 +55,7 @@ class ModelKeeper:
         self._table = threading.Lock()
         self._loading = threading.Lock()
         self._patience = Patience()
+        self._way_back = Patience()
         self._prepared = ""
         self._stopped = threading.Event()
         self._poller: threading.Thread | None = None
@@ -129,14 +130,14 @@ class ModelKeeper:
 
     def _prepare_rollback(self, channel: Channel) -> None:
         """Load the version before, if it is not: a replica that is younger than the promotion never had it."""
-        if channel.previous is None or channel.etag == self._prepared:
+        if channel.previous is None or channel.etag == self._prepared or not self._way_back.try_again(channel.etag):
             return
-        self._prepared = channel.etag
         try:
             with self._loading:
                 standby = self.ready(channel.family, channel.previous) or self._load(channel.family, channel.previous)
             with self._table:
                 self._standby = standby
+            self._prepared = channel.etag
         except LOAD_ERRORS as error:
             log.warning("model.no_way_back", family=channel.family, version=channel.previous, problem=str(error))
 

@@ -25,6 +25,8 @@ MOVIE = Path(__file__).with_name("selftest.npz")
 def main(
     server: Annotated[str, typer.Option(help="host:port of the gateway.")],
     ca: Annotated[Path | None, typer.Option(help="PEM authority of its certificate; implies TLS.", exists=True)] = None,
+    cert: Annotated[Path | None, typer.Option(help="PEM certificate of this client (mutual TLS).", exists=True)] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM key of that certificate.", exists=True)] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often the movie is played.")] = 4,
     patience_s: Annotated[float, typer.Option(help="How long to wait for a gateway that answers [s].")] = 120,
 ) -> None:
@@ -32,7 +34,7 @@ def main(
     console = Console(width=120)
     shipped = np.load(MOVIE)
     movie, sampling_A = list(shipped["frames"]) * rounds, float(shipped["sampling_A"])
-    tls = segdepth.TLS(ca=ca) if ca else False
+    tls = segdepth.TLS(ca=ca, certificate=cert, key=key) if ca else False
     patience = segdepth.Patience(first_connection_s=patience_s)
     started = time.monotonic()
     try:

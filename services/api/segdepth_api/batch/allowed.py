@@ -9,7 +9,7 @@ from segdepth_artefacts import names
 S3 = "s3://"
 
 _FORBIDDEN = frozenset("%?#\\\"'*<>|")
-_OWN = ("jobs/", "uploads/")
+_OWN = ("jobs/", "owners/", "uploads/")
 """Of the store of jobs: only the api and the jobs themselves go there."""
 
 

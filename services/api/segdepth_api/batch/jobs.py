@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -24,6 +24,7 @@ from segdepth_artefacts.jobs import (
     JobState,
     UnknownJob,
     cancelled_before_start,
+    given_up,
     job_folder,
 )
 from segdepth_artefacts.objects import ObjectStore
@@ -66,10 +67,8 @@ class BatchJobs:
         request = await self._request_of(job, account)
         state = await self._in_store(self._state, job)
         if state.status not in ENDED and (why := await self.runner.problem(job)):
-            # The job may just have ended: its own word counts.
-            state = await self._in_store(self._state, job)
-            if state.status not in ENDED:
-                state = state.model_copy(update={"status": "failed", "message": why})
+            # Nobody else will say so. The job may just have ended, and then its own word counts.
+            state = await self._in_store(job_folder(self._objects, job).change, given_up("failed", why, _now()))
         return self._job(request, state)
 
     async def latest(self, account: Account, *, everyone: bool) -> list[Job]:
@@ -83,7 +82,9 @@ class BatchJobs:
         """Tell a job to end. One that has ended stays as it is."""
         request = await self._request_of(job, account)
         await self._in_store(job_folder(self._objects, job).cancel)
-        state = await self._in_store(job_folder(self._objects, job).change, cancelled_before_start(datetime.now(UTC)))
+        state = await self._in_store(job_folder(self._objects, job).change, cancelled_before_start(_now()))
+        if state.status not in ENDED and (why := await self.runner.problem(job)):
+            state = await self._in_store(job_folder(self._objects, job).change, given_up("cancelled", why, _now()))
         if state.status == "cancelled":
             await self.runner.remove(job)
         return self._job(request, state)
@@ -157,8 +158,11 @@ class BatchJobs:
         for principal in self._objects.children("owners") if principals is None else principals:
             entries += self._objects.children(f"owners/{principal}")[-LISTED:]
         ids = [entry.partition("-")[2] for entry in sorted(entries, reverse=True)[:LISTED]]
-        folders = [job_folder(self._objects, job) for job in ids]
-        return [self._job(folder.request(), folder.state()) for folder in folders]
+        jobs = []
+        for folder in (job_folder(self._objects, job) for job in ids):
+            with suppress(UnknownJob):  # An operator has removed its folder.
+                jobs.append(self._job(folder.request(), folder.state()))
+        return jobs
 
     def _job(self, request: JobRequest, state: JobState) -> Job:
         return Job.of(request, state, request.output or f"{self._store}/jobs/{request.job}/output")
@@ -166,6 +170,10 @@ class BatchJobs:
     async def _in_store(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with store_problems():
             return await asyncio.to_thread(ask, *args, **kwargs)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def owner(account: Account) -> str:
