@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segdepth_artefacts.manifest import Calibration, Manifest, Range, TemperatureTable
 from segdepth_inference.columns import column_logits, find_columns, to_frame
+from segdepth_inference.comparison import MATCH_A
 from segdepth_inference.domain import contrast
 from segdepth_inference.network import Heads
 from segdepth_inference.predictor import Predictor
@@ -25,7 +26,7 @@ from segdepth_training.labels import View, render
 from segdepth_training.observation import Observation, observations
 from segdepth_training.place import Place
 from segdepth_training.recipe import Set
-from segdepth_training.scoring import BORDER_A, MATCH_A, inside, match
+from segdepth_training.scoring import BORDER_A, inside, match
 
 PIXELS = 1500
 """Pixels of a frame that calibrate the pixel temperature."""

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from segdepth_inference.comparison import MATCH_A, matched
 from segdepth_inference.prediction import Columns, Prediction, Status
 from segdepth_protos.contract import CLASSES
 from segdepth_training.observation import Observation
-
-MATCH_A = 0.5
-"""A found column is the true one's if it lies this near [Å]: less than half the smallest distance of two columns, so
-that mutual nearest neighbours are the optimal one-to-one assignment."""
 
 BORDER_A = 1.5
 """Columns nearer to the frame's edge are left out, true and found."""
@@ -36,12 +32,8 @@ ROW = np.dtype(
 def match(truth: NDArray[np.floating], found: NDArray[np.floating], reach: float) -> NDArray[np.int64]:
     """For each true position [n, 2] the index of its found one [m, 2] within reach, -1 without."""
     result = np.full(len(truth), -1)
-    if len(truth) and len(found):
-        distance, nearest = cKDTree(found).query(truth, distance_upper_bound=reach)
-        _, back = cKDTree(truth).query(found)
-        ours = np.flatnonzero(np.isfinite(distance))
-        mutual = ours[back[nearest[ours]] == ours]
-        result[mutual] = nearest[mutual]
+    ours, theirs = matched(truth, found, reach)
+    result[ours] = theirs
     return result
 
 

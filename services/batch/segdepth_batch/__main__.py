@@ -38,7 +38,8 @@ def run(
 ) -> None:
     """Do what is left of a job. Settings: SEGDEPTH_BATCH_* and SEGDEPTH_STORE_*.
 
-    Exit status: 0 done or cancelled, 2 refused, 1 failed and worth another try.
+    Exit status: 0 done, cancelled, or failed for good (the job's state says which), 1 failed and worth another try,
+    2 no store of jobs is named.
     """
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     log = structlog.get_logger("segdepth.batch")

@@ -8,8 +8,9 @@ from pydantic import AwareDatetime
 
 from segdepth_artefacts.errors import CorruptArtefact
 from segdepth_artefacts.jobs import JobFolder, JobRequest
+from segdepth_artefacts.manifest import Strict
 from segdepth_batch.output import MANIFEST, Done, Output
-from segdepth_batch.plan import Input, Model, Plan, Strict
+from segdepth_batch.plan import Input, Model, Plan
 
 COUNTED = ("ok", "suspect", "refused", "unreadable")
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from segdepth_artefacts.errors import ConditionFailed, CorruptArtefact
+from segdepth_artefacts.manifest import Strict
 from segdepth_artefacts.objects import ObjectStore
 from segdepth_batch import maps
 from segdepth_batch.errors import JobRefused
-from segdepth_batch.plan import Input, Strict
+from segdepth_batch.plan import Input
 
 OWNER = "job.json"
 MANIFEST = "manifest.json"

@@ -4,16 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from segdepth_artefacts.manifest import Strict
 
 _OUTSIDE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST = 80
-
-
-class Strict(BaseModel):
-    """Immutable, and a misspelt field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Model(Strict):

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from segdepth.errors import UnreadableFile
 from segdepth_artefacts import ArtefactStore, open_store
+from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.errors import CorruptArtefact
 from segdepth_artefacts.jobs import JobFolder, JobRequest
 from segdepth_batch.errors import JobRefused
@@ -56,7 +57,7 @@ def model(request: JobRequest, store: ArtefactStore, choose_engine: ChooseEngine
     family = request.family or store.default_family()
     version = request.version
     if not version:
-        channel = store.channel(family, "stable")
+        channel = store.channel(family, STABLE)
         if channel is None:
             raise JobRefused(f"model {family}: `stable` points at no version of it in {store.url}; name a version")
         version = channel.version

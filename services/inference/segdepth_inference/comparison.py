@@ -10,7 +10,8 @@ from segdepth_artefacts.shadow import Counts, dose_name
 from segdepth_inference.prediction import Columns, Prediction, Status
 
 MATCH_A = 0.5
-"""Columns of the two answers are the same if they lie this near [Å], each the other's nearest."""
+"""Two columns are the same if they lie this near [Å], each the other's nearest: less than half the smallest distance of
+two columns, so that mutual nearest neighbours are the optimal one-to-one assignment."""
 
 CONFIDENT = 0.9
 """Probability of its count from which an answer is sure of it."""

@@ -12,10 +12,10 @@ from pathlib import Path
 import structlog
 
 from segdepth_artefacts import ArtefactStore, open_store
+from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.errors import ChannelConflict
 from segdepth_inference.local import released_store
 
-STABLE = "stable"
 PRINCIPAL = "install"
 
 log = structlog.get_logger(__name__)
