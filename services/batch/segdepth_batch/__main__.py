@@ -38,8 +38,7 @@ def run(
 ) -> None:
     """Do what is left of a job. Settings: SEGDEPTH_BATCH_* and SEGDEPTH_STORE_*.
 
-    Exit status: 0 done, cancelled, or failed for good (the job's state says which), 1 failed and worth another try,
-    2 no store of jobs is named.
+    Exit status: 0 done or cancelled, 2 refused, 1 failed and worth another try.
     """
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     log = structlog.get_logger("segdepth.batch")
@@ -62,8 +61,7 @@ def run(
         log.error("job.failed", job=job, detail=str(error))
         raise typer.Exit(FAILED) from None
     log.info("job.ended", job=job, status=state.status, detail=state.message)
-    # What failed for good ends well too, or the cluster would be made anew to meet the same: the state says what it is.
-    raise typer.Exit(DONE if state.over else FAILED)
+    raise typer.Exit({"done": DONE, "cancelled": DONE}.get(state.status, REFUSED if state.permanent else FAILED))
 
 
 def _place(settings: BatchSettings, job: str) -> Place:
