@@ -2,20 +2,15 @@
 
 import logging
 import os
-import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from segdepth_inference.private_ray import private_environment
 from segdepth_training.settings import TrainingSettings
 
 T = TypeVar("T")
 
 PRIVATE = {
-    # With tokens on and none given, Ray writes one under HOME.
-    "RAY_AUTH_MODE": "token",
-    # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     # One machine is not preempted by a cloud, and has nobody who scrapes Ray's own metrics.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -43,7 +38,7 @@ def connect() -> None:
     """
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
-        for name, value in {**PRIVATE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+        for name, value in (private_environment() | PRIVATE).items():
             os.environ.setdefault(name, value)
     import ray
 

@@ -3,22 +3,18 @@
 import logging
 import math
 import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
+from segdepth_inference.private_ray import private_environment, scratch
 
 START_TRIES = 4
 STOP_S = 10.0
-
-LONGEST_TEMP = 40
-"""Ray makes Unix sockets under its folder; their paths may have 107 characters."""
 
 
 @contextmanager
@@ -33,9 +29,10 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
     import ray
     from ray.data import DataContext
 
-    folder = _folder() if private else None
-    try:
-        if private:
+    with ExitStack() as parts:
+        folder = parts.enter_context(scratch()) if private else None
+        parts.callback(ray.shutdown)
+        if folder is not None:
             _start(settings, folder)
         elif not ray.is_initialized():
             ray.init(logging_level=logging.WARNING)
@@ -45,13 +42,9 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
         # A machine that goes while its actor still loads the model is no fault of the job.
         context.max_consecutive_actor_init_deaths = 2 + settings.retries
         yield
-    finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(settings: BatchSettings, folder: str | None) -> None:
+def _start(settings: BatchSettings, folder: Path) -> None:
     """A private Ray. RayNotStarted if that fails: Ray gives its own processes 30 s, too little on a busy machine."""
     import ray
 
@@ -64,7 +57,7 @@ def _start(settings: BatchSettings, folder: str | None) -> None:
                 num_cpus=max(1, math.ceil(settings.actors_max * settings.cpus)),
                 object_store_memory=settings.object_store_mb * 1024 * 1024,
                 include_dashboard=False,
-                _temp_dir=folder,
+                _temp_dir=str(folder),
                 logging_level=logging.WARNING,
                 log_to_driver=False,
             )
@@ -89,22 +82,11 @@ def _end_children(before: set[psutil.Process]) -> None:
 
 
 def _environment(settings: BatchSettings) -> dict[str, str]:
-    """What keeps a Ray private: loopback alone, with a token that no file holds."""
     return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
+        **private_environment(),
         # Ray's own agents are Python, and take their time to import on a busy machine.
         "RAY_agent_register_timeout_ms": "120000",
         "RAY_worker_niceness": str(settings.nice),
         # A machine with little free disk is the caller's business: a private Ray spills nothing to speak of.
         "RAY_local_fs_capacity_threshold": "0.999",
     }
-
-
-def _folder() -> str:
-    usual = tempfile.gettempdir()
-    base = usual if len(usual) <= LONGEST_TEMP else "/tmp"  # noqa: S108 - the name below it is random
-    return tempfile.mkdtemp(prefix="segdepth-", dir=base)

@@ -1,14 +1,10 @@
 """The environment of the stack's Ray. Without Ray in it, so that a command's --help does not wait for its import."""
 
 import os
-import secrets
+
+from segdepth_inference.private_ray import private_environment
 
 ENVIRONMENT = {
-    # With tokens on and none given, Ray writes one under HOME; without them, Serve's replicas take pickles from anyone.
-    "RAY_AUTH_MODE": "token",
-    # Ray listens on every interface unless it takes the machine for one that cannot join a cluster.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     # Ray runs its workers at 15 unless told otherwise: gateway and model would yield to whatever else runs here.
     "RAY_worker_niceness": "0",
     # At its usual ten rounds a second Serve's controller takes a tenth of the model's throughput on two cores.
@@ -22,4 +18,4 @@ UNWANTED = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_NAMESPACE", "RAY_SERVE_TH
 def environment() -> dict[str, str]:
     """The environment that makes Ray private to this stack: loopback alone, with a token that no file holds."""
     inherited = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-    return inherited | ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return inherited | ENVIRONMENT | private_environment()

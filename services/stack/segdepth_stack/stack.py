@@ -1,24 +1,19 @@
 """The whole of SegDepth on this machine: gateway and replicas on a private Ray, and the api."""
 
 import asyncio
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from segdepth_api.gateway import Gateway
 from segdepth_api.settings import ApiSettings
+from segdepth_inference.private_ray import scratch
 from segdepth_stack.child import Node, StackFailed
 from segdepth_stack.ports import listener, settle
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.web import Web
-
-LONGEST_TEMP = 40
-"""Ray makes Unix sockets under the temporary folder; their paths may have 107 characters."""
 
 
 def silent(event: str) -> None:
@@ -141,15 +136,3 @@ async def serving_problem(settings: ApiSettings) -> str:
         return await gateway.problem()
     finally:
         await gateway.close()
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for Ray's sockets and logs, removed afterwards."""
-    usual = tempfile.gettempdir()
-    base = usual if len(usual) <= LONGEST_TEMP else "/tmp"  # noqa: S108 - the name below it is random
-    folder = Path(tempfile.mkdtemp(prefix="segdepth-", dir=base))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
