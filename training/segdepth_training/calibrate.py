@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Calibration, Manifest, Range, TemperatureTable
+from segdepth_artefacts.names import REPORT
 from segdepth_inference.columns import column_logits, find_columns, to_frame
 from segdepth_inference.comparison import MATCH_A
 from segdepth_inference.domain import contrast
@@ -20,7 +21,6 @@ from segdepth_inference.prepare import CONTRAST_GAIN, prepare
 from segdepth_inference.spectrum import Spectrum, measured_dose
 from segdepth_protos.contract import CLASSES
 from segdepth_training import model
-from segdepth_training.evaluate import REPORT
 from segdepth_training.exit_waves import Plan, load
 from segdepth_training.labels import View, render
 from segdepth_training.observation import Observation, observations

@@ -11,19 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from segdepth_artefacts.manifest import Engine
+from segdepth_artefacts.names import REPORT
+from segdepth_artefacts.promotion import TOGETHER
 from segdepth_inference.engine import BFLOAT16, REFERENCE
 from segdepth_inference.prediction import Detail
 from segdepth_inference.predictor import Predictor
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan, load
-from segdepth_training.gates import ALL, failures
+from segdepth_training.gates import failures
 from segdepth_training.observation import observations, observe
 from segdepth_training.place import Place
 from segdepth_training.recipe import Gates, Set
 from segdepth_training.scoring import calibration_error, paired_difference, score, summary
 from segdepth_training.specimen import FAMILIES
 
-REPORT = "report.json"
 COMPARED = 24
 """Frames on which engines are compared with the reference."""
 
@@ -82,8 +83,8 @@ def paired(ours: NDArray[np.void], theirs: NDArray[np.void], rival: Rival, plan:
 def by_dose_and_family(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
     """Figures as report[family][dose], all families together first."""
     report: dict[str, dict[str, Any]] = {}
-    for family in (ALL, *FAMILIES):
-        of_family = rows if family == ALL else rows[rows["family"] == family]
+    for family in (TOGETHER, *FAMILIES):
+        of_family = rows if family == TOGETHER else rows[rows["family"] == family]
         for dose in np.unique(of_family["dose"]):
             report.setdefault(family, {})[dose_name(dose)] = summary(of_family[of_family["dose"] == dose])
     return report

@@ -2,10 +2,8 @@
 
 from typing import Any
 
+from segdepth_artefacts.promotion import TOGETHER
 from segdepth_training.recipe import Gates
-
-ALL = "all"
-"""All families together, in a report beside each of them."""
 
 
 def failures(report: dict[str, Any], gates: Gates) -> list[str]:
@@ -19,7 +17,7 @@ def failures(report: dict[str, Any], gates: Gates) -> list[str]:
             missed.append(
                 f"accuracy on paper-like surfaces at {dose} e/Å² is {paper[dose]['centre_class']['value']:.3f} < {bar}"
             )
-    together = report["families"].get(ALL, {})
+    together = report["families"].get(TOGETHER, {})
     if not together:
         missed.append("calibration error was not measured")
     missed += [

@@ -8,10 +8,10 @@ from jinja2 import Environment, StrictUndefined
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.channels import CANDIDATE, STABLE
 from segdepth_artefacts.manifest import Manifest
+from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import PromotionGates, examine
 from segdepth_inference.weights import WEIGHTS
 from segdepth_training import model
-from segdepth_training.evaluate import REPORT
 from segdepth_training.gates import failures
 from segdepth_training.plots import plot_report
 from segdepth_training.recipe import Gates

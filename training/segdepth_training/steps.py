@@ -138,7 +138,7 @@ def read_report(workspace: Workspace) -> dict[str, Any] | None:
     """The report on the model in the making, if there is one."""
     import json
 
-    from segdepth_training.evaluate import REPORT
+    from segdepth_artefacts.names import REPORT
 
     text = workspace.model.read(REPORT)
     return dict(json.loads(text)) if text else None
@@ -146,7 +146,7 @@ def read_report(workspace: Workspace) -> dict[str, Any] | None:
 
 def release_model(workspace: Workspace, store: str, principal: str) -> None:
     """Release the model in the making to `stable`, through its recipe's gates."""
-    from segdepth_training.evaluate import REPORT
+    from segdepth_artefacts.names import REPORT
     from segdepth_training.release import release
 
     report = read_report(workspace)
