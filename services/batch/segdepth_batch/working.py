@@ -1,7 +1,6 @@
 """The second stage of a job: an actor with the model answers a chunk, and stores it."""
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from segdepth_batch.place import Place
 from segdepth_batch.plan import Chunk, Model
 from segdepth_batch.settings import BatchSettings
 from segdepth_batch.tables import write_columns, write_frames
+from segdepth_inference.cores import usable_cores
 from segdepth_inference.prediction import Detail, Prediction, Status
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.wire import frame_result
@@ -31,7 +31,7 @@ UNREADABLE = "unreadable"
 
 def load(model: Model, settings: BatchSettings) -> Predictor:
     """The job's model, with the engine that it is pinned to."""
-    torch.set_num_threads(settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.actors_max))
+    torch.set_num_threads(settings.threads or max(1, usable_cores() // settings.actors_max))
     folder = open_store(settings.models or None).fetch(model.family, model.version, settings.cache)
     return Predictor.load(folder, device=settings.device, engine=model.engine)
 

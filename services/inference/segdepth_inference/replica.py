@@ -1,7 +1,6 @@
 """The Serve replica: a Predictor, the model that the channel points at, and one thread that predicts."""
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +10,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
+from segdepth_inference.cores import usable_cores
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import Metrics, ShadowMetrics
 from segdepth_inference.prediction import Prediction, Status
@@ -31,7 +31,7 @@ class Estimator:
 
     def __init__(self, settings: InferenceSettings):
         self._settings = settings
-        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(settings.threads or usable_cores())
         store = open_store(settings.store or None)
         self._keeper = ModelKeeper(
             store,

@@ -25,7 +25,7 @@ class InferenceSettings(BaseSettings):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0, ...")
     engine: str = Field(default="auto", description="auto = the fastest that the model's report permits")
-    threads: int = Field(default=0, ge=0, description="CPU threads of the network; 0 = all cores")
+    threads: int = Field(default=0, ge=0, description="CPU threads of the network; 0 = all cores that the pod may use")
     shadow_share: float = Field(
         default=0.0, ge=0, le=1, description="share of frames that the candidate answers too, unseen; 0 = no candidate"
     )
