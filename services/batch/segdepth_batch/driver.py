@@ -77,14 +77,16 @@ def _run(attempt: "Attempt", request: JobRequest, place: Place, settings: BatchS
             place.output,
             lambda family, version: flow.choose_engine(settings, family, version, attempt.folder.cancelled),
         )
+        if plan.maps:
+            for movie in plan.inputs:
+                output.describe(movie)
+        finished = output.all_done()
+        pending = [chunk for chunk in plan.chunks() if chunk.name not in finished]
+        attempt.planned(plan, pending_frames=sum(chunk.frames for chunk in pending), pending_chunks=len(pending))
+        if pending:
+            flow.await_place(settings, attempt.folder.cancelled)
     except flow.NoPlace:
-        return attempt.end("cancelled", "cancelled while it waited for a place on a worker")
-    if plan.maps:
-        for movie in plan.inputs:
-            output.describe(movie)
-    finished = output.all_done()
-    pending = [chunk for chunk in plan.chunks() if chunk.name not in finished]
-    attempt.planned(plan, pending_frames=sum(chunk.frames for chunk in pending), pending_chunks=len(pending))
+        return attempt.end("cancelled", "cancelled while it waited for a place on a worker; what was done stays")
     if pending:
         for done in flow.answered(pending, place, request, plan.model, settings):
             if done is not None:

@@ -1,6 +1,7 @@
 """The job's chunks through Ray Data: readers in front, an autoscaled pool of actors with the model behind."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
@@ -74,18 +75,33 @@ class NoPlace(RuntimeError):
 def choose_engine(settings: BatchSettings, family: str, version: str, cancelled: Callable[[], bool]) -> str:
     """The engine that actors will run, asked on a machine like theirs. EngineRefused in an error of Ray.
 
-    The first to find a place in the cluster, which may take long: NoPlace if the job is cancelled meanwhile.
+    NoPlace if the job is cancelled while it waits for a place, which may take long.
     """
-    task = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(_engine)
-    answer = task.remote(settings, family, version)
+    engine: str = _placed(settings, cancelled, _engine, settings, family, version)
+    return engine
+
+
+def await_place(settings: BatchSettings, cancelled: Callable[[], bool]) -> None:
+    """Return when there is a place for an actor. NoPlace if the job is cancelled meanwhile."""
+    _placed(settings, cancelled, _nothing)
+
+
+def _placed(
+    settings: BatchSettings, cancelled: Callable[[], bool], function: Callable[..., Any], *words: object
+) -> Any:
+    """What a function returns in the first place of an actor's size that the cluster finds for it."""
+    answer = ray.remote(num_cpus=settings.cpus, num_gpus=settings.gpus)(function).remote(*words)
     while not ray.wait([answer], timeout=LOOK_S)[0]:
         if cancelled():
             ray.cancel(answer)
             raise NoPlace
-    engine: str = ray.get(answer)
-    return engine
+    return ray.get(answer)
 
 
 def _engine(settings: BatchSettings, family: str, version: str) -> str:
     manifest = open_store(settings.models or None).manifest(family, version)
     return choose(manifest, choose_device(settings.device), settings.engine)
+
+
+def _nothing() -> None:
+    """What only waits for its place."""
