@@ -35,9 +35,7 @@ def long_movie(tmp_path_factory: pytest.TempPathFactory, movie: list[NDArray[np.
 
 def batch(release: Release, who: str, *words: str, timeout_s: float = 300) -> str:
     """What `segdepth batch ...` prints."""
-    environment = release.environment(who)
-    ca = environment.pop("SEGDEPTH_CA")
-    return segdepth_command("batch", *words, "--ca", ca, timeout_s=timeout_s, **environment)
+    return segdepth_command("batch", *words, timeout_s=timeout_s, **release.environment(who))
 
 
 def rayjob(release: Release, job: str) -> dict[str, Any]:

@@ -93,7 +93,9 @@ def take_pixels(observation: Observation, heads: Heads, into: Sample, rng: np.ra
     """Depth logits of random pixels of the canonical grid with their labels."""
     side = heads.centre_BHW.shape[-1]
     here = View(observation.view.pixel_A, (0, 0), observation.view.size, side)
-    columns = torch.from_numpy(observation.columns * [observation.sampling_A, observation.sampling_A, 1, 1]).float()
+    columns = torch.from_numpy(
+        observation.columns[:, :4] * [observation.sampling_A, observation.sampling_A, 1, 1]
+    ).float()
     labels = render(columns[None], here, disk_A=0.6, centre_A=0.35).depth[0]
     y, x = (torch.from_numpy(rng.integers(4, side - 4, PIXELS)) for _ in range(2))
     into.pixel.append((heads.depth_BKHW[0, :, y, x].T, labels[y, x]))

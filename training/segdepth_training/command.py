@@ -1,5 +1,6 @@
 """segdepth-train: from a recipe to a released model, step by step or all at once."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -99,8 +100,9 @@ def print_report(report: dict[str, Any]) -> None:
     for family, doses in report["families"].items():
         for dose, f in doses.items():
             centre = "{value:.3f} ({low:.3f}-{high:.3f})".format(**f["centre_class"])
-            names = ("within_1", "exact_cerium", "exact_oxygen", "recall", "precision")
-            rest = [f"{f[name]['value']:.3f}" for name in names]
+            cerium, oxygen = (f["by_species"][name]["exact"] for name in ("cerium", "oxygen"))
+            figures = (f["within_1"], cerium, oxygen, f["recall"], f["precision"])
+            rest = [f"{figure['value']:.3f}" for figure in figures]
             table.add_row(family, dose, str(f["columns"]), centre, *rest, f"{f['ece']:.3f}")
     wide().print(table)
     if report["paired"]:
@@ -108,6 +110,38 @@ def print_report(report: dict[str, Any]) -> None:
         for dose, pair in paired["doses"].items():
             change = "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**pair["difference"])
             say(f"exact at centre, against {paired['stable']} on the same frames, {dose} e/Å²: {change}")
+
+
+@app.command()
+def bench(
+    recipe: Annotated[Path, typer.Option(help="TOML recipe whose benchmark it is.")],
+    work: Annotated[Path, typer.Option(help="Folder for exit waves, answers and report; a killed run goes on.")],
+    size: Annotated[
+        str, typer.Option(help="full (300 specimens a family), quarter (75), small (2, to try it out).")
+    ] = "quarter",
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a model, again for more; by default the stable one of --store.")
+    ] = None,
+    store: Store = None,
+    probes: Annotated[
+        Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
+) -> None:
+    """Regenerate the public benchmark and examine models on it, a report beside.
+
+    Example: `segdepth-train bench --recipe training/recipes/ceo2-110.toml --work out/bench --store training/released`
+    """
+    from segdepth_artefacts import open_store
+    from segdepth_training.benchmark.command import Examination, print_bars, stable_model
+    from segdepth_training.benchmark.definition import Size
+    from segdepth_training.recipe import load_recipe
+
+    if size not in list(Size):
+        raise ValueError(f"--size {size}: one of {', '.join(Size)}")
+    known = load_recipe(recipe)
+    models = model or [stable_model(open_store(store_url(store)), known.family, work / "models")]
+    print_bars(Examination(known, work, Size(size), processes, probes).run(models))
 
 
 @app.command()

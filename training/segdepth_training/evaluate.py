@@ -18,11 +18,12 @@ from segdepth_inference.prediction import Detail
 from segdepth_inference.predictor import Predictor
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan, load
+from segdepth_training.figures import calibration_error, paired_difference, summary
 from segdepth_training.gates import failures
 from segdepth_training.observation import observations, observe
 from segdepth_training.place import Place
 from segdepth_training.recipe import Gates, Set
-from segdepth_training.scoring import calibration_error, paired_difference, score, summary
+from segdepth_training.scoring import score
 from segdepth_training.specimen import FAMILIES
 
 COMPARED = 24

@@ -17,16 +17,23 @@ import torch
 import zarr
 from torch import Tensor
 
+from segdepth_training.families import draw_for_benchmark
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe
 from segdepth_training.seeds import SeedRange, generator
-from segdepth_training.specimen import FAMILIES, draw
+from segdepth_training.specimen import FAMILIES, Specimen, draw
 from segdepth_training.surfaces import SURFACES
 
 MOST_COLUMNS = 1400
 """Columns of a specimen that a store has room for."""
+
+COLUMN = 5
+"""Figures of a column, as `Specimen.columns` has them."""
+
+RULES = 2
+"""Counts up whenever the same seed gives another specimen, or a store another layout."""
 
 ARRAYS = ("waves", "columns", "facts")
 
@@ -47,6 +54,15 @@ class Plan:
     in_turn: bool = False
     """One family after the other, so that each has its share, instead of as the recipe's weights draw them."""
 
+    def specimen(self, index: int) -> Specimen:
+        """One of them. The benchmark's own are drawn by its rules, family by family."""
+        numbers, limits = generator(self.purpose, self.seed, index), self.recipe.specimens
+        projection = project(self.recipe.crystal)
+        family = self.families[index % len(self.families)]
+        if self.purpose == SeedRange.BENCHMARK:
+            return draw_for_benchmark(numbers, projection, limits, family)
+        return draw(numbers, projection, limits, (family,) if self.in_turn else self.families)
+
     @property
     def points(self) -> int:
         """Samples along a side of a stored exit wave."""
@@ -57,7 +73,7 @@ class Plan:
         """Over everything that decides what is in the store, except how many."""
         parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
         text = json.dumps(
-            [parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn],
+            [RULES, parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn],
             sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()
@@ -84,7 +100,7 @@ def prepare_store(place: Place, plan: Plan) -> None:
         return
     shapes = {
         "waves": ((plan.points, plan.points), "complex64", 0),
-        "columns": ((MOST_COLUMNS, 4), "float32", np.nan),
+        "columns": ((MOST_COLUMNS, COLUMN), "float32", np.nan),
         # Columns in use, index of kind, index of family: written last, so that -1 says the specimen is not done.
         "facts": ((3,), "int16", -1),
     }
@@ -132,11 +148,9 @@ def compute(place: Place, plan: Plan, indices: list[int]) -> int:
     """Compute and store the exit waves of some specimens; returns how many."""
     torch.set_num_threads(1)
     group: Any = zarr.open_group(place.arrays(), mode="r+")
-    projection = project(plan.recipe.crystal)
     for index in indices:
-        families = (plan.families[index % len(plan.families)],) if plan.in_turn else plan.families
-        specimen = draw(generator(plan.purpose, plan.seed, index), projection, plan.recipe.specimens, families)
-        columns = np.full((MOST_COLUMNS, 4), np.nan, np.float32)
+        specimen = plan.specimen(index)
+        columns = np.full((MOST_COLUMNS, COLUMN), np.nan, np.float32)
         columns[: len(specimen.columns)] = specimen.columns
         group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
         group["columns"][index] = columns
@@ -216,36 +230,42 @@ def on_ray(place: Place, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class ExitWaves:
-    """Exit waves in memory: waves [N, H, H], columns [N, M, 4] (NaN-padded), kind and family index [N]."""
+    """Exit waves in memory: waves [N, H, H], columns [N, M, 5] (NaN-padded), kind and family index [N].
+
+    They are specimens `first`, `first` + 1, ... of their plan.
+    """
 
     waves: Tensor
     columns: Tensor
     kind: Tensor
     family: Tensor
     side_A: float
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.waves)
 
 
-def load(place: Place, plan: Plan, device: torch.device) -> ExitWaves:
-    """Every exit wave of a plan, on the device. Raises ValueError where some are missing."""
-    absent = missing(place, plan.specimens)
+def load(place: Place, plan: Plan, device: torch.device, span: range | None = None) -> ExitWaves:
+    """Exit waves of a plan on the device, all or a span of them. Raises ValueError where some are missing."""
+    span = range(plan.specimens) if span is None else span
+    absent = [index for index in missing(place, plan.specimens) if index in span]
     if absent:
         some = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
         raise ValueError(
-            f"{place}: {len(absent)} of {plan.specimens} exit waves are missing or incomplete (specimens {some});"
+            f"{place}: {len(absent)} of {len(span)} exit waves are missing or incomplete (specimens {some});"
             " run segdepth-train simulate"
         )
     group: Any = zarr.open_group(place.arrays(), mode="r")
     if group.attrs["digest"] != plan.digest:
         raise ValueError(f"{place} holds exit waves of another recipe or seed")
-    facts = np.asarray(group["facts"][: plan.specimens])
+    facts = np.asarray(group["facts"][span.start : span.stop])
     most = int(facts[:, 0].max())
-    waves = torch.empty((plan.specimens, plan.points, plan.points), dtype=torch.complex64, device=device)
-    for start in range(0, plan.specimens, 64):
-        stop = min(start + 64, plan.specimens)
-        waves[start:stop] = torch.from_numpy(np.asarray(group["waves"][start:stop])).to(device)
-    columns = torch.from_numpy(np.asarray(group["columns"][: plan.specimens])[:, :most].copy()).to(device)
+    waves = torch.empty((len(span), plan.points, plan.points), dtype=torch.complex64, device=device)
+    for start in range(span.start, span.stop, 64):
+        stop = min(start + 64, span.stop)
+        part = torch.from_numpy(np.asarray(group["waves"][start:stop]))
+        waves[start - span.start : stop - span.start] = part.to(device)
+    columns = torch.from_numpy(np.asarray(group["columns"][span.start : span.stop])[:, :most].copy()).to(device)
     kind, family = (torch.from_numpy(facts[:, i].astype(np.int64)) for i in (1, 2))
-    return ExitWaves(waves, columns, kind, family, plan.recipe.specimens.cell_A)
+    return ExitWaves(waves, columns, kind, family, plan.recipe.specimens.cell_A, span.start)

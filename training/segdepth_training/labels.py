@@ -40,12 +40,12 @@ class Labels(NamedTuple):
     centre: Tensor
 
 
-def render(columns_BN4: Tensor, view: View, disk_A: float, centre_A: float) -> Labels:
-    """Labels of columns (x [Å], y [Å], count, species; rows of NaN are padding) as a view sees them."""
-    size = len(columns_BN4)
-    points, device = view.points, columns_BN4.device
-    x = view.to_points(columns_BN4[..., 0], 1)
-    y = view.to_points(columns_BN4[..., 1], 0)
+def render(columns_BNC: Tensor, view: View, disk_A: float, centre_A: float) -> Labels:
+    """Labels of columns (x [Å], y [Å], count, species, ...; rows of NaN are padding) as a view sees them."""
+    size = len(columns_BNC)
+    points, device = view.points, columns_BNC.device
+    x = view.to_points(columns_BNC[..., 0], 1)
+    y = view.to_points(columns_BNC[..., 1], 0)
     reach = int(3.2 * centre_A / view.sampling_A) + 1
     offset = torch.arange(-reach, reach + 1, device=device)
     px = x.round().nan_to_num(-1e4).long()[..., None, None] + offset
@@ -60,8 +60,8 @@ def render(columns_BN4: Tensor, view: View, disk_A: float, centre_A: float) -> L
     on_disk = seen & (distance_A <= disk_A)
     depth = torch.zeros(size * points * points, dtype=torch.long, device=device)
     species = torch.full((size * points * points,), -1, dtype=torch.long, device=device)
-    count = columns_BN4[..., 2].nan_to_num(0).long().clamp(max=CLASSES - 1)[..., None, None].expand_as(distance_A)
-    kind = columns_BN4[..., 3].nan_to_num(0).long()[..., None, None].expand_as(distance_A)
+    count = columns_BNC[..., 2].nan_to_num(0).long().clamp(max=CLASSES - 1)[..., None, None].expand_as(distance_A)
+    kind = columns_BNC[..., 3].nan_to_num(0).long()[..., None, None].expand_as(distance_A)
     depth[flat[on_disk]] = count[on_disk]
     species[flat[on_disk]] = kind[on_disk]
     shape = (size, points, points)

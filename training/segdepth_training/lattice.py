@@ -1,6 +1,7 @@
 """The projected crystal: where its atomic columns stand, and where the atoms of each lie along the beam."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from ase import Atoms
@@ -53,6 +54,7 @@ class Projection:
         return sorted(found, reverse=True)
 
 
+@cache
 def project(structure: Crystal) -> Projection:
     """The projection of a crystal along the third of its `axes`.
 

@@ -1,6 +1,6 @@
 """Frames of specimens that training never saw, with the truth about each: what calibration and evaluation look at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segdepth_training.batches import camera_frames, draw_view
 from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.imaging import draw_exposure, draw_optics
+from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics
 from segdepth_training.labels import View
 from segdepth_training.recipe import Set
 from segdepth_training.seeds import generator
@@ -20,8 +20,8 @@ from segdepth_training.specimen import FAMILIES
 class Observation:
     """One frame and its truth.
 
-    frame: [H, W] electrons per pixel (float32); columns: [n, 4] rows of x [px], y [px], atoms, species index, also of
-    columns just outside the frame; dose: stated [e/Å²], infinite without noise.
+    frame: [H, W] electrons per pixel (float32); columns: [n, 5] rows of x [px], y [px], atoms, species index, change
+    against the specimen's surface, also of columns just outside the frame; dose: stated [e/Å²], infinite without noise.
     """
 
     frame: NDArray[np.float32]
@@ -38,7 +38,13 @@ def doses(settings: Set) -> list[float]:
     return [float("inf") if dose == "noise-free" else float(dose) for dose in settings.doses]
 
 
-def observe(data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 0) -> Observation:
+Alter = Callable[[Optics, Exposure], tuple[Optics, Exposure]]
+"""Other conditions instead of the ones drawn."""
+
+
+def observe(
+    data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 0, alter: Alter | None = None
+) -> Observation:
     """One frame of one specimen, its conditions drawn from the specimen's own generator."""
     level = 0 if np.isinf(dose) else round(dose * 100)
     seed = int(generator(plan.purpose, plan.seed, index, 1, level, repeat).integers(2**62))
@@ -46,19 +52,21 @@ def observe(data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 
     view = draw_view(numbers, plan.recipe, data.side_A)
     optics = draw_optics(numbers, plan.recipe.microscope, 1)
     exposure = draw_exposure(numbers, plan.recipe.camera, 1, dose=torch.tensor([dose]))
-    waves = data.waves[index : index + 1]
-    frame = camera_frames(waves, data.side_A, (optics, exposure), view, plan.recipe.microscope, numbers)[0]
-    columns = data.columns[index].numpy()
+    conditions = (optics, exposure) if alter is None else alter(optics, exposure)
+    row = index - data.first
+    waves = data.waves[row : row + 1]
+    frame = camera_frames(waves, data.side_A, conditions, view, plan.recipe.microscope, numbers)[0]
+    columns = data.columns[row].numpy()
     columns = columns[np.isfinite(columns[:, 0])].copy()
     columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]
     columns[:, 1] = columns[:, 1] / view.pixel_A - view.origin[0]
-    family = FAMILIES[int(data.family[index])]
+    family = FAMILIES[int(data.family[row])]
     return Observation(frame.numpy(), view.pixel_A, dose, columns, index, family, view)
 
 
 def observations(data: ExitWaves, plan: Plan, settings: Set) -> Iterator[Observation]:
     """Every specimen of a set at every dose, specimen by specimen."""
-    for index in range(len(data)):
+    for index in range(data.first, data.first + len(data)):
         for dose in doses(settings):
             for repeat in range(settings.frames_per_dose):
                 yield observe(data, plan, index, dose, repeat)

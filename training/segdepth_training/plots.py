@@ -8,8 +8,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-CURVES = (("centre_class", "all"), ("exact_cerium", "cerium"), ("exact_oxygen", "oxygen"))
-
 
 def plot_report(report: dict[str, Any], path: Path) -> None:
     """Write accuracy (with 95 % intervals) and calibration error against dose, as PNG."""
@@ -17,8 +15,8 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, len(families) + 1, figsize=(3.6 * (len(families) + 1), 3.4), layout="constrained")
     for axis, (family, doses) in zip(axes, families.items(), strict=False):
         names = list(doses)
-        for key, label in CURVES:
-            values = [doses[name][key] for name in names]
+        for label in ("all", "cerium", "oxygen"):
+            values = [(doses[name] if label == "all" else doses[name]["by_species"][label])["exact"] for name in names]
             error = [[v["value"] - v["low"] for v in values], [v["high"] - v["value"] for v in values]]
             axis.errorbar(range(len(names)), [v["value"] for v in values], yerr=error, marker="o", ms=3, label=label)
         axis.set(title=f"{family}: exact count", ylim=(0, 1), xlabel="dose [e/Å²]")

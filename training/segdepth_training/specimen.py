@@ -1,6 +1,7 @@
 """Specimens: which atoms there are, and the truth about every column."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -19,8 +20,8 @@ and shapes (smooth, particle, islands)."""
 class Specimen:
     """Atoms in a periodic cell (beam along +z, lengths in Å) and their columns.
 
-    columns: [n, 4] rows of x [Å], y [Å], atoms in the column, species index. lowest_A: z of the last atom that the beam
-    meets, where defocus is zero.
+    columns: [n, 5] rows of x [Å], y [Å], atoms in the column, species index, and by how many atoms the column was
+    changed against the specimen's surface. lowest_A: z of the last atom that the beam meets, where defocus is zero.
     """
 
     atoms: Atoms
@@ -33,7 +34,7 @@ class Specimen:
 def draw(
     rng: np.random.Generator, projection: Projection, limits: Specimens, families: tuple[str, ...] = FAMILIES
 ) -> Specimen:
-    """A random specimen of one of `families`. The same generator state gives the same specimen."""
+    """A random specimen of one of `families`, as training sees them. The same generator state gives the same one."""
     kinds = {k: w for k, w in limits.kinds.items() if k in PAPER or "particle" in families}
     if "paper" not in families and "perturbed" not in families:
         kinds = {k: w for k, w in kinds.items() if k not in PAPER}
@@ -43,23 +44,49 @@ def draw(
         defects = "paper" not in families
     else:
         defects = bool(rng.random() < limits.perturbed_share)
-    half_A = limits.cell_A / 2
-    sites = projection.columns(half_A * 2**0.5 + 6)
+    sites, first, before = surface(rng, projection, limits, kind)
+    count = before
+    if defects:
+        first, count = disturbed(rng, first, count, limits)
+    sites, keep = turned(rng, sites, count, limits.cell_A, held_out=False)
+    if not keep.any():
+        return draw(rng, projection, limits, families)
+    family = ("perturbed" if defects else "paper") if kind in PAPER else "particle"
+    stacks = Stacks(sites[keep], first[keep], count[keep], (count - before)[keep])
+    return assembled(rng, stacks, projection, limits, (kind, family))
+
+
+def surface(
+    rng: np.random.Generator, projection: Projection, limits: Specimens, kind: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Sites of a random surface of a kind, and of each the first atom and the number of atoms; the lattice upright."""
+    sites = projection.columns(limits.cell_A / 2 * 2**0.5 + 6)
     sites[:, :2] += rng.uniform(0, projection.cell_A)
     heights = SURFACES[kind](rng, sites[:, 0], sites[:, 1], limits)
     if kind != "particle" and rng.random() < limits.vacuum_share:
         heights = bounded(rng, sites, heights)
-    first, count = occupied(sites[:, 2], heights)
-    if defects:
-        first, count = disturbed(rng, first, count, limits)
-    angle = rng.uniform(0, 2 * np.pi)
+    return sites, *occupied(sites[:, 2], heights)
+
+
+def turned(
+    rng: np.random.Generator,
+    sites: NDArray[np.float64],
+    count: NDArray[np.int64],
+    cell_A: float,
+    *,
+    held_out: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Sites in a random orientation, and which of them are columns inside the cell.
+
+    Orientations that the benchmark holds out never occur elsewhere, so that none of its specimens was trained on: the
+    middle half of every degree is the benchmark's, the rest is everybody else's. Mirroring and quarter turns, by which
+    training multiplies its frames, keep the two apart.
+    """
+    degrees, part = divmod(rng.uniform(0, 360), 1.0)
+    angle = np.radians(degrees + (0.25 + part / 2 if held_out else (0.75 + part / 2) % 1))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    sites[:, :2] = sites[:, :2] @ turn.T
-    keep = (count > 0) & (np.abs(sites[:, :2]).max(axis=1) < half_A)
-    if not keep.any():
-        return draw(rng, projection, limits, families)
-    family = ("perturbed" if defects else "paper") if kind in PAPER else "particle"
-    return assembled(rng, sites[keep], first[keep], count[keep], projection, limits, (kind, family))
+    sites = np.column_stack([sites[:, :2] @ turn.T, sites[:, 2:]])
+    return sites, (count > 0) & (np.abs(sites[:, :2]).max(axis=1) < cell_A / 2)
 
 
 def bounded(rng: np.random.Generator, sites: NDArray[np.float64], heights: Heights) -> Heights:
@@ -95,23 +122,35 @@ def disturbed(
     return np.where(at_entrance, first - change, first), np.clip(count + change, 0, None)
 
 
+class Stacks(NamedTuple):
+    """Columns before there are atoms: sites [n, 4], first atom and number of atoms [n], change against the surface."""
+
+    sites: NDArray[np.float64]
+    first: NDArray[np.int64]
+    number: NDArray[np.int64]
+    change: NDArray[np.int64]
+
+
 def assembled(
     rng: np.random.Generator,
-    sites: NDArray[np.float64],
-    first: NDArray[np.int64],
-    count: NDArray[np.int64],
+    stacks: Stacks,
     projection: Projection,
     limits: Specimens,
     names: tuple[str, str],
+    tilt_deg: float | None = None,
 ) -> Specimen:
-    """Atoms of the columns, tilted and displaced, in a cell with 2 Å of vacuum above and below."""
+    """Atoms of the columns, tilted and displaced, in a cell with 2 Å of vacuum above and below.
+
+    Tilted by `tilt_deg` [°] in a random direction, or as the limits say.
+    """
+    sites, first, count, change = stacks
     column = np.repeat(np.arange(len(count)), count)
     nth = np.arange(len(column)) - np.repeat(np.cumsum(count) - count, count)
     z = (first[column] + nth + sites[column, 2]) * projection.period_A
     xy = sites[column, :2].copy()
-    if rng.random() < limits.tilt_share:
+    if tilt_deg is not None or rng.random() < limits.tilt_share:
         angle = rng.uniform(0, 2 * np.pi)
-        slope = np.tan(np.radians(rng.uniform(0, limits.tilt_deg)))
+        slope = np.tan(np.radians(rng.uniform(0, limits.tilt_deg) if tilt_deg is None else tilt_deg))
         xy += (z - z.mean())[:, None] * slope * np.array([np.cos(angle), np.sin(angle)])
     middle = np.stack([np.bincount(column, xy[:, i]) / count for i in (0, 1)], axis=1)
     positions = np.column_stack([xy, z]) + rng.normal(0, rng.uniform(*limits.displacement_A), (len(z), 3))
@@ -121,5 +160,5 @@ def assembled(
     symbols = np.array(projection.elements)[sites[column, 3].astype(int)]
     atoms = Atoms(symbols, positions, cell=[limits.cell_A, limits.cell_A, lowest_A + margin_A], pbc=True)
     atoms.wrap(pbc=(True, True, False))
-    columns = np.column_stack([middle + limits.cell_A / 2, count, sites[:, 3]]).astype(np.float32)
+    columns = np.column_stack([middle + limits.cell_A / 2, count, sites[:, 3], change]).astype(np.float32)
     return Specimen(atoms, columns, *names, lowest_A)

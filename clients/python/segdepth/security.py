@@ -17,9 +17,9 @@ class TLS:
     server_name: the name in the server's certificate where it is not the host's.
     """
 
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
     server_name: str | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -31,9 +31,9 @@ class TLS:
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
 
-def _read(path: Path | None) -> bytes | None:
+def _read(path: str | Path | None) -> bytes | None:
     try:
-        return path.read_bytes() if path else None
+        return Path(path).read_bytes() if path else None
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror}") from error
 

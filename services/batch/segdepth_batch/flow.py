@@ -33,8 +33,8 @@ def answered(
 ) -> Iterator[Done | None]:
     """Each chunk's marker as it is stored, in any order; None for a chunk left out because the job was cancelled.
 
-    A chunk whose actor died is given to another, `settings.retries` times. What a stage raises comes out as an error
-    of Ray.
+    A chunk whose actor died is answered by another, or by the same one started anew, `settings.retries` times at most.
+    What a stage raises comes out as an error of Ray.
     """
     rows = ray.data.from_items(
         [{"chunk": chunk.model_dump_json()} for chunk in chunks], override_num_blocks=len(chunks)
@@ -61,8 +61,10 @@ def answered(
             max_size=settings.actors_max,
             max_tasks_in_flight_per_actor=1 + WAITING,
         ),
-        max_restarts=-1,
-        max_task_retries=settings.retries,
+        # What bounds a chunk that kills whoever answers it is how often its actor comes back. Calls to an actor whose
+        # machine went are tried again without end meanwhile: they fail faster than another machine comes.
+        max_restarts=settings.retries,
+        max_task_retries=-1,
     )
     for row in done.iter_rows():
         yield Done.model_validate_json(row["done"]) if row["done"] else None

@@ -32,7 +32,7 @@ class BatchSettings(BaseSettings):
     cpus: NonNegativeFloat = Field(1.0, description="CPUs that Ray reserves for an actor")
     gpus: NonNegativeFloat = Field(0.0, description="GPUs that Ray reserves for an actor")
     readers: PositiveInt = Field(2, description="chunks that are read at the same time")
-    retries: int = Field(3, ge=0, description="how often a chunk is given to another actor when its own died")
+    retries: int = Field(3, ge=0, description="how often an actor that died is started anew")
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0, ...")
     engine: str = Field("auto", description="auto = the fastest that the model's report permits")

@@ -1,8 +1,10 @@
 """A token never travels in plaintext to another machine."""
 
 import pytest
+from typer.testing import CliRunner
 
 import segdepth
+from segdepth.cli.app import app
 from segdepth.errors import InsecureToken, UnreadableFile
 from segdepth.security import TLS, is_loopback
 
@@ -46,3 +48,18 @@ def test_a_missing_certificate_names_its_file(tmp_path):
 def test_options_of_local_mode_are_not_for_a_server():
     with pytest.raises(TypeError, match="store"):
         segdepth.connect("127.0.0.1:1", store="/x")
+
+
+@pytest.mark.parametrize("variable", ["SEGDEPTH_CA", "SEGDEPTH_CERTIFICATE", "SEGDEPTH_KEY"])
+def test_certificates_may_come_from_the_environment(variable, tmp_path):
+    """As server and token do: one that cannot be read is named, so it was asked for."""
+    absent = str(tmp_path / "absent.pem")
+    environment = {"SEGDEPTH_SERVER": "127.0.0.1:50051", variable: absent}
+    said = CliRunner().invoke(app, ["models"], env=environment)
+    assert said.exit_code != 0
+    assert "absent.pem" in (said.output + str(said.exception))
+
+
+def test_a_certificate_may_be_named_by_a_string(tmp_path):
+    with pytest.raises(UnreadableFile, match="absent"):
+        segdepth.connect("gateway.lab:1", tls=TLS(ca=str(tmp_path / "absent.pem")))

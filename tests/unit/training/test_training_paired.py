@@ -11,9 +11,10 @@ from segdepth_artefacts.promotion import PromotionGates
 from segdepth_training import model
 from segdepth_training.evaluate import Rival, evaluate
 from segdepth_training.exit_waves import Plan
+from segdepth_training.figures import mean, paired_difference
 from segdepth_training.recipe import Gates, Set
 from segdepth_training.release import offer, promote
-from segdepth_training.scoring import ROW, paired_difference, share
+from segdepth_training.scoring import ROW
 from segdepth_training.seeds import SeedRange, run_seed
 from segdepth_training.workspace import Workspace
 from tests.models import released_model, tiny_model
@@ -43,7 +44,7 @@ def test_what_both_find_hard_is_no_doubt():
     difference = paired_difference(rows(better), rows(hard))
     assert difference.low == pytest.approx(0.1)
     assert difference.high == pytest.approx(0.1)
-    alone = share(rows(hard)["centre"] == 5, rows(hard)["specimen"])
+    alone = mean(rows(hard)["centre"] == 5, rows(hard)["specimen"])
     assert alone.high - alone.low > 0.2
 
 

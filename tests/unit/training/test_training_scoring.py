@@ -5,9 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from segdepth_inference.prediction import Columns, Maps, Prediction, Verdict, Version
+from segdepth_training.figures import calibration_error, mean, summary
 from segdepth_training.labels import View
 from segdepth_training.observation import Observation
-from segdepth_training.scoring import BORDER_A, calibration_error, match, score, share, summary
+from segdepth_training.scoring import BORDER_A, match, score
 
 SAMPLING_A = 0.1
 SIDE = 100
@@ -16,7 +17,9 @@ SIDE = 100
 def observation(columns: list[tuple[float, float, int, int]]) -> Observation:
     frame = np.ones((SIDE, SIDE), np.float32)
     view = View(SAMPLING_A, (0, 0), SIDE, SIDE // 2)
-    return Observation(frame, SAMPLING_A, 500.0, np.array(columns, np.float32), 7, "paper", view)
+    return Observation(
+        frame, SAMPLING_A, 500.0, np.array([(*column, 0) for column in columns], np.float32), 7, "paper", view
+    )
 
 
 def answer(rows: list[tuple[float, float, int, int, float]], depth: np.ndarray | None = None) -> Prediction:
@@ -71,8 +74,8 @@ def test_missed_columns_are_wrong_and_strangers_cost_precision():
     assert figures["centre_class"]["value"] == 0.25
     assert_allclose(figures["species"]["value"], 2 / 3)
     assert_allclose(figures["interval_covers"]["value"], 2 / 3)
-    assert_allclose(figures["exact_cerium"]["value"], 2 / 3)
-    assert figures["exact_oxygen"]["value"] == 0
+    assert_allclose(figures["by_species"]["cerium"]["exact"]["value"], 2 / 3)
+    assert figures["by_species"]["oxygen"]["exact"]["value"] == 0
 
 
 def test_columns_at_the_border_are_left_out():
@@ -92,16 +95,16 @@ def test_calibration_error_is_the_known_gap():
 
 def test_intervals_are_seeded_and_resample_specimens():
     hits = np.tile([True] * 50 + [False] * 50, 10).reshape(10, 100)
-    by_frame = share(hits.ravel(), np.repeat(np.arange(10), 100))
+    by_frame = mean(hits.ravel(), np.repeat(np.arange(10), 100))
     assert by_frame.low == by_frame.high == 0.5  # every specimen alike: no doubt
     clustered = np.repeat([True, False], 500)
-    wide = share(clustered, np.repeat(np.arange(10), 100))
+    wide = mean(clustered, np.repeat(np.arange(10), 100))
     assert wide.high - wide.low > 0.4
-    assert wide == share(clustered, np.repeat(np.arange(10), 100))
+    assert wide == mean(clustered, np.repeat(np.arange(10), 100))
 
 
 def test_nothing_to_score_is_no_figure():
-    empty = share(np.zeros(0, bool), np.zeros(0, int))
+    empty = mean(np.zeros(0, bool), np.zeros(0, int))
     assert np.isnan(empty.value)
 
 

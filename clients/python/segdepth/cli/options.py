@@ -31,13 +31,26 @@ Token = Annotated[
 UseTls = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.", rich_help_panel=CONNECTION)]
 Ca = Annotated[
     Path | None,
-    typer.Option(metavar="PEM", help="Certificates to trust (implies --tls).", rich_help_panel=CONNECTION),
+    typer.Option(
+        envvar="SEGDEPTH_CA",
+        metavar="PEM",
+        help="Certificates to trust (implies --tls).",
+        rich_help_panel=CONNECTION,
+    ),
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option(metavar="PEM", help="This client's certificate (implies --tls).", rich_help_panel=CONNECTION),
+    typer.Option(
+        envvar="SEGDEPTH_CERTIFICATE",
+        metavar="PEM",
+        help="This client's certificate (implies --tls).",
+        rich_help_panel=CONNECTION,
+    ),
 ]
-Key = Annotated[Path | None, typer.Option(metavar="PEM", help="The key of --certificate.", rich_help_panel=CONNECTION)]
+Key = Annotated[
+    Path | None,
+    typer.Option(envvar="SEGDEPTH_KEY", metavar="PEM", help="The key of --certificate.", rich_help_panel=CONNECTION),
+]
 Sampling = Annotated[
     float | None,
     typer.Option(metavar="Å", help="Pixel size at the specimen [Å/px], instead of the header's."),

@@ -1,0 +1,124 @@
+"""What a released model must reach on the benchmark, each bar with its figure."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from segdepth_artefacts.promotion import TOGETHER
+from segdepth_training.benchmark.shifts import BY_NAME
+from segdepth_training.figures import SPECIES
+
+Report = dict[str, dict[str, Any]]
+"""Figures as report[family][dose]."""
+
+ECE, COVERS, CLAIMS_WITHIN, RISK_WITHIN = 0.02, 0.88, 0.02, 0.10
+REFUSED, SUSPECT, TEN, SHIFTED_COVERS = 0.95, 0.90, 0.95, 0.85
+
+AT_LEAST: tuple[tuple[str, str, str, dict[str, float]], ...] = (
+    ("paper", "counts", "exact", {"200": 0.90, "500": 0.95, "1000": 0.95, "2000": 0.95, "5000": 0.95}),
+    ("paper", "recall", "recall", dict.fromkeys(("200", "500", "1000", "2000", "5000"), 0.98)),
+    ("paper", "precision", "precision", dict.fromkeys(("200", "500", "1000", "2000", "5000"), 0.98)),
+    ("perturbed", "counts", "exact", {"200": 0.70, "500": 0.85, "2000": 0.90}),
+    ("perturbed", "cerium within ±1", "cerium within_1", dict.fromkeys(("500", "1000", "2000", "5000"), 0.98)),
+    ("perturbed", "changed cerium", "cerium changed_exact", {"200": 0.5, "500": 0.8, "2000": 0.95}),
+    ("particle", "counts", "exact", {"500": 0.80, "2000": 0.85}),
+    ("particle", "within ±1", "within_1", {"500": 0.95}),
+    ("particle", "recall of 3 atoms and more", "recall_from_3", dict.fromkeys(("200", "500", "1000", "2000"), 0.98)),
+    ("particle", "recall of cerium of 3 atoms and more", "cerium recall_from_3", {"50": 0.90}),
+)
+"""Family, what, figure (of a species where one is named), and the least share by dose [e/Å²]."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar and what was measured."""
+
+    family: str
+    dose: str
+    what: str
+    bar: str
+    figure: float
+    reached: bool
+
+
+def judged(report: Report, shifted: Report | None = None) -> list[Bar]:
+    """Every bar that the reports on the families and on the shift sets have a figure for."""
+    found = [*_shares(report)]
+    for family, doses in report.items():
+        if family != TOGETHER:
+            for dose, figures in doses.items():
+                found += [*_calibration(family, dose, figures), *_intervals(family, dose, figures)]
+                found += _risk(family, dose, figures)
+    return [*found, *_gate(report), *_shifts(shifted or {})]
+
+
+def _shares(report: Report) -> Iterator[Bar]:
+    for family, what, name, bars in AT_LEAST:
+        for dose, bar in bars.items():
+            if dose in report.get(family, {}):
+                figures = report[family][dose]
+                *species, figure = name.split()
+                value = (figures["by_species"][species[0]] if species else figures)[figure]["value"]
+                yield Bar(family, dose, what, f">= {bar:g}", value, value >= bar)
+
+
+def _calibration(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Bar]:
+    error = figures["ece_debiased"]["value"]
+    yield Bar(family, dose, "calibration error", f"<= {ECE:g}", error, error <= ECE)
+
+
+def _intervals(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Bar]:
+    for name in SPECIES:
+        of_species = figures["by_species"][name]
+        covers, claims = of_species["interval_covers"]["value"], of_species["interval_claims"]
+        yield Bar(family, dose, f"90 % interval covers {name}", f">= {COVERS:g}", covers, covers >= COVERS)
+        gap = covers - claims
+        within = f"within ±{CLAIMS_WITHIN:g}"
+        yield Bar(family, dose, f"coverage less claim, {name}", within, gap, abs(gap) <= CLAIMS_WITHIN)
+
+
+def _risk(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Bar]:
+    curve = figures["risk_coverage"]
+    if not curve:
+        return
+    if (family, dose) == ("paper", "200"):
+        ratio = curve["0.8"]["wrong"] / max(1e-9, curve["1"]["wrong"])
+        yield Bar(family, dose, "error with a fifth abstained, of all", "<= 0.5", ratio, ratio <= 0.5)
+    worst = max((_relative(**point) for point in curve.values()), key=abs)
+    yield Bar(
+        family, dose, "risk against foretold, worst", f"within ±{RISK_WITHIN:g}", worst, abs(worst) <= RISK_WITHIN
+    )
+
+
+def _relative(wrong: float, foretold: float) -> float:
+    return wrong / foretold - 1 if foretold > 0 else math.inf
+
+
+def _gate(report: Report) -> Iterator[Bar]:
+    for dose, figures in report.get(TOGETHER, {}).items():
+        if dose == "noise-free" or float(dose) >= 100:
+            for name, bar in (("refused", 0.01), ("suspect", 0.03)):
+                yield Bar(TOGETHER, dose, f"frames {name}", f"<= {bar:g}", figures[name], figures[name] <= bar)
+
+
+def _shifts(shifted: Report) -> Iterator[Bar]:
+    for name, doses in shifted.items():
+        expected = BY_NAME[name].expected
+        for dose, figures in doses.items():
+            if expected == "refused":
+                yield _at_least(name, dose, "frames refused", REFUSED, figures["refused"])
+            elif expected == "suspect":
+                noticed = figures["refused"] + figures["suspect"]
+                yield _at_least(name, dose, "frames suspect or refused", SUSPECT, noticed)
+            elif expected == "ten":
+                yield _at_least(name, dose, "columns answered ten or abstained", TEN, figures["ten_or_abstained"])
+                low = figures["low_and_sure"]
+                yield Bar(name, dose, "columns answered 8 or fewer with p > 0.5", "= 0", low, low == 0)
+            if expected != "ten" and not math.isnan(figures["interval_covers"]):
+                covers = figures["interval_covers"]
+                yield _at_least(name, dose, "interval covers where answered", SHIFTED_COVERS, covers)
+
+
+def _at_least(family: str, dose: str, what: str, bar: float, figure: float) -> Bar:
+    return Bar(family, dose, what, f">= {bar:g}", figure, figure >= bar)

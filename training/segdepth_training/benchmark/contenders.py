@@ -1,0 +1,63 @@
+"""Who is examined: anything that answers an observation with a Prediction. Networks see the frame and its sampling."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from segdepth_artefacts.manifest import Manifest
+from segdepth_inference.engine import REFERENCE
+from segdepth_inference.prediction import Detail, Prediction
+from segdepth_inference.predictor import Predictor
+from segdepth_training.observation import Observation
+
+
+class Contender(Protocol):
+    """One that answers."""
+
+    def answer(self, observation: Observation) -> Prediction:
+        """The prediction, with the depth map."""
+        ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender's name, what makes its answers its own, and how to make one in another process."""
+
+    name: str
+    key: str
+    make: Callable[[], Contender]
+
+
+@dataclass(frozen=True)
+class Released:
+    """The served path with a model's folder."""
+
+    predictor: Predictor
+
+    def answer(self, observation: Observation) -> Prediction:
+        """As a replica would."""
+        (prediction,) = self.predictor.predict([observation.frame], [observation.sampling_A], Detail(depth_map=True))
+        return prediction
+
+
+@dataclass(frozen=True)
+class _Load:
+    folder: Path
+
+    def __call__(self) -> Contender:
+        return Released(Predictor.load(self.folder, device="cpu", engine=REFERENCE, evaluated=False))
+
+
+def released(folder: Path) -> Entry:
+    """The model in a folder. Its answers are its own by weights, calibration and domain."""
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    parts = [
+        manifest.weights_sha256,
+        manifest.calibration.model_dump(mode="json"),
+        manifest.domain.model_dump(mode="json"),
+    ]
+    key = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return Entry(f"{manifest.family} {manifest.version}", key, _Load(folder))

@@ -1,0 +1,140 @@
+"""Shift sets: frames from outside what the model knows, each with what an honest model does with them."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from scipy.spatial import cKDTree
+
+from segdepth_training.benchmark.foreign import FOREIGN
+from segdepth_training.exit_waves import ExitWaves, Plan
+from segdepth_training.families import draw_for_benchmark
+from segdepth_training.imaging import Exposure, Optics
+from segdepth_training.lattice import project
+from segdepth_training.observation import Alter, Observation, observe
+from segdepth_training.seeds import generator
+from segdepth_training.specimen import Specimen
+
+DOSES = (200.0, 500.0, 2000.0)
+"""e/Å² in vacuum and frame."""
+
+SEED = 1
+"""Of the benchmark's seed range: no specimen of a shift set is one of the families'."""
+
+Expected = Literal["refused", "suspect", "ten", "covered"]
+"""A refusal; at least a suspicion; ten or more, or an abstention; an interval that covers the truth."""
+
+CARBON_PER_A3 = 0.10
+"""Number density of amorphous carbon of 2 g/cm³."""
+
+
+@dataclass(frozen=True)
+class ShiftPlan(Plan):
+    """Specimens of a shift set."""
+
+    made: str = "known"
+    """known, tilt-<degrees>, thick, carbon, or a name of FOREIGN."""
+
+    @property
+    def digest(self) -> str:
+        """Over how they are made, too."""
+        return f"{self.made}-{super().digest}"
+
+    def specimen(self, index: int) -> Specimen:
+        """One of them; known ones family by family."""
+        numbers, limits = generator(self.purpose, self.seed, index), self.recipe.specimens
+        if self.made in FOREIGN:
+            return FOREIGN[self.made].specimen(numbers, limits.cell_A)
+        family = self.families[index % len(self.families)]
+        tilt_deg = float(self.made.removeprefix("tilt-")) if self.made.startswith("tilt-") else None
+        if self.made == "thick":
+            family, limits = "paper", limits.model_copy(update={"atoms": (11, limits.thick_atoms)})
+        projection = project(self.recipe.crystal)
+        specimen = draw_for_benchmark(numbers, projection, limits, family, tilt_deg=tilt_deg)
+        return on_carbon(numbers, specimen) if self.made == "carbon" else specimen
+
+
+def on_carbon(rng: np.random.Generator, specimen: Specimen) -> Specimen:
+    """The same specimen on 10-30 Å of amorphous carbon, which the beam meets last: random atoms, none within 1.3 Å."""
+    side_A, thickness_A = float(specimen.atoms.cell[0, 0]), rng.uniform(10, 30)
+    wanted = round(CARBON_PER_A3 * side_A**2 * thickness_A)
+    positions = np.zeros((0, 3))
+    while len(positions) < wanted:
+        more = rng.uniform(0, [side_A, side_A, thickness_A], (wanted, 3))
+        both = np.concatenate([positions, more])
+        late = {int(second) for _, second in cKDTree(both).query_pairs(1.3, output_type="ndarray")}
+        positions = both[[i for i in range(len(both)) if i not in late]][:wanted]
+    positions[:, 2] += specimen.lowest_A + 1.5
+    carbon = Atoms("C" * len(positions), positions)
+    atoms = specimen.atoms + carbon
+    atoms.cell[2, 2] = positions[:, 2].max() + 2.0
+    return dataclasses.replace(specimen, atoms=atoms)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One shift set."""
+
+    name: str
+    expected: Expected
+    made: str = "known"
+    alter: Alter | None = None
+    stated: float = 1.0
+    """Factor on the sampling that is stated."""
+    inverted: bool = False
+
+    def observations(self, waves: ExitWaves, plan: Plan) -> Iterator[Observation]:
+        """Every specimen at every dose."""
+        for index in range(waves.first, waves.first + len(waves)):
+            for dose in DOSES:
+                seen = observe(waves, plan, index, dose, alter=self.alter)
+                frame = 2 * seen.frame.mean() - seen.frame if self.inverted else seen.frame
+                # Half of the specimens are stated too coarse, half too fine.
+                factor = self.stated if index % 2 else 1 / self.stated
+                yield dataclasses.replace(seen, frame=frame, sampling_A=seen.sampling_A * factor)
+
+
+def _optics(**changes: Callable[[Optics], torch.Tensor]) -> Alter:
+    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+        return dataclasses.replace(optics, **{name: change(optics) for name, change in changes.items()}), exposure
+
+    return alter
+
+
+def _exposure(**changes: Callable[[Exposure], torch.Tensor]) -> Alter:
+    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+        return optics, dataclasses.replace(exposure, **{name: change(exposure) for name, change in changes.items()})
+
+    return alter
+
+
+SHIFTS = (
+    *(Shift(f"tilt {degrees}°", "covered", f"tilt-{degrees}") for degrees in (1, 2, 3)),
+    # What was drawn from 10-90 Å becomes 120-200 Å, or -100 to -20 Å.
+    Shift("defocus 120-200 Å", "covered", alter=_optics(c10_A=lambda o: o.c10_A + 110)),
+    Shift("underfocus 20-100 Å", "covered", alter=_optics(c10_A=lambda o: o.c10_A - 110)),
+    Shift("sampling stated 2 % wrong", "suspect", stated=1.02),
+    Shift("sampling stated 5 % wrong", "refused", stated=1.05),
+    Shift(
+        "correlated noise, point spread 1.2 px",
+        "covered",
+        alter=_exposure(
+            mtf_px=lambda e: torch.full_like(e.mtf_px, 1.2), correlated=lambda e: torch.ones_like(e.correlated)
+        ),
+    ),
+    Shift(
+        "astigmatism 40 Å, coma 2000 Å",
+        "covered",
+        alter=_optics(c12_A=lambda o: torch.full_like(o.c12_A, 40.0), c21_A=lambda o: torch.full_like(o.c21_A, 2000.0)),
+    ),
+    Shift("drift 1.2 Å in a frame", "covered", alter=_exposure(drift_A=lambda e: torch.full_like(e.drift_A, 1.2))),
+    Shift("amorphous carbon, 1-3 nm", "covered", "carbon"),
+    Shift("inverted contrast", "refused", inverted=True),
+    Shift("columns of 11-20 atoms", "ten", "thick"),
+    *(Shift(name, "refused", name) for name in FOREIGN),
+)
+BY_NAME = {shift.name: shift for shift in SHIFTS}
