@@ -10,7 +10,7 @@ VALUES ?= k8s/sites/laptop-kind.yaml
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo serve test check lint types imports format protos chart images kind-up deploy test-cluster bench constraints clean
+.PHONY: help venv install demo serve test check lint types imports format protos chart images kind-up deploy test-cluster bench science constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -73,6 +73,10 @@ chart: venv ## Generate the chart's dashboard, and the schema of its values from
 
 bench: venv ## Measure speed, on an otherwise idle machine; results in out/bench
 	$(BIN)/python -m tests.benchmarks.bench
+
+science: venv ## Score the released model on a quarter of the public benchmark; report in out/science
+	$(BIN)/segdepth-train bench --recipe training/recipes/ceo2-110.toml --store training/released \
+		--probes training/released/benchmark/ceo2-110.json --work out/science
 
 constraints: venv ## Pin what is installed now in constraints.txt
 	$(BIN)/python tools/pin.py

@@ -142,14 +142,13 @@ def fourier_resampled(spectrum_BHW: Tensor, points: int) -> Tensor:
     return resampled
 
 
-def expose(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure, generator: torch.Generator) -> Tensor:
-    """Camera frames [B, points, points] in electrons per pixel (in units of the vacuum level without noise).
+def expected(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure) -> Tensor:
+    """Electrons per pixel [B, points, points] that a camera counts on average (vacuum = 1 without noise).
 
-    drift and vibration blur the specimen's image; pixels integrate; the sensor spreads each electron over its
-    neighbours, before (correlated noise) or after counting; read noise is added last.
+    Drift and vibration blur the specimen's image; pixels integrate; the sensor spreads each electron over its
+    neighbours, unless it does so after counting (correlated noise).
     """
-    device = intensity_BHW.device
-    ky, kx = frequencies(intensity_BHW.shape[-1], side_A, device)
+    ky, kx = frequencies(intensity_BHW.shape[-1], side_A, intensity_BHW.device)
     pixel_A = side_A / points
 
     def each(value: Tensor) -> Tensor:
@@ -164,13 +163,26 @@ def expose(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure
     transfer = transfer * torch.where(each(exposure.correlated), 1.0, spread)
     spectrum = torch.fft.fft2(intensity_BHW - 1) * transfer * each(exposure.contrast)
     clean_BHW = (1 + fourier_resampled(spectrum, points)).clamp(min=0)
-    electrons_B11 = each(torch.where(exposure.dose.isinf(), 1.0, exposure.dose * pixel_A**2))
-    expected_BHW = clean_BHW * electrons_B11
+    return clean_BHW * vacuum_electrons(exposure, pixel_A)[:, None, None]
+
+
+def vacuum_electrons(exposure: Exposure, pixel_A: float) -> Tensor:
+    """Mean electrons per pixel in vacuum [B]; 1 without noise."""
+    return torch.where(exposure.dose.isinf(), 1.0, exposure.dose * pixel_A**2)
+
+
+def expose(intensity_BHW: Tensor, side_A: float, points: int, exposure: Exposure, generator: torch.Generator) -> Tensor:
+    """Camera frames [B, points, points] in electrons per pixel (in units of the vacuum level without noise).
+
+    What is `expected`, counted; then read noise, and the sensor's spread where noise is correlated.
+    """
+    expected_BHW = expected(intensity_BHW, side_A, points, exposure)
     noisy_BHW = torch.poisson(expected_BHW, generator=generator)
-    read = torch.randn(expected_BHW.shape, generator=generator, device=device)
-    noisy_BHW = noisy_BHW + read * each(exposure.read_noise) * electrons_B11.sqrt()
-    counted_BHW = torch.where(each(exposure.dose.isinf()), expected_BHW, noisy_BHW)
-    return torch.where(each(exposure.correlated), blurred(counted_BHW, exposure.mtf_px), counted_BHW)
+    read = torch.randn(expected_BHW.shape, generator=generator, device=expected_BHW.device)
+    electrons_B = vacuum_electrons(exposure, side_A / points)
+    noisy_BHW = noisy_BHW + read * (exposure.read_noise * electrons_B.sqrt())[:, None, None]
+    counted_BHW = torch.where(exposure.dose.isinf()[:, None, None], expected_BHW, noisy_BHW)
+    return torch.where(exposure.correlated[:, None, None], blurred(counted_BHW, exposure.mtf_px), counted_BHW)
 
 
 def blurred(frames_BHW: Tensor, sigma_px: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,20 +43,35 @@ Alter = Callable[[Optics, Exposure], tuple[Optics, Exposure]]
 """Other conditions instead of the ones drawn."""
 
 
-def observe(
-    data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 0, alter: Alter | None = None
-) -> Observation:
-    """One frame of one specimen, its conditions drawn from the specimen's own generator."""
+class Conditions(NamedTuple):
+    """How one frame is taken; `numbers` goes on with its noise."""
+
+    view: View
+    optics: Optics
+    exposure: Exposure
+    numbers: torch.Generator
+
+
+def conditions(plan: Plan, index: int, dose: float, repeat: int = 0) -> Conditions:
+    """Of one frame of one specimen, from the specimen's own generator."""
     level = 0 if np.isinf(dose) else round(dose * 100)
     seed = int(generator(plan.purpose, plan.seed, index, 1, level, repeat).integers(2**62))
     numbers = torch.Generator().manual_seed(seed)
-    view = draw_view(numbers, plan.recipe, data.side_A)
+    view = draw_view(numbers, plan.recipe, plan.recipe.specimens.cell_A)
     optics = draw_optics(numbers, plan.recipe.microscope, 1)
     exposure = draw_exposure(numbers, plan.recipe.camera, 1, dose=torch.tensor([dose]))
-    conditions = (optics, exposure) if alter is None else alter(optics, exposure)
+    return Conditions(view, optics, exposure, numbers)
+
+
+def observe(
+    data: ExitWaves, plan: Plan, index: int, dose: float, repeat: int = 0, alter: Alter | None = None
+) -> Observation:
+    """One frame of one specimen."""
+    view, optics, exposure, numbers = conditions(plan, index, dose, repeat)
+    seen = (optics, exposure) if alter is None else alter(optics, exposure)
     row = index - data.first
     waves = data.waves[row : row + 1]
-    frame = camera_frames(waves, data.side_A, conditions, view, plan.recipe.microscope, numbers)[0]
+    frame = camera_frames(waves, data.side_A, seen, view, plan.recipe.microscope, numbers)[0]
     columns = data.columns[row].numpy()
     columns = columns[np.isfinite(columns[:, 0])].copy()
     columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]

@@ -51,13 +51,15 @@ _RETRIES = json.dumps(
 )
 """Calls that may be repeated: a prediction is deterministic, a listing changes nothing."""
 
+_WANTS_TLS = "; so does a server that speaks TLS answer plaintext: then ask with tls (--tls, or --ca authority.pem)"
+
 
 class RemoteTransport:
     """A channel to one server, opened at the first call."""
 
     def __init__(self, server: str, *, token: str | None, tls: TLS | None, patience: Patience):
         check_token(server, token, encrypted=tls is not None)
-        self._server, self._patience = server, patience
+        self._server, self._patience, self._encrypted = server, patience, tls is not None
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         options = [*contract.CHANNEL_OPTIONS, *_options(server), *(tls.options() if tls else ())]
         self._channel = (
@@ -144,7 +146,8 @@ class RemoteTransport:
     def _error(self, error: grpc.aio.AioRpcError) -> SegDepthError:
         found = from_status(error.code(), error.details(), error.trailing_metadata())
         if isinstance(found, Unavailable):
-            return Unavailable(f"{self._server}: {found}")
+            closed = "Socket closed" in str(found) and not self._encrypted
+            return Unavailable(f"{self._server}: {found}{_WANTS_TLS if closed else ''}")
         return found
 
 

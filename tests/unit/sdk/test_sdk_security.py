@@ -1,11 +1,14 @@
 """A token never travels in plaintext to another machine."""
 
+import socketserver
+import threading
+
 import pytest
 from typer.testing import CliRunner
 
 import segdepth
 from segdepth.cli.app import app
-from segdepth.errors import InsecureToken, UnreadableFile
+from segdepth.errors import InsecureToken, Unavailable, UnreadableFile
 from segdepth.security import TLS, is_loopback
 
 
@@ -63,3 +66,19 @@ def test_certificates_may_come_from_the_environment(variable, tmp_path):
 def test_a_certificate_may_be_named_by_a_string(tmp_path):
     with pytest.raises(UnreadableFile, match="absent"):
         segdepth.connect("gateway.lab:1", tls=TLS(ca=str(tmp_path / "absent.pem")))
+
+
+class HangsUp(socketserver.BaseRequestHandler):
+    """What a server that speaks TLS does with plaintext."""
+
+    def handle(self):
+        self.request.recv(1)
+
+
+def test_plaintext_to_a_server_that_speaks_tls_names_the_way_out():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangsUp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with segdepth.connect(address) as client, pytest.raises(Unavailable, match="--tls"):
+            client.models()
+        server.shutdown()

@@ -13,6 +13,7 @@ Report = dict[str, dict[str, Any]]
 """Figures as report[family][dose]."""
 
 ECE, COVERS, CLAIMS_WITHIN, RISK_WITHIN = 0.02, 0.88, 0.02, 0.10
+BELOW = 0.05
 REFUSED, SUSPECT, TEN, SHIFTED_COVERS = 0.95, 0.90, 0.95, 0.85
 
 AT_LEAST: tuple[tuple[str, str, str, dict[str, float]], ...] = (
@@ -42,15 +43,15 @@ class Bar:
     reached: bool
 
 
-def judged(report: Report, shifted: Report | None = None) -> list[Bar]:
-    """Every bar that the reports on the families and on the shift sets have a figure for."""
+def judged(report: Report, shifted: Report | None = None, bound: dict[str, Any] | None = None) -> list[Bar]:
+    """Every bar that the reports on the families and on the shift sets have a figure for, and the Bayes bound."""
     found = [*_shares(report)]
     for family, doses in report.items():
         if family != TOGETHER:
             for dose, figures in doses.items():
                 found += [*_calibration(family, dose, figures), *_intervals(family, dose, figures)]
                 found += _risk(family, dose, figures)
-    return [*found, *_gate(report), *_shifts(shifted or {})]
+    return [*found, *_bounded(report, bound or {}), *_gate(report), *_shifts(shifted or {})]
 
 
 def _shares(report: Report) -> Iterator[Bar]:
@@ -61,6 +62,14 @@ def _shares(report: Report) -> Iterator[Bar]:
                 *species, figure = name.split()
                 value = (figures["by_species"][species[0]] if species else figures)[figure]["value"]
                 yield Bar(family, dose, what, f">= {bar:g}", value, value >= bar)
+
+
+def _bounded(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
+    for dose, by_species in bound.items():
+        if dose in report.get("perturbed", {}):
+            changed = report["perturbed"][dose]["by_species"]["oxygen"]["changed_exact"]["value"]
+            gap = by_species["oxygen"]["changed"]["value"] - changed
+            yield Bar("perturbed", dose, "changed oxygen below the bound", f"<= {BELOW:g}", gap, gap <= BELOW)
 
 
 def _calibration(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Bar]:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from segdepth_artefacts import ArtefactStore
 from segdepth_training.benchmark.answers import Answers, Frames, examined
-from segdepth_training.benchmark.contenders import Entry, released
-from segdepth_training.benchmark.definition import Size, plan_of
+from segdepth_training.benchmark.bound import Bound, figures
+from segdepth_training.benchmark.contenders import MIXTURE, Entry, released
+from segdepth_training.benchmark.definition import DOSES, Size, plan_of
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept
 from segdepth_training.benchmark.report import PAGE, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
@@ -43,15 +44,18 @@ class Examination:
             simulate(place, plan, progress, processes=self.processes)
         found = Probes.of(load(place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
         self._compare(found)
-        entries = [released(folder) for folder in models]
+        entries = [*map(released, models), MIXTURE]
         answers = {entry.name: self._answers(entry, Frames(place, plan), entry.name) for entry in entries}
-        facts = {
+        facts: dict[str, Any] = {
             "family": self.recipe.family,
             "size": str(self.size),
             "specimens": plan.specimens,
             "digest": found.digest,
         }
         rows = {name: each.columns for name, each in answers.items()}
+        with bar("Bayes bound") as progress:
+            finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
+            facts["bound"] = figures(Bound(plan, finite).rows(self.size.bounded, self.work / "bound", progress))
         report = write_report(self.work, facts, rows, self._shifted(entries[0]))
         say(f"wrote {self.work / PAGE}")
         return report

@@ -11,6 +11,7 @@ from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import REFERENCE
 from segdepth_inference.prediction import Detail, Prediction
 from segdepth_inference.predictor import Predictor
+from segdepth_training.benchmark.mixture import Mixture
 from segdepth_training.observation import Observation
 
 
@@ -61,3 +62,7 @@ def released(folder: Path) -> Entry:
     ]
     key = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     return Entry(f"{manifest.family} {manifest.version}", key, _Load(folder))
+
+
+MIXTURE = Entry("Gaussian mixture, true positions", "1", Mixture)
+"""A baseline beside every model."""

@@ -33,6 +33,11 @@ class Size(StrEnum):
         """Specimens of each shift set."""
         return {Size.SMALL: 3, Size.QUARTER: 15, Size.FULL: 60}[self]
 
+    @property
+    def bounded(self) -> int:
+        """Perturbed specimens on which the Bayes bound is computed, some 25 columns each."""
+        return {Size.SMALL: 1, Size.QUARTER: 20, Size.FULL: 80}[self]
+
 
 def plan_of(recipe: Recipe, size: Size) -> Plan:
     """The specimens: family by family in turn."""
