@@ -114,6 +114,8 @@ def prepare_store(place: Place, plan: Plan) -> None:
             fill_value=fill,
             compressors=None,
             overwrite=True,
+            # A specimen without columns has a chunk too: an absent one means that it was not written.
+            config={"write_empty_chunks": True},
         )
     group.attrs["digest"] = plan.digest
 
