@@ -14,6 +14,7 @@ from segdepth.calibration import Calibration, Detail, Frame, Options
 from segdepth.client import Client, Stream
 from segdepth.connecting import connect, connect_async
 from segdepth.errors import SegDepthError
+from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
 from segdepth.results import (
     Answer,
     ChannelChange,
@@ -57,6 +58,9 @@ __all__ = [
     "ShadowCounts",
     "ChannelChange",
     "Account",
+    "lattice_sampling",
+    "LatticeSampling",
+    "NoLattice",
     "Patience",
     "TLS",
     "SegDepthError",

@@ -91,6 +91,8 @@ class Gate:
         ):
             if score >= lattice.significant:
                 said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
+                if _status(scale, permitted) == Status.SUSPECT:
+                    said += " (state that, or --sampling auto-lattice)"
                 check = judge("lattice", scale, permitted, said)
                 doubted = check.status == Status.REFUSED and score < lattice.certain
                 some.append(replace(check, status=Status.SUSPECT) if doubted else check)

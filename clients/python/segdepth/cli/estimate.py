@@ -26,10 +26,12 @@ from segdepth.client import Client
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.export import FORMATS, MovieExport
 from segdepth.files import Movie, open_movie
+from segdepth.lattice import NoLattice, corrected, lattice_sampling
 from segdepth.results import Answer, FrameResult, Status
 
 PICTURES = 10
 
+BY_LATTICE = "auto-lattice"
 SAMPLING_DIFFERS = 0.01
 """Relative difference from the header's sampling that is worth a word."""
 
@@ -74,7 +76,13 @@ class Tally:
 def estimate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
     server: given.Server = None,
-    sampling: given.Sampling = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Å|auto-lattice",
+            help="Pixel size at the specimen [Å/px], instead of the header's; or what the movie's own lattice implies.",
+        ),
+    ] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; without one only a summary.")
     ] = None,
@@ -104,23 +112,53 @@ def estimate(
       segdepth estimate *.npy --sampling 0.08 --out results --format csv
 
       segdepth estimate movie.tif --server gateway.lab:50051 --tls --out results
+
+      segdepth estimate movie.mrc --sampling auto-lattice --out results
     """
     with errors_end_the_command():
         chosen = _formats(formats)
+        stated_A, by_lattice = _sampling(sampling)
         _check_names(files, out_dir)
         total, unusable = Tally(), False
         with given.open_client(server, token, tls, ca, certificate, key) as client:
             for path in files:
                 try:
-                    with open_movie(path, sampling) as movie:
+                    with open_movie(path, stated_A) as movie:
+                        _compare_sampling(movie)
+                        if by_lattice:
+                            _correct_sampling(client, movie, Options(model, version))
                         tally = _estimate_movie(client, movie, out_dir, chosen, pictures, Options(model, version))
-                except UnreadableFile as error:
+                except (UnreadableFile, NoLattice) as error:
                     complain(error)
                     unusable = True
                     continue
                 total.status += tally.status
                 total.unanswered += tally.unanswered
         raise typer.Exit(_exit_status(total, unusable))
+
+
+def _sampling(text: str | None) -> tuple[float | None, bool]:
+    """The sampling stated [Å/px], and whether the lattice shall correct the header's."""
+    if text is None or text == BY_LATTICE:
+        return None, text == BY_LATTICE
+    try:
+        return float(text), False
+    except ValueError:
+        raise InvalidFrame(f"--sampling {text}: a pixel size in Å/px, or {BY_LATTICE}", "sampling") from None
+
+
+def _correct_sampling(client: Client, movie: Movie, options: Options) -> None:
+    """Use what the lattice implies, and say so. NoLattice, with the file's name."""
+    try:
+        found = lattice_sampling(client, movie, options)
+    except NoLattice as error:
+        raise NoLattice(f"{movie.path}: {error}", error.field) from error
+    err().print(
+        f"[yellow]note:[/] {escape(str(movie.path))}: the lattice implies {found.sampling_A:.5g} ±"
+        f" {found.uncertainty_A:.1g} Å/px in {found.frames} frames, where {movie.calibration.sampling_A:g} is stated;"
+        " the former is used"
+    )
+    corrected(movie, found)
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -141,7 +179,6 @@ def _check_names(files: list[Path], out_dir: Path | None) -> None:
 def _estimate_movie(
     client: Client, movie: Movie, out_dir: Path | None, formats: tuple[str, ...], pictures: int, options: Options
 ) -> Tally:
-    _compare_sampling(movie)
     tally, done, started = Tally(), 0, time.monotonic()
     if out_dir is not None:
         options = Options(options.model, options.version, MovieExport.detail(formats))

@@ -1,0 +1,70 @@
+"""A pixel size that is a little wrong is measured by the crystal's own lattice; one that is very wrong is not."""
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+import segdepth
+from segdepth.cli.app import app
+from segdepth.files import open_movie
+from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
+from segdepth_training.demo import SAMPLING_A, make_movie
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.uint16]:
+    """The frames of the shipped specimens at 500 e/Å² and more."""
+    with mrcfile.open(make_movie(tmp_path_factory.mktemp("demo"), seed=3)) as movie:
+        bright = movie.data.mean((1, 2)) > 300 * SAMPLING_A**2
+        return np.array(movie.data[bright])[::3]
+
+
+def stated(folder: Path, frames: NDArray[np.uint16], factor: float) -> Path:
+    """A movie whose header is wrong by a factor."""
+    path = folder / "movie.mrc"
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(frames)
+        mrc.voxel_size = SAMPLING_A * factor
+    return path
+
+
+def measured(path: Path) -> LatticeSampling:
+    with segdepth.connect("local") as client, open_movie(path) as movie:
+        return lattice_sampling(client, movie)
+
+
+@pytest.mark.parametrize("factor", [0.98, 1.0, 1.03])
+def test_a_header_that_is_nearly_right_is_corrected(frames: NDArray[np.uint16], tmp_path: Path, factor: float) -> None:
+    found = measured(stated(tmp_path, frames, factor))
+    assert found.sampling_A == pytest.approx(SAMPLING_A, rel=0.004)
+    assert found.uncertainty_A < 0.004 * SAMPLING_A
+    assert found.frames >= 3
+
+
+def test_a_header_that_is_far_off_is_not(frames: NDArray[np.uint16], tmp_path: Path) -> None:
+    with pytest.raises(NoLattice, match="may be corrected"):
+        measured(stated(tmp_path, frames, 1 / 0.93))
+
+
+def test_noise_has_no_lattice(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).poisson(5, (4, 512, 512)).astype(np.uint16)
+    with pytest.raises(NoLattice, match="too few"):
+        measured(stated(tmp_path, noise, 1.0))
+
+
+def test_the_command_line_says_what_it_uses(frames: NDArray[np.uint16], tmp_path: Path) -> None:
+    path = stated(tmp_path, frames[:3], 1.02)
+    run = CliRunner()
+    plain = run.invoke(app, ["estimate", str(path)])
+    assert "auto-lattice" in plain.stdout, "a suspect frame names the way out"
+    done = run.invoke(app, ["estimate", str(path), "--sampling", "auto-lattice"])
+    assert done.exit_code == 0, done.output
+    assert "where 0.102 is stated" in " ".join(done.stderr.split())
+    assert "suspect" not in done.stdout
+    wrong = run.invoke(app, ["estimate", str(path), "--sampling", "auto"])
+    assert wrong.exit_code == 2
+    assert "auto-lattice" in wrong.output
