@@ -1,5 +1,6 @@
 """The Bayes bound: its prior is the family's rule, its candidates are the specimen with one column changed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,14 @@ def test_candidates_differ_in_the_asked_columns_alone() -> None:
 
 def test_more_electrons_tell_more(tmp_path: Path) -> None:
     bound = Bound(PLAN, (50.0, 1e5))
-    rows = bound.rows(3, tmp_path, lambda *_: None)
+    with ThreadPoolExecutor(1) as pool:
+        rows = bound.rows(3, tmp_path, lambda *_: None, pool)
+        kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        assert (bound.rows(3, tmp_path, lambda *_: None, pool) == rows).all()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
     known = figures(rows)
     few, many = known["50"], known["100000"]
     assert few["oxygen"]["unchanged"]["value"] > 0.9, "nine tenths are unchanged, which the prior knows"
     assert few["oxygen"]["changed"]["value"] < 0.5
     assert many["cerium"]["changed"]["value"] > 0.9
     assert many["oxygen"]["exact"] > few["oxygen"]["exact"]
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert (bound.rows(3, tmp_path, lambda *_: None) == rows).all()
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -62,8 +63,16 @@ class Frames:
         return [range(first, min(first + BLOCK, number)) for first in range(0, number, BLOCK)]
 
 
+@contextmanager
+def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each, which keep the contenders that they have made."""
+    context = get_context("spawn")  # Threads of torch do not survive a fork.
+    with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
+        yield pool
+
+
 def examined(
-    entry: Entry, frames: Frames, folder: Path, progress: Callable[[int, int], None], processes: int
+    entry: Entry, frames: Frames, folder: Path, progress: Callable[[int, int], None], pool: ProcessPoolExecutor
 ) -> Answers:
     """All answers; those in `folder` are not asked for again. progress(frames done, frames in all)."""
     ours = folder / f"{entry.name.replace(' ', '-')}-{entry.key}" / (frames.shift.replace(" ", "-") or "families")
@@ -72,14 +81,11 @@ def examined(
     total = frames.plan.specimens * frames.per_specimen
     done = total - sum(map(len, todo)) * frames.per_specimen
     progress(done, total)
-    if todo:
-        context = get_context("spawn")  # Threads of torch do not survive a fork.
-        with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
-            tasks = {pool.submit(examine_block, entry, frames, span, paths[span]): span for span in todo}
-            for task in as_completed(tasks):
-                task.result()
-                done += len(tasks[task]) * frames.per_specimen
-                progress(done, total)
+    tasks = {pool.submit(examine_block, entry, frames, span, paths[span]): span for span in todo}
+    for task in as_completed(tasks):
+        task.result()
+        done += len(tasks[task]) * frames.per_specimen
+        progress(done, total)
     parts = [np.load(path) for path in paths.values()]
     return Answers(*(np.concatenate([part[name] for part in parts]) for name in Answers._fields))
 

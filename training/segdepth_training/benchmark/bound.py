@@ -11,6 +11,7 @@ Columns far from each other do not change each other's images: one simulation se
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,21 +103,25 @@ class Bound:
     plan: Plan
     doses: tuple[float, ...]
 
-    def rows(self, specimens: int, folder: Path, progress: Callable[[int, int], None]) -> NDArray[np.void]:
+    def rows(
+        self, specimens: int, folder: Path, progress: Callable[[int, int], None], pool: Executor
+    ) -> NDArray[np.void]:
         """Of the first `specimens` perturbed specimens; those in `folder` are not computed again."""
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
-        for number in range(specimens):
-            progress(number, specimens)
-            index = FAMILIES.index("perturbed") + len(FAMILIES) * number
-            path = folder / f"{index:05d}.npy"
-            if not path.exists():
-                partial = path.with_suffix(".partial.npy")
-                np.save(partial, np.array(self._of(index), ROW))
-                partial.replace(path)
-            found.append(np.load(path))
-        progress(specimens, specimens)
-        return np.concatenate(found)
+        indices = [FAMILIES.index("perturbed") + len(FAMILIES) * number for number in range(specimens)]
+        paths = {index: folder / f"{index:05d}.npy" for index in indices}
+        tasks = [pool.submit(self.keep, index, path) for index, path in paths.items() if not path.exists()]
+        progress(specimens - len(tasks), specimens)
+        for number, task in enumerate(as_completed(tasks)):
+            task.result()
+            progress(specimens - len(tasks) + number + 1, specimens)
+        return np.concatenate([np.load(path) for path in paths.values()])
+
+    def keep(self, index: int, path: Path) -> None:
+        """Keep the rows of one specimen, whole or not at all."""
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, np.array(self._of(index), ROW))
+        partial.replace(path)
 
     def _of(self, index: int) -> list[tuple[Any, ...]]:
         recipe, specimen = self.plan.recipe, self.plan.specimen(index)

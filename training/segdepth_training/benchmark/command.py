@@ -1,5 +1,6 @@
 """segdepth-train bench: regenerate the benchmark, examine a model on it, and report."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,15 @@ import torch
 from rich.table import Table
 
 from segdepth_artefacts import ArtefactStore
-from segdepth_training.benchmark.answers import Answers, Frames, examined
+from segdepth_training.benchmark.answers import Answers, Frames, examined, workers
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import MIXTURE, Entry, released
 from segdepth_training.benchmark.definition import DOSES, Size, plan_of
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept
 from segdepth_training.benchmark.report import PAGE, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
-from segdepth_training.benchmark.shifts import SHIFTS, ShiftPlan
-from segdepth_training.exit_waves import load, simulate
+from segdepth_training.benchmark.shifts import SHIFTS, Shift, ShiftPlan
+from segdepth_training.exit_waves import Plan, load, simulate
 from segdepth_training.place import Place
 from segdepth_training.progress import bar, say, wide
 from segdepth_training.recipe import Recipe
@@ -39,40 +40,41 @@ class Examination:
         The shift sets are asked of the first model alone. Raises NotThisBenchmark where something else than what the
         probes were kept of came out.
         """
-        place, plan = Place.at(self.work) / "exit-waves.zarr", plan_of(self.recipe, self.size)
-        with bar("specimens") as progress:
-            simulate(place, plan, progress, processes=self.processes)
-        found = Probes.of(load(place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
+        plan = plan_of(self.recipe, self.size)
+        families = Frames(self._simulated("specimens", plan, Place.at(self.work) / "exit-waves.zarr"), plan)
+        found = Probes.of(load(families.place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
         self._compare(found)
         entries = [*map(released, models), MIXTURE]
-        answers = {entry.name: self._answers(entry, Frames(place, plan), entry.name) for entry in entries}
+        with workers(self.processes) as pool:
+            rows = {entry.name: self._answers(entry, families, entry.name, pool).columns for entry in entries}
+            with bar("Bayes bound") as progress:
+                finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
+                bound = Bound(plan, finite).rows(self.size.bounded, self.work / "bound", progress, pool)
+            shifted = {shift.name: self._shifted(shift, entries[0], pool) for shift in SHIFTS}
         facts: dict[str, Any] = {
             "family": self.recipe.family,
             "size": str(self.size),
             "specimens": plan.specimens,
             "digest": found.digest,
+            "bound": figures(bound),
         }
-        rows = {name: each.columns for name, each in answers.items()}
-        with bar("Bayes bound") as progress:
-            finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
-            facts["bound"] = figures(Bound(plan, finite).rows(self.size.bounded, self.work / "bound", progress))
-        report = write_report(self.work, facts, rows, self._shifted(entries[0]))
+        report = write_report(self.work, facts, rows, shifted)
         say(f"wrote {self.work / PAGE}")
         return report
 
-    def _shifted(self, entry: Entry) -> dict[str, Answers]:
-        answers = {}
-        for shift in SHIFTS:
-            plan = ShiftPlan(self.recipe, SeedRange.BENCHMARK, SHIFT_SEED, specimens=self.size.shifted, made=shift.made)
-            place = Place.at(self.work) / f"shifts/{shift.made}.zarr"
-            with bar(f"specimens {shift.made}") as progress:
-                simulate(place, plan, progress, processes=self.processes)
-            answers[shift.name] = self._answers(entry, Frames(place, plan, shift.name), shift.name)
-        return answers
-
-    def _answers(self, entry: Entry, frames: Frames, title: str) -> Answers:
+    def _simulated(self, title: str, plan: Plan, place: Place) -> Place:
         with bar(title) as progress:
-            return examined(entry, frames, self.work / "answers", progress, self.processes)
+            simulate(place, plan, progress, processes=self.processes)
+        return place
+
+    def _shifted(self, shift: Shift, entry: Entry, pool: ProcessPoolExecutor) -> Answers:
+        plan = ShiftPlan(self.recipe, SeedRange.BENCHMARK, SHIFT_SEED, specimens=self.size.shifted, made=shift.made)
+        place = self._simulated(f"specimens {shift.made}", plan, Place.at(self.work) / f"shifts/{shift.made}.zarr")
+        return self._answers(entry, Frames(place, plan, shift.name), shift.name, pool)
+
+    def _answers(self, entry: Entry, frames: Frames, title: str, pool: ProcessPoolExecutor) -> Answers:
+        with bar(title) as progress:
+            return examined(entry, frames, self.work / "answers", progress, pool)
 
     def _compare(self, found: Probes) -> None:
         if self.probes is None:
