@@ -88,7 +88,7 @@ def imaged(wave: torch.Tensor, side_A: float, view: View, dose: float, seeds: tu
 def seen(columns: NDArray[np.float32], view: View) -> list[list[object]]:
     """Columns in the view as (x [Å], y [Å], atoms, species), (0, 0) the centre of the top-left pixel."""
     rows: list[list[object]] = []
-    for x, y, atoms, species in columns:
+    for x, y, atoms, species in columns[:, :4]:
         x_A, y_A = float(x) - view.origin[1] * view.pixel_A, float(y) - view.origin[0] * view.pixel_A
         if max(abs(x_A - FIELD_PX * SAMPLING_A / 2), abs(y_A - FIELD_PX * SAMPLING_A / 2)) < FIELD_PX * SAMPLING_A / 2:
             rows.append([round(x_A, 3), round(y_A, 3), int(atoms), SPECIES[int(species)]])

@@ -91,7 +91,8 @@ def prepare_store(place: Place, plan: Plan) -> None:
     if "digest" in group.attrs:
         if group.attrs["digest"] != plan.digest:
             raise ValueError(
-                f"{place} holds exit waves of another recipe or seed; give another --work folder or delete it"
+                f"{place} holds exit waves of another recipe or seed, or of an earlier version of this program; give"
+                " another --work folder or delete it"
             )
         if group["facts"].shape[0] < plan.specimens:
             for name in ARRAYS:

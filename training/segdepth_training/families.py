@@ -4,6 +4,8 @@
 same with exactly a tenth of the columns changed. `particle`: Wulff shapes and islands, half of them with adatoms.
 """
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +56,8 @@ def draw_for_benchmark(
     at_entrance = rng.random(len(before)) < 0.5
     first = np.where(at_entrance, first - change, first)
     stacks = Stacks(sites, first, before + change, change)
-    return assembled(rng, stacks, projection, limits, (which, family), tilt_deg)
+    made = assembled(rng, stacks, projection, limits, (which, family), tilt_deg)
+    return dataclasses.replace(made, at_entrance=at_entrance)
 
 
 def perturbation(rng: np.random.Generator, count: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -103,8 +103,10 @@ def debiased_calibration_error(
         left = np.sqrt(np.maximum(0, (filled / size) ** 2 - variance))
         return np.asarray((total * left).sum(-1) / np.maximum(1, total.sum(-1)))
 
+    value = float(error(gap, number))
+    # Resampling adds the variance once more: the basic interval, turned about the value, takes that out again.
     low, high = np.quantile([error(gap[draw], number[draw]) for draw in _draws(specimens)], [0.025, 0.975])
-    return Figure(float(error(gap, number)), float(low), float(high))
+    return Figure(value, max(0.0, 2 * value - float(high)), max(value, 2 * value - float(low)))
 
 
 def risk_coverage(found: NDArray[np.void]) -> dict[str, dict[str, float]]:

@@ -19,14 +19,14 @@ ROW = np.dtype(
         *(("specimen", "i4"), ("dose", "f8"), ("family", "U10"), ("true", "i2"), ("true_species", "i2")),
         *(("changed", "i2"), ("found", "?"), ("count", "i2"), ("species", "i2"), ("p_count", "f4"), ("lo90", "i2")),
         *(("hi90", "i2"), ("mass", "f4"), ("abstained", "?"), ("centre", "i2"), ("status", "i2"), ("brier", "f4")),
-        ("p_before", "f4"),
+        *(("before", "i2"), ("p_before", "f4")),
     ]
 )
 """One row for each true column (true >= 1) and each found column that is nobody's (true = 0).
 
 `changed`: atoms by which the column was changed against its surface. `mass`: posterior in the 90 % interval. `centre`:
 class of the pixel at the true centre. `brier`: sum over the classes of the squared difference between posterior and
-truth (Brier 1950). `p_before`: posterior of the count that the unchanged surface would have here.
+truth (Brier 1950). `before`: the class that the unchanged surface would have here, and `p_before` its posterior.
 """
 
 
@@ -64,6 +64,7 @@ def score(observation: Observation, prediction: Prediction) -> NDArray[np.void]:
     rows["true_species"] = -1
     rows["true_species"][: len(true)] = true[:, 3]
     rows["changed"][: len(true)] = true[:, 4]
+    rows["before"][: len(true)] = np.clip(true[:, 2] - true[:, 4], 0, CLASSES - 1)
     rows["found"][: len(true)] = index[counted] >= 0
     rows["found"][len(true) :] = True
     fill(rows, columns, np.concatenate([index[counted], strangers]))
@@ -82,8 +83,7 @@ def fill(rows: NDArray[np.void], columns: Columns, which: NDArray[np.int64]) -> 
         rows[name][hit] = getattr(columns, name)[index]
     posterior, here = columns.probabilities[index], np.arange(len(index))
     rows["p_count"][hit] = posterior[here, columns.count[index].astype(int)]
-    before = np.clip(rows["true"][hit] - rows["changed"][hit], 0, CLASSES - 1)
-    rows["p_before"][hit] = posterior[here, before]
+    rows["p_before"][hit] = posterior[here, rows["before"][hit]]
     rows["brier"][hit] = np.square(posterior).sum(1) + 1 - 2 * posterior[here, rows["true"][hit]]
     below = np.concatenate([np.zeros((len(index), 1)), posterior.cumsum(axis=1)], axis=1)
     lo, hi = columns.lo90[index].astype(int), columns.hi90[index].astype(int)

@@ -29,6 +29,8 @@ class Specimen:
     kind: str
     family: str
     lowest_A: float
+    at_entrance: NDArray[np.bool_] | None = None
+    """Whether each column's change is at the end that the beam meets first, where that was drawn for every column."""
 
 
 def draw(

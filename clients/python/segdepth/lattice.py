@@ -25,7 +25,10 @@ REACH = 0.04
 
 @dataclass(frozen=True)
 class LatticeSampling:
-    """What the lattice implies: sampling and its standard error [Å/px], from how many frames."""
+    """What the lattice implies: sampling and its standard error [Å/px], from how many frames.
+
+    The error is NaN of fewer than FEWEST frames.
+    """
 
     sampling_A: float
     uncertainty_A: float
@@ -62,7 +65,8 @@ def lattice_sampling(client: Client, movie: Movie, options: Options | None = Non
         )
     # Of a median of normal values; spread by the median absolute deviation, which strays do not widen.
     spread = 1.4826 * statistics.median(abs(value - scale) for value in scales)
-    error = math.sqrt(math.pi / 2) * spread / math.sqrt(len(scales))
+    known = len(scales) >= FEWEST
+    error = math.sqrt(math.pi / 2) * spread / math.sqrt(len(scales)) if known else math.nan
     return LatticeSampling(scale * stated_A, error * stated_A, len(scales))
 
 

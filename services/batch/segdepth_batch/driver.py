@@ -82,9 +82,9 @@ def _run(attempt: "Attempt", request: JobRequest, place: Place, settings: BatchS
                 output.describe(movie)
         finished = output.all_done()
         pending = [chunk for chunk in plan.chunks() if chunk.name not in finished]
-        attempt.planned(plan, pending_frames=sum(chunk.frames for chunk in pending), pending_chunks=len(pending))
         if pending:
             flow.await_place(settings, attempt.folder.cancelled)
+        attempt.planned(plan, pending_frames=sum(chunk.frames for chunk in pending), pending_chunks=len(pending))
     except flow.NoPlace:
         return attempt.end("cancelled", "cancelled while it waited for a place on a worker; what was done stays")
     if pending:

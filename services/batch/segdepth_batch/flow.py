@@ -33,8 +33,9 @@ def answered(
 ) -> Iterator[Done | None]:
     """Each chunk's marker as it is stored, in any order; None for a chunk left out because the job was cancelled.
 
-    A chunk whose actor died is answered by another, or by the same one started anew, `settings.retries` times at most.
-    What a stage raises comes out as an error of Ray.
+    A chunk whose actor died is answered by another, or by the same one started anew; an actor that died more often than
+    `settings.retries` times (a machine that was drained does not count) ends the attempt. What a stage raises comes out
+    as an error of Ray.
     """
     rows = ray.data.from_items(
         [{"chunk": chunk.model_dump_json()} for chunk in chunks], override_num_blocks=len(chunks)

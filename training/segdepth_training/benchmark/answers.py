@@ -26,9 +26,16 @@ BLOCK = 9
 
 
 FRAME = np.dtype(
-    [("specimen", "i4"), ("dose", "f8"), ("family", "U10"), ("status", "i2"), ("columns", "i4"), ("width", "f4")]
+    [
+        *(("specimen", "i4"), ("dose", "f8"), ("family", "U10"), ("status", "i2"), ("lattice", "i2")),
+        *(("columns", "i4"), ("width", "f4")),
+    ]
 )
-"""One row for each frame: its verdict, how many columns were answered, and how wide their intervals are on average."""
+"""One row for each frame: its verdict and that of the lattice check alone (0 = not asked), how many columns were
+answered, and how wide their intervals are on average."""
+
+RULES = 1
+"""Counts up whenever the same frame gives other rows: answers kept before are not used again."""
 
 
 class Answers(NamedTuple):
@@ -68,7 +75,11 @@ def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of one thread each, which keep the contenders that they have made."""
     context = get_context("spawn")  # Threads of torch do not survive a fork.
     with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
-        yield pool
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def examined(
@@ -115,4 +126,5 @@ def verdict(observation: Observation, prediction: Prediction) -> tuple[Any, ...]
     columns = prediction.columns
     width = float((columns.hi90.astype(int) - columns.lo90 + 1).mean()) if len(columns) else float("nan")
     status = int(prediction.verdict.status)
-    return observation.specimen, observation.dose, observation.family, status, len(columns), width
+    lattice = max((int(check.status) for check in prediction.verdict.checks if check.name == "lattice"), default=0)
+    return observation.specimen, observation.dose, observation.family, status, lattice, len(columns), width

@@ -118,9 +118,9 @@ def _shifts(shifted: Report) -> Iterator[Bar]:
             if expected == "refused":
                 yield _at_least(name, dose, "frames refused", REFUSED, figures["refused"])
             elif expected == "suspect":
-                noticed = figures["refused"] + figures["suspect"]
-                yield _at_least(name, dose, "frames suspect or refused", SUSPECT, noticed)
-            elif expected == "ten":
+                # The lattice's own check: at the ends of the range of samplings another one notices too.
+                yield _at_least(name, dose, "frames suspect by their lattice", SUSPECT, figures["lattice_noticed"])
+            elif expected == "ten" and figures["columns"]:
                 yield _at_least(name, dose, "columns answered ten or abstained", TEN, figures["ten_or_abstained"])
                 low = figures["low_and_sure"]
                 yield Bar(name, dose, "columns answered 8 or fewer with p > 0.5", "= 0", low, low == 0)

@@ -3,8 +3,10 @@
 For a column, everything but its own number of atoms is taken as known: the imaging conditions, every other column, and
 the surface, so that the family's own rule is the prior: unchanged with 0.9, else changed by one (0.7) or two atoms, to
 either side. The likelihood is that of the expected images of the five candidates, each simulated like the specimen
-itself; of the camera's noise only what cannot be undone is counted (a spread after counting can). The most probable
-candidate is right most often of all answers, so no network that sees less can be right more often.
+itself, at the end where the family changes this column; of the camera's noise only the counting of electrons, which
+cannot be undone. The most probable candidate is right most often of all answers: no network, which knows less, can be
+right more often. That holds for changed and unchanged columns together: one that calls more columns changed finds more
+of the changed ones than the bound does, and pays with the others.
 
 Columns far from each other do not change each other's images: one simulation serves many of them.
 """
@@ -25,7 +27,7 @@ from torch import Tensor
 from segdepth_training.exit_waves import Plan
 from segdepth_training.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
 from segdepth_training.figures import SPECIES, Figure, mean
-from segdepth_training.imaging import expected, intensity, vacuum_electrons
+from segdepth_training.imaging import expected, intensity
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.observation import conditions
@@ -37,6 +39,9 @@ APART_A, REACH_A = 9.0, 4.5
 
 CANDIDATES = (-2, -1, 0, 1, 2)
 """Changes against the surface."""
+
+DARKEST = 1e-6
+"""Fewest electrons expected of a pixel."""
 
 DRAWS = 16
 """Noisy images of each column and dose."""
@@ -76,24 +81,42 @@ def chosen(rng: np.random.Generator, specimen: Specimen, side_A: float) -> NDArr
 
 
 def with_change(specimen: Specimen, asked: NDArray[np.int64], change: int, period_A: float) -> Specimen:
-    """The specimen with each asked column `change` atoms longer than its surface, at the end that the beam leaves."""
+    """The specimen with each asked column `change` atoms longer than its surface, at the end where changes are."""
+    assert specimen.at_entrance is not None, "the benchmark's specimens know it"
     count = specimen.columns[:, 2].astype(int)
     stop = np.cumsum(count)
+    start = stop - count
     positions, symbols = specimen.atoms.positions, np.array(specimen.atoms.get_chemical_symbols())
     keep, more, kinds = np.ones(len(positions), bool), [], []
     for column in asked:
         by = change - int(specimen.columns[column, 4])
-        last = positions[stop[column] - 1]
+        first = bool(specimen.at_entrance[column])
+        end = positions[start[column]] if first else positions[stop[column] - 1]
         if by < 0:
-            keep[max(stop[column] + by, stop[column] - count[column]) : stop[column]] = False
-        more += [last + np.array([0, 0, period_A * (step + 1)]) for step in range(by)]
-        kinds += [symbols[stop[column] - 1]] * max(0, by)
-    cell = specimen.atoms.cell.lengths()
+            keep[start[column] : start[column] - by] &= not first
+            keep[stop[column] + by : stop[column]] &= first
+        step_A = -period_A if first else period_A
+        more += [end + np.array([0, 0, step_A * (number + 1)]) for number in range(by)]
+        kinds += [symbols[start[column]]] * max(0, by)
     atoms = Atoms(
-        [*symbols[keep], *kinds], np.concatenate([positions[keep], np.array(more).reshape(-1, 3)]), cell=cell, pbc=True
+        [*symbols[keep], *kinds],
+        np.concatenate([positions[keep], np.array(more).reshape(-1, 3)]),
+        cell=specimen.atoms.cell,
+        pbc=True,
     )
-    atoms.cell[2, 2] = max(cell[2], atoms.positions[:, 2].max() + 2.0)
     return dataclasses.replace(specimen, atoms=atoms)
+
+
+def with_room(specimen: Specimen, period_A: float) -> Specimen:
+    """The specimen with room for every candidate above and below.
+
+    All candidates share one cell: in another the multislice method would cut all columns into other slices.
+    """
+    room_A = period_A * (max(CANDIDATES) - min(CANDIDATES))
+    atoms = specimen.atoms.copy()
+    atoms.positions[:, 2] += room_A
+    atoms.cell[2, 2] += 2 * room_A
+    return dataclasses.replace(specimen, atoms=atoms, lowest_A=specimen.lowest_A + room_A)
 
 
 @dataclass(frozen=True)
@@ -124,11 +147,11 @@ class Bound:
         partial.replace(path)
 
     def _of(self, index: int) -> list[tuple[Any, ...]]:
-        recipe, specimen = self.plan.recipe, self.plan.specimen(index)
-        side_A = recipe.specimens.cell_A
+        recipe = self.plan.recipe
+        side_A, period_A = recipe.specimens.cell_A, project(recipe.crystal).period_A
+        specimen = with_room(self.plan.specimen(index), period_A)
         rng = np.random.default_rng([index, 77])
         asked = chosen(rng, specimen, side_A)
-        period_A = project(recipe.crystal).period_A
         waves = np.stack(
             [
                 exit_wave(with_change(specimen, asked, change, period_A), recipe.multislice, recipe.microscope)
@@ -137,46 +160,35 @@ class Bound:
         )
         rows = []
         for dose in self.doses:
-            images, read = self._expected(torch.from_numpy(waves), index, dose)
+            images = self._expected(torch.from_numpy(waves), index, dose)
             pixel_A = side_A / images.shape[-1]
             for column in asked:
-                right, mass = self._judged(rng, images, read, specimen.columns[column], pixel_A)
+                right, mass = self._judged(rng, images, specimen.columns[column], pixel_A)
                 kind, change = specimen.columns[column, 3:5].astype(int)
                 rows.append((index, dose, kind, change, right, mass))
         return rows
 
-    def _expected(self, waves: Tensor, index: int, dose: float) -> tuple[NDArray[np.float64], float]:
-        """Expected images of the candidates [electrons per pixel], and the variance of the read noise."""
+    def _expected(self, waves: Tensor, index: int, dose: float) -> NDArray[np.float64]:
+        """Expected images of the candidates [electrons per pixel]."""
         view, optics, exposure, _ = conditions(self.plan, index, dose)
         side_A = self.plan.recipe.specimens.cell_A
         seen = intensity(waves, side_A, optics, self.plan.recipe.microscope)
-        images = expected(seen, side_A, round(side_A / view.pixel_A), exposure)
-        read = float((exposure.read_noise.square() * vacuum_electrons(exposure, view.pixel_A)).item())
-        return images.double().numpy(), read
+        return expected(seen, side_A, round(side_A / view.pixel_A), exposure).double().numpy()
 
     def _judged(
-        self,
-        rng: np.random.Generator,
-        images: NDArray[np.float64],
-        read: float,
-        column: NDArray[np.float32],
-        pixel_A: float,
+        self, rng: np.random.Generator, images: NDArray[np.float64], column: NDArray[np.float32], pixel_A: float
     ) -> tuple[float, float]:
         """Share of the draws whose most probable candidate is the truth, and the mean posterior of that candidate."""
         x, y = column[:2] / pixel_A
         reach = REACH_A / pixel_A
         rows, columns = (np.arange(int(np.ceil(c - reach)), int(np.floor(c + reach)) + 1) for c in (y, x))
         disk = np.hypot(rows[:, None] - y, columns[None, :] - x) <= reach
-        candidates = images[:, rows[:, None], columns[None, :]][:, disk]
-        variance = candidates + read
+        candidates = np.maximum(images[:, rows[:, None], columns[None, :]][:, disk], DARKEST)
         before, change = int(column[2] - column[4]), int(column[4])
         truth = CANDIDATES.index(change)
-        noise = rng.poisson(candidates[truth], (DRAWS, candidates.shape[1])) + rng.normal(
-            0, read**0.5, (DRAWS, candidates.shape[1])
-        )
-        likelihood = -(np.square(noise[:, None] - candidates) / (2 * variance) + np.log(variance) / 2).sum(-1)
+        counts = rng.poisson(candidates[truth], (DRAWS, candidates.shape[1]))
         with np.errstate(divide="ignore"):
-            weight = likelihood + np.log(prior(before))
+            weight = counts @ np.log(candidates).T - candidates.sum(1) + np.log(prior(before))
         posterior = np.exp(weight - weight.max(1, keepdims=True))
         posterior /= posterior.sum(1, keepdims=True)
         best = posterior.argmax(1)

@@ -1,6 +1,5 @@
 """segdepth-train bench: regenerate the benchmark, examine a model on it, and report."""
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ import torch
 from rich.table import Table
 
 from segdepth_artefacts import ArtefactStore
-from segdepth_training.benchmark.answers import Answers, Frames, examined, workers
+from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
 from segdepth_training.benchmark.bound import Bound, figures
-from segdepth_training.benchmark.contenders import MIXTURE, Entry, released
-from segdepth_training.benchmark.definition import DOSES, Size, plan_of
-from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept
+from segdepth_training.benchmark.contenders import MIXTURE, released
+from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
+from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
 from segdepth_training.benchmark.report import PAGE, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
 from segdepth_training.benchmark.shifts import SHIFTS, Shift, ShiftPlan
@@ -41,16 +40,26 @@ class Examination:
         probes were kept of came out.
         """
         plan = plan_of(self.recipe, self.size)
-        families = Frames(self._simulated("specimens", plan, Place.at(self.work) / "exit-waves.zarr"), plan)
+        self._check_digest()
+        families = Frames(self._simulated("specimens", plan, "exit-waves"), plan)
         found = Probes.of(load(families.place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
-        self._compare(found)
+        self._check_pixels(found)
+        # Before there are threads: simulation forks.
+        shifts = {shift.name: self._shifted(shift) for shift in SHIFTS}
+        kept = self.work / "answers" / f"{found.digest[:12]}-{RULES}"
         entries = [*map(released, models), MIXTURE]
         with workers(self.processes) as pool:
-            rows = {entry.name: self._answers(entry, families, entry.name, pool).columns for entry in entries}
+            rows = {}
+            for entry in entries:
+                with bar(entry.name) as progress:
+                    rows[entry.name] = examined(entry, families, kept, progress, pool).columns
             with bar("Bayes bound") as progress:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
-                bound = Bound(plan, finite).rows(self.size.bounded, self.work / "bound", progress, pool)
-            shifted = {shift.name: self._shifted(shift, entries[0], pool) for shift in SHIFTS}
+                bound = Bound(plan, finite).rows(self.size.bounded, kept / "bound", progress, pool)
+            shifted = {}
+            for name, frames in shifts.items():
+                with bar(name) as progress:
+                    shifted[name] = examined(entries[0], frames, kept, progress, pool)
         facts: dict[str, Any] = {
             "family": self.recipe.family,
             "size": str(self.size),
@@ -62,24 +71,25 @@ class Examination:
         say(f"wrote {self.work / PAGE}")
         return report
 
-    def _simulated(self, title: str, plan: Plan, place: Place) -> Place:
+    def _simulated(self, title: str, plan: Plan, name: str) -> Place:
+        place = Place.at(self.work) / f"{name}.zarr"
         with bar(title) as progress:
             simulate(place, plan, progress, processes=self.processes)
         return place
 
-    def _shifted(self, shift: Shift, entry: Entry, pool: ProcessPoolExecutor) -> Answers:
+    def _shifted(self, shift: Shift) -> Frames:
         plan = ShiftPlan(self.recipe, SeedRange.BENCHMARK, SHIFT_SEED, specimens=self.size.shifted, made=shift.made)
-        place = self._simulated(f"specimens {shift.made}", plan, Place.at(self.work) / f"shifts/{shift.made}.zarr")
-        return self._answers(entry, Frames(place, plan, shift.name), shift.name, pool)
+        place = self._simulated(f"specimens {shift.made}", plan, f"shifts/{shift.made}")
+        return Frames(place, plan, shift.name)
 
-    def _answers(self, entry: Entry, frames: Frames, title: str, pool: ProcessPoolExecutor) -> Answers:
-        with bar(title) as progress:
-            return examined(entry, frames, self.work / "answers", progress, pool)
+    def _check_digest(self) -> None:
+        if self.probes is not None and (known := kept_probes(self.probes)) is not None:
+            known.check_digest(digest(self.recipe))
 
-    def _compare(self, found: Probes) -> None:
+    def _check_pixels(self, found: Probes) -> None:
         if self.probes is None:
             return
-        known = kept(self.probes)
+        known = kept_probes(self.probes)
         if known is None:
             self.probes.parent.mkdir(parents=True, exist_ok=True)
             self.probes.write_text(found.model_dump_json(indent=1) + "\n")

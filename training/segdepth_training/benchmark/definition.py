@@ -51,15 +51,6 @@ def digest(recipe: Recipe) -> str:
     """
     parts = recipe.model_dump(mode="json", include={"microscope", "camera"})
     field = (recipe.training.field_px, recipe.training.canonical_sampling_A)
-    shifted = [[shift.name, shift.made, shift.stated, shift.inverted] for shift in shifts.SHIFTS]
-    said = [
-        plan_of(recipe, Size.FULL).digest,
-        parts,
-        field,
-        list(DOSES.doses),
-        shifts.SEED,
-        list(shifts.DOSES),
-        shifted,
-    ]
+    said = [plan_of(recipe, Size.FULL).digest, parts, field, list(DOSES.doses), shifts.described()]
     text = json.dumps(said, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

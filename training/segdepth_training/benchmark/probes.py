@@ -39,13 +39,16 @@ class Probes(BaseModel):
             found[index] = tuple(round(float(value), 5) for value in frame.ravel()[at])
         return cls(digest=digest(plan.recipe), intensities=found)
 
-    def check(self, found: Self) -> None:
-        """NotThisBenchmark where another benchmark was regenerated, with what differs."""
-        if found.digest != self.digest:
+    def check_digest(self, digest: str) -> None:
+        """NotThisBenchmark where another benchmark is about to be regenerated."""
+        if digest != self.digest:
             raise NotThisBenchmark(
-                f"the recipe makes benchmark {found.digest[:12]}, the probes are of {self.digest[:12]}: specimens,"
-                " conditions or doses were changed; figures of the two cannot be compared (--probes none to go on)"
+                f"the recipe makes benchmark {digest[:12]}, the probes are of {self.digest[:12]}: specimens,"
+                " conditions or doses were changed; figures of the two cannot be compared; leave --probes out to go on"
             )
+
+    def check(self, found: Self) -> None:
+        """NotThisBenchmark where other pixels came out."""
         for index, kept in self.intensities.items():
             difference = float(torch.tensor(found.intensities[index]).sub(torch.tensor(kept)).abs().max())
             if difference > TOLERANCE:
@@ -55,6 +58,6 @@ class Probes(BaseModel):
                 )
 
 
-def kept(path: Path) -> Probes | None:
+def kept_probes(path: Path) -> Probes | None:
     """The probes in a file; None if there is none."""
     return Probes.model_validate_json(path.read_text()) if path.exists() else None

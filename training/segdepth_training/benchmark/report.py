@@ -59,7 +59,7 @@ def shift_figures(answers: Answers) -> dict[str, dict[str, float]]:
     """What the model made of a shift set, by dose. Shares of columns are of those in frames it did not refuse."""
     found = {}
     for dose in np.unique(answers.frames["dose"]):
-        frames, columns = (part[part["dose"] == dose] for part in answers)
+        columns, frames = (part[part["dose"] == dose] for part in answers)
         columns = columns[columns["found"] & (columns["true"] > 0)]
         covered = (columns["lo90"] <= columns["true"]) & (columns["true"] <= columns["hi90"])
         low = (columns["count"] <= LOW) & (columns["p_count"] > SURE)
@@ -67,6 +67,7 @@ def shift_figures(answers: Answers) -> dict[str, dict[str, float]]:
             "frames": len(frames),
             "refused": share(frames["status"] == Status.REFUSED),
             "suspect": share(frames["status"] == Status.SUSPECT),
+            "lattice_noticed": share(frames["lattice"] >= Status.SUSPECT),
             "columns": len(columns),
             "exact": share(columns["count"] == columns["true"]),
             "within_1": share(np.abs(columns["count"] - columns["true"]) <= 1),

@@ -1,9 +1,9 @@
 """Shift sets: frames from outside what the model knows, each with what an honest model does with them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from segdepth_training.exit_waves import ExitWaves, Plan
 from segdepth_training.families import draw_for_benchmark
 from segdepth_training.imaging import Exposure, Optics
 from segdepth_training.lattice import project
-from segdepth_training.observation import Alter, Observation, observe
+from segdepth_training.observation import Observation, observe
 from segdepth_training.seeds import generator
 from segdepth_training.specimen import Specimen
 
@@ -30,6 +30,9 @@ Expected = Literal["refused", "suspect", "ten", "covered"]
 
 CARBON_PER_A3 = 0.10
 """Number density of amorphous carbon of 2 g/cm³."""
+
+CARBON_A, CARBON_APART_A = (10.0, 30.0), 1.3
+"""Its thickness, and the least distance of two atoms [Å]."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,13 @@ class ShiftPlan(Plan):
 
 def on_carbon(rng: np.random.Generator, specimen: Specimen) -> Specimen:
     """The same specimen on 10-30 Å of amorphous carbon, which the beam meets last: random atoms, none within 1.3 Å."""
-    side_A, thickness_A = float(specimen.atoms.cell[0, 0]), rng.uniform(10, 30)
+    side_A, thickness_A = float(specimen.atoms.cell[0, 0]), rng.uniform(*CARBON_A)
     wanted = round(CARBON_PER_A3 * side_A**2 * thickness_A)
     positions = np.zeros((0, 3))
     while len(positions) < wanted:
         more = rng.uniform(0, [side_A, side_A, thickness_A], (wanted, 3))
         both = np.concatenate([positions, more])
-        late = {int(second) for _, second in cKDTree(both).query_pairs(1.3, output_type="ndarray")}
+        late = {int(second) for _, second in cKDTree(both).query_pairs(CARBON_APART_A, output_type="ndarray")}
         positions = both[[i for i in range(len(both)) if i not in late]][:wanted]
     positions[:, 2] += specimen.lowest_A + 1.5
     carbon = Atoms("C" * len(positions), positions)
@@ -77,12 +80,16 @@ def on_carbon(rng: np.random.Generator, specimen: Specimen) -> Specimen:
 
 @dataclass(frozen=True)
 class Shift:
-    """One shift set."""
+    """One shift set: how its specimens are made, and what is other than in the domain when they are seen."""
 
     name: str
     expected: Expected
     made: str = "known"
-    alter: Alter | None = None
+    more_defocus_A: float = 0.0
+    optics: tuple[tuple[str, float], ...] = ()
+    """Fields of Optics with a value instead of the drawn one."""
+    exposure: tuple[tuple[str, float], ...] = ()
+    """The same of Exposure."""
     stated: float = 1.0
     """Factor on the sampling that is stated."""
     inverted: bool = False
@@ -97,44 +104,40 @@ class Shift:
                 factor = self.stated if index % 2 else 1 / self.stated
                 yield dataclasses.replace(seen, frame=frame, sampling_A=seen.sampling_A * factor)
 
-
-def _optics(**changes: Callable[[Optics], torch.Tensor]) -> Alter:
-    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
-        return dataclasses.replace(optics, **{name: change(optics) for name, change in changes.items()}), exposure
-
-    return alter
+    def alter(self, optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+        """The drawn conditions as this set has them."""
+        optics = dataclasses.replace(optics, c10_A=optics.c10_A + self.more_defocus_A)
+        return _with(optics, self.optics), _with(exposure, self.exposure)
 
 
-def _exposure(**changes: Callable[[Exposure], torch.Tensor]) -> Alter:
-    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
-        return optics, dataclasses.replace(exposure, **{name: change(exposure) for name, change in changes.items()})
+T = TypeVar("T", Optics, Exposure)
 
-    return alter
+
+def _with(drawn: T, values: tuple[tuple[str, float], ...]) -> T:
+    changes = {name: torch.full_like(getattr(drawn, name), value) for name, value in values}
+    return dataclasses.replace(drawn, **changes)
 
 
 SHIFTS = (
     *(Shift(f"tilt {degrees}°", "covered", f"tilt-{degrees}") for degrees in (1, 2, 3)),
     # What was drawn from 10-90 Å becomes 120-200 Å, or -100 to -20 Å.
-    Shift("defocus 120-200 Å", "covered", alter=_optics(c10_A=lambda o: o.c10_A + 110)),
-    Shift("underfocus 20-100 Å", "covered", alter=_optics(c10_A=lambda o: o.c10_A - 110)),
+    Shift("defocus 120-200 Å", "covered", more_defocus_A=110),
+    Shift("underfocus 20-100 Å", "covered", more_defocus_A=-110),
     Shift("sampling stated 2 % wrong", "suspect", stated=1.02),
     Shift("sampling stated 5 % wrong", "refused", stated=1.05),
-    Shift(
-        "correlated noise, point spread 1.2 px",
-        "covered",
-        alter=_exposure(
-            mtf_px=lambda e: torch.full_like(e.mtf_px, 1.2), correlated=lambda e: torch.ones_like(e.correlated)
-        ),
-    ),
-    Shift(
-        "astigmatism 40 Å, coma 2000 Å",
-        "covered",
-        alter=_optics(c12_A=lambda o: torch.full_like(o.c12_A, 40.0), c21_A=lambda o: torch.full_like(o.c21_A, 2000.0)),
-    ),
-    Shift("drift 1.2 Å in a frame", "covered", alter=_exposure(drift_A=lambda e: torch.full_like(e.drift_A, 1.2))),
+    Shift("correlated noise, point spread 1.2 px", "covered", exposure=(("mtf_px", 1.2), ("correlated", True))),
+    Shift("astigmatism 40 Å, coma 2000 Å", "covered", optics=(("c12_A", 40.0), ("c21_A", 2000.0))),
+    Shift("drift 1.2 Å in a frame", "covered", exposure=(("drift_A", 1.2),)),
     Shift("amorphous carbon, 1-3 nm", "covered", "carbon"),
     Shift("inverted contrast", "refused", inverted=True),
     Shift("columns of 11-20 atoms", "ten", "thick"),
     *(Shift(name, "refused", name) for name in FOREIGN),
 )
 BY_NAME = {shift.name: shift for shift in SHIFTS}
+
+
+def described() -> list[object]:
+    """Everything that decides the frames of the shift sets, but the recipe."""
+    foreign = [dataclasses.asdict(one) for one in FOREIGN.values()]
+    carbon = [CARBON_PER_A3, CARBON_A, CARBON_APART_A]
+    return [SEED, DOSES, [dataclasses.asdict(shift) for shift in SHIFTS], foreign, carbon]

@@ -50,7 +50,7 @@ def doctor(
     sampling: given.Sampling = None,
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results would go.")] = Path(),
     token: given.Token = None,
-    tls: given.UseTls = False,
+    tls: given.UseTls = None,
     ca: given.Ca = None,
     certificate: given.Certificate = None,
     key: given.Key = None,

@@ -1,5 +1,6 @@
 """`segdepth estimate`: movies in, files out."""
 
+import math
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -95,7 +96,7 @@ def estimate(
     model: given.Model = "",
     version: given.Version = "",
     token: given.Token = None,
-    tls: given.UseTls = False,
+    tls: given.UseTls = None,
     ca: given.Ca = None,
     certificate: given.Certificate = None,
     key: given.Key = None,
@@ -153,10 +154,10 @@ def _correct_sampling(client: Client, movie: Movie, options: Options) -> None:
         found = lattice_sampling(client, movie, options)
     except NoLattice as error:
         raise NoLattice(f"{movie.path}: {error}", error.field) from error
+    doubt = "" if math.isnan(found.uncertainty_A) else f" ± {found.uncertainty_A:.1g}"
     err().print(
-        f"[yellow]note:[/] {escape(str(movie.path))}: the lattice implies {found.sampling_A:.5g} ±"
-        f" {found.uncertainty_A:.1g} Å/px in {found.frames} frames, where {movie.calibration.sampling_A:g} is stated;"
-        " the former is used"
+        f"[yellow]note:[/] {escape(str(movie.path))}: the lattice implies {found.sampling_A:.5g}{doubt} Å/px"
+        f" ({found.frames} frames), where {movie.calibration.sampling_A:g} is stated; the former is used"
     )
     corrected(movie, found)
 

@@ -28,7 +28,15 @@ Token = Annotated[
         rich_help_panel=CONNECTION,
     ),
 ]
-UseTls = Annotated[bool, typer.Option("--tls", help="Encrypt the connection.", rich_help_panel=CONNECTION)]
+UseTls = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls/--no-tls",
+        help="Encrypt the connection, or not; by default only with one of the certificates below.",
+        show_default=False,
+        rich_help_panel=CONNECTION,
+    ),
+]
 Ca = Annotated[
     Path | None,
     typer.Option(
@@ -62,7 +70,7 @@ Version = Annotated[str, typer.Option(help="Exact model version, by default what
 def open_client(
     server: str | None,
     token: str | None,
-    tls: bool,
+    tls: bool | None,
     ca: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
@@ -71,4 +79,5 @@ def open_client(
     if server is None:
         return segdepth.connect("local")
     own = TLS(ca=ca, certificate=certificate, key=key)
-    return segdepth.connect(server, token=token, tls=own if own != TLS() else tls)
+    encrypted = own != TLS() if tls is None else tls
+    return segdepth.connect(server, token=token, tls=own if encrypted else False)

@@ -97,7 +97,7 @@ def stream(
     model: given.Model = "",
     version: given.Version = "",
     token: given.Token = None,
-    tls: given.UseTls = False,
+    tls: given.UseTls = None,
     ca: given.Ca = None,
     certificate: given.Certificate = None,
     key: given.Key = None,
