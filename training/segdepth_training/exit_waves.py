@@ -19,7 +19,7 @@ from torch import Tensor
 
 from segdepth_training.families import draw_for_benchmark
 from segdepth_training.lattice import project
-from segdepth_training.multislice import exit_wave
+from segdepth_training.multislice import abtem, exit_wave
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe
 from segdepth_training.seeds import SeedRange, generator
@@ -115,8 +115,6 @@ def prepare_store(place: Place, plan: Plan) -> None:
             fill_value=fill,
             compressors=None,
             overwrite=True,
-            # A specimen without columns has a chunk too: an absent one means that it was not written.
-            config={"write_empty_chunks": True},
         )
     group.attrs["digest"] = plan.digest
 
@@ -150,15 +148,17 @@ def whole_specimens(place: Place, group: Any) -> set[int]:
 def compute(place: Place, plan: Plan, indices: list[int]) -> int:
     """Compute and store the exit waves of some specimens; returns how many."""
     torch.set_num_threads(1)
-    group: Any = zarr.open_group(place.arrays(), mode="r+")
-    for index in indices:
-        specimen = plan.specimen(index)
-        columns = np.full((MOST_COLUMNS, COLUMN), np.nan, np.float32)
-        columns[: len(specimen.columns)] = specimen.columns
-        group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
-        group["columns"][index] = columns
-        kind, family = list(SURFACES).index(specimen.kind), FAMILIES.index(specimen.family)
-        group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
+    # A specimen without columns has a chunk too: an absent one means that it was not written.
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group: Any = zarr.open_group(place.arrays(), mode="r+")
+        for index in indices:
+            specimen = plan.specimen(index)
+            columns = np.full((MOST_COLUMNS, COLUMN), np.nan, np.float32)
+            columns[: len(specimen.columns)] = specimen.columns
+            group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
+            group["columns"][index] = columns
+            kind, family = list(SURFACES).index(specimen.kind), FAMILIES.index(specimen.family)
+            group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
     return len(indices)
 
 
@@ -182,6 +182,7 @@ def simulate(place: Place, plan: Plan, progress: Callable[[int, int], None], *, 
 
 def in_processes(place: Place, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
     """Run the tasks in a pool of processes, one thread each."""
+    abtem()  # Here once rather than in every process, and an error at once where it is missing.
     # A forked process cannot use the threads of its parent's client of a bucket.
     start = get_context("spawn" if place.remote else None)
     with one_thread_each(), ProcessPoolExecutor(processes, start, initializer=end_with_parent) as pool:

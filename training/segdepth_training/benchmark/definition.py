@@ -31,7 +31,7 @@ class Size(StrEnum):
     @property
     def shifted(self) -> int:
         """Specimens of each shift set."""
-        return {Size.SMALL: 3, Size.QUARTER: 15, Size.FULL: 60}[self]
+        return {Size.SMALL: 1, Size.QUARTER: 15, Size.FULL: 60}[self]
 
     @property
     def bounded(self) -> int:
