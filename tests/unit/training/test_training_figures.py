@@ -53,15 +53,17 @@ def test_a_known_gap_is_the_error() -> None:
 
 
 def test_specimens_that_differ_widen_the_interval() -> None:
-    made = rows(0.5, 0.5)
-    wrong = np.repeat(np.arange(SPECIMENS) % 2, COLUMNS).astype(bool)
-    made["count"] = np.where(wrong, 7, 6)
-    alike = rows(0.5, 0.5)
-    figures = [
-        debiased_calibration_error(some["p_count"], some["count"] == some["true"], some["specimen"])
-        for some in (made, alike)
-    ]
-    assert figures[0].high > 2 * figures[1].high
+    """Three in ten columns wrong: everywhere, or throughout some specimens."""
+    alike, unlike = rows(0.7, 0.9), rows(0.7, 0.9)
+    wrong = np.random.default_rng(1).random(SPECIMENS) < 0.3
+    unlike["count"] = np.where(np.repeat(wrong, COLUMNS), 7, 6)
+    widths = []
+    for some in (alike, unlike):
+        some["p_count"] += np.random.default_rng(3).uniform(-1e-3, 1e-3, len(some))
+        error = debiased_calibration_error(some["p_count"], some["count"] == some["true"], some["specimen"])
+        assert error.low <= error.value <= error.high
+        widths.append(error.high - error.low)
+    assert widths[1] > 5 * widths[0]
 
 
 def test_risk_among_the_most_certain() -> None:
