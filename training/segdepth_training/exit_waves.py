@@ -35,6 +35,9 @@ COLUMN = 5
 RULES = 2
 """Counts up whenever the same seed gives another specimen, or a store another layout."""
 
+DRAWN_FOR_TRAINING = ("kinds", "thick_share", "perturbed_share", "perturbed_columns")
+"""What of `specimens` says how training's are drawn, and nothing about the benchmark's."""
+
 ARRAYS = ("waves", "columns", "facts")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -72,6 +75,8 @@ class Plan:
     def digest(self) -> str:
         """Over everything that decides what is in the store, except how many."""
         parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
+        if self.purpose == SeedRange.BENCHMARK:  # Its own rules decide these.
+            parts["specimens"] = {name: v for name, v in parts["specimens"].items() if name not in DRAWN_FOR_TRAINING}
         text = json.dumps(
             [RULES, parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn],
             sort_keys=True,

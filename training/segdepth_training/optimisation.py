@@ -1,6 +1,7 @@
 """One network being trained: its loss, its optimiser, its moving average, and its checkpoints."""
 
 import copy
+import dataclasses
 import math
 from pathlib import Path
 from typing import cast
@@ -52,12 +53,18 @@ def learning_rate(step: int, settings: Training) -> float:
 
 
 def started(folder: Path, settings: Training) -> UNet:
-    """The network of the released model in `folder`. Raises ValueError where it is not the one the settings ask for."""
+    """The network of the released model in `folder`, with a descriptor of the frame added where the settings want one.
+
+    Raises ValueError where it is not the network that the settings ask for.
+    """
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    network = load_network(folder, manifest)
-    if network.config != build("unet", dict(settings.network)).config:
+    network, wanted = load_network(folder, manifest), build("unet", dict(settings.network))
+    if network.config == wanted.config:
+        return network
+    if network.config != dataclasses.replace(wanted.config, context=0):
         raise ValueError(f"training.start = {folder}: its network is another than training.network asks for")
-    return network
+    wanted.load_state_dict(network.state_dict(), strict=False)
+    return wanted
 
 
 def steps_done(folder: Path) -> int:

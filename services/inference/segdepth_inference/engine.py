@@ -65,10 +65,10 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bf16 beats fp32 here: tensor cores, or AMX. AVX-512 alone makes it slower than fp32."""
+    """Whether bf16 beats fp32 here: tensor cores, AMX, or AVX-512 that multiplies bf16; without these it is slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return "amx_bf16" in cpu_flags()
+    return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
 def cpu_flags() -> frozenset[str]:

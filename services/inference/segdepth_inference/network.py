@@ -35,10 +35,12 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Channels of each level (each level halves the resolution) and residual blocks of its decoder."""
+    """Channels of each level (each level halves the resolution), residual blocks of its decoder, and features of the
+    frame's descriptor (0 = none)."""
 
     widths: tuple[int, ...] = (48, 96, 192, 256, 160)
     decoder_blocks: tuple[int, ...] = (1, 2, 1, 1)
+    context: int = 0
 
     @property
     def stride(self) -> int:
@@ -63,6 +65,50 @@ class ResidualBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y_BChw)) + self.shortcut(x_BChw))
 
 
+class Context(nn.Module):
+    """What holds for a whole frame (defocus, blur, contrast, dose), told to every pixel of every decoder level.
+
+    The means over the frame of every encoder level average the noise away as no receptive field does. They become a
+    scale and a shift of each channel (FiLM, Perez et al., AAAI 2018), beginning with the identity, so that a network
+    trained without it can go on with it.
+    """
+
+    MOMENTUM = 0.01
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, seen: int, features: int, widths: tuple[int, ...]):
+        super().__init__()
+        self.widths = widths
+        self.describe = nn.Linear(seen, features)
+        self.tell = nn.Linear(features, 2 * sum(widths))
+        nn.init.zeros_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)
+        self.register_buffer("mean", torch.zeros(seen))
+        self.register_buffer("variance", torch.ones(seen))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, means_BC: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Scale and shift [B, C, 1, 1] of each level."""
+        # Not in bf16: what tells one thickness from the next is a few thousandths of a mean.
+        with torch.autocast(means_BC.device.type, enabled=False):
+            if self.training:
+                self._follow(means_BC.detach())
+            standard_BC = (means_BC - self.mean) * torch.rsqrt(self.variance + 1e-6)
+            told = exact(self.tell, F.relu(exact(self.describe, standard_BC)))[..., None, None]
+        parts = told.split([width for width in self.widths for _ in range(2)], dim=1)
+        return [(1 + scale, shift) for scale, shift in zip(parts[::2], parts[1::2], strict=True)]
+
+    @torch.no_grad()
+    def _follow(self, means_BC: Tensor) -> None:
+        """Follow mean and variance over the batches: a batch's own would hide what distinguishes its frames."""
+        weight = max(self.MOMENTUM, 1 / (float(self.batches) + 1))
+        self.mean.lerp_(means_BC.mean(0), weight)
+        self.variance.lerp_((means_BC - self.mean).square().mean(0), weight)
+        self.batches += 1
+
+
 class UNet(nn.Module):
     """Residual UNet on space-to-depth input: the finest level works at half the canonical resolution.
 
@@ -84,6 +130,7 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[0], 4 * (CLASSES + SPECIES + 1), 1)
         self.frame_head = nn.Linear(widths[-1], 1)
+        self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
 
     def forward(self, x_BHW: Tensor) -> Heads:
         """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
@@ -96,12 +143,29 @@ class UNet(nn.Module):
             x_BChw = block(x_BChw)
             skips.append(x_BChw)
         inverted_B = self.frame_head(x_BChw.mean((2, 3)))[: len(x_BHW), 0]
+        told = self.context(frame_means(skips)) if self.context else None
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
-            x_BChw = self.decoder[level](up_BChw[: len(skips[level])] + skips[level])
+            x_BChw = up_BChw[: len(skips[level])] + skips[level]
+            if told:
+                scale, shift = told[level]
+                x_BChw = x_BChw * scale[: len(x_BChw)] + shift[: len(x_BChw)]
+            x_BChw = self.decoder[level](x_BChw)
         y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
         depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, SPECIES, 1], dim=1)
         return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B)
+
+
+def frame_means(levels: list[Tensor]) -> Tensor:
+    """Mean over the frame of every channel of every level [B, all channels]; at least two rows, as the levels have."""
+    rows = len(levels[-1])
+    means = [level.mean((2, 3), dtype=torch.float64).float().expand(rows, -1) for level in levels]
+    return torch.cat(means, dim=1)
+
+
+def exact(linear: nn.Linear, x_BC: Tensor) -> Tensor:
+    """A linear layer summed in float64, which rounds to the same float32 whatever the batch's size."""
+    return F.linear(x_BC.double(), linear.weight.double(), linear.bias.double()).float()
 
 
 NETWORKS = {"unet": (UNetConfig, UNet)}

@@ -1,5 +1,6 @@
 """Weights on disk (safetensors, fp16) and the network they fill (fp32)."""
 
+import dataclasses
 from pathlib import Path
 
 import safetensors.torch
@@ -52,7 +53,7 @@ def fold_norms(network: UNet) -> UNet:
 
 def network_of(network: UNet, kind: str = "unet") -> Network:
     """How a manifest describes `network`."""
-    return Network(kind=kind, arguments={name: list(value) for name, value in vars(network.config).items()})
+    return Network(kind=kind, arguments=dataclasses.asdict(network.config))
 
 
 def memory_format(network: UNet) -> UNet:

@@ -30,13 +30,14 @@ def flags(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(engine, "cpu_flags", lambda: frozenset(names))
 
 
-def test_bf16_where_the_cpu_has_amx(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags(monkeypatch, "avx512f", "amx_bf16")
+@pytest.mark.parametrize("multiplies", ["amx_bf16", "avx512_bf16"])
+def test_bf16_where_the_cpu_multiplies_it(manifest: Manifest, monkeypatch: pytest.MonkeyPatch, multiplies: str) -> None:
+    flags(monkeypatch, "avx512f", multiplies)
     assert choose_engine(with_engines(manifest, FP32, BF16), CPU) == "torch-bf16"
 
 
 def test_fp32_where_it_has_not(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags(monkeypatch, "avx512f", "avx512_bf16")
+    flags(monkeypatch, "avx512f", "avx512_vnni")
     assert choose_engine(with_engines(manifest, FP32, BF16), CPU) == "torch-fp32"
 
 
