@@ -77,7 +77,7 @@ class Plan:
     refuse_open: list[grpc.StatusCode] = field(default_factory=list)
     # Status with which a session is refused; the server then forgets that it did.
     refuse_session: grpc.StatusCode | None = None
-    # After this answer the stream ends with that status.
+    # After this answer the stream ends with that status, however often it is opened again.
     fatal: tuple[int, grpc.StatusCode, str] | None = None
     # Answers again from so many numbers before the resume point.
     repeats: int = 0
@@ -127,6 +127,8 @@ class Estimator(estimator_pb2_grpc.EstimatorServiceServicer):
         if opening.session and opening.HasField("resume_after"):
             opened.resume_after = last = opening.resume_after
         yield pb.EstimateStreamResponse(opened=opened)
+        if plan.fatal and last >= plan.fatal[0]:
+            await context.abort(plan.fatal[1], plan.fatal[2])
         if opening.session and plan.repeats:
             again = pb.AnswerPack(answers=[pb.Answer(result=result) for result in self._before[-plan.repeats :]])
             yield pb.EstimateStreamResponse(answers=again)
