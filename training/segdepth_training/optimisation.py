@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import math
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -67,6 +67,22 @@ def started(folder: Path, settings: Training) -> UNet:
     return wanted
 
 
+def parameter_groups(network: UNet, settings: Training, *, begun: bool) -> list[dict[str, Any]]:
+    """Parameters for the optimiser: matrices decay, vectors do not; `share` is of the learning rate.
+
+    A network that began with a released model's weights learns slower, but for its descriptor of the frame.
+    """
+    groups = []
+    for fresh in (True, False):
+        some = [p for name, p in network.named_parameters() if (not begun or name.startswith("context.")) == fresh]
+        share = 1.0 if fresh else settings.start_share
+        for decay, matrices in ((settings.weight_decay, True), (0.0, False)):
+            params = [p for p in some if (p.ndim > 1) == matrices]
+            if params:
+                groups.append({"params": params, "weight_decay": decay, "share": share})
+    return groups
+
+
 def steps_done(folder: Path) -> int:
     """The step at which the checkpoint in `folder` was written."""
     with safe_open(folder / CHECKPOINT, "pt") as file:
@@ -84,11 +100,7 @@ class Optimisation:
         network = build("unet", dict(settings.network)) if start is None else started(start, settings)
         self.network: UNet = network.to(device).to(memory_format=torch.channels_last)
         self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        )
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, settings, begun=start is not None))
         self.forward: nn.Module = self.network
         if settings.compile and device.type == "cuda":
             self.forward = cast(nn.Module, torch.compile(self.network))
@@ -96,7 +108,7 @@ class Optimisation:
     def advance(self, batch: Batch) -> dict[str, Tensor]:
         """One step; returns the loss and its parts, detached."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.settings)
+            group["lr"] = learning_rate(self.step, self.settings) * group["share"]
         self.forward.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             heads = self.forward(batch.frames)

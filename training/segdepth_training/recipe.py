@@ -159,6 +159,7 @@ class Training(Part):
     steps: int = Field(gt=0)
     frames: int = Field(8, ge=1, description="frames in a step")
     learning_rate: float = Field(2e-3, gt=0)
+    start_share: float = Field(1.0, gt=0, le=1, description="share of the learning rate for what `start` already knew")
     weight_decay: float = Field(1e-2, ge=0)
     warmup_share: float = Field(0.03, ge=0, lt=1)
     average: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is released")
@@ -213,6 +214,7 @@ class Recipe(Part):
     microscope: Microscope = Microscope()
     camera: Camera = Camera()
     train_specimens: int = Field(gt=0)
+    foreign_specimens: int = Field(240, ge=4, description="strangers by which the model learns what it does not know")
     calibration: Set
     benchmark: Set
     training: Training

@@ -10,7 +10,6 @@ from segdepth_artefacts.channels import CANDIDATE, STABLE
 from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import PromotionGates, examine
-from segdepth_inference.weights import WEIGHTS
 from segdepth_training import model
 from segdepth_training.gates import failures
 from segdepth_training.plots import plot_report
@@ -18,7 +17,9 @@ from segdepth_training.recipe import Gates
 
 CARD = "card.md"
 PLOT = "report.png"
-FILES = (WEIGHTS, REPORT, CARD, PLOT)
+ADDED = (REPORT, CARD, PLOT)
+"""What release adds to the files that make the model."""
+
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
@@ -37,12 +38,13 @@ def write_card(folder: Path, manifest: Manifest, report: dict[str, Any]) -> Path
 def finish(folder: Path, report: dict[str, Any]) -> Manifest:
     """Write card and picture, and name every file in the manifest; what is finished already stays as it is."""
     manifest = model.read(folder)
-    there = {name: model.described(folder / name) for name in FILES if (folder / name).exists()}
-    if there.keys() == set(FILES) and manifest.files == there:
+    names = tuple(dict.fromkeys((*manifest.files, *ADDED)))
+    there = {name: model.described(folder / name) for name in names if (folder / name).exists()}
+    if there.keys() == set(names) and manifest.files == there:
         return manifest
     write_card(folder, manifest, report)
     plot_report(report, folder / PLOT)
-    manifest = manifest.model_copy(update={"files": {name: model.described(folder / name) for name in FILES}})
+    manifest = manifest.model_copy(update={"files": {name: model.described(folder / name) for name in names}})
     model.write(folder, manifest)
     return manifest
 
@@ -58,7 +60,7 @@ def release(
     if missed:
         raise GateRefused("not released:\n- " + "\n- ".join(missed))
     manifest = finish(folder, report)
-    store.register(manifest, {name: folder / name for name in FILES})
+    store.register(manifest, {name: folder / name for name in manifest.files})
     now = store.channel(manifest.family, channel)
     if now is None or now.version != manifest.version:
         store.point(manifest.family, channel, manifest.version, principal=principal, reason="released", expected=now)
@@ -71,7 +73,7 @@ def offer(folder: Path, store: ArtefactStore, report: dict[str, Any], *, run_id:
     Once it was candidate the channel is left alone: a later run's candidate is not replaced by an earlier one's.
     """
     manifest = finish(folder, report)
-    store.register(manifest, {name: folder / name for name in FILES})
+    store.register(manifest, {name: folder / name for name in manifest.files})
     now = store.channel(manifest.family, CANDIDATE)
     if not any(change.to_version == manifest.version for change in (now.history if now else ())):
         reason = f"trained by run {run_id}"

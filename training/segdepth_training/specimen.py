@@ -34,9 +34,16 @@ class Specimen:
 
 
 def draw(
-    rng: np.random.Generator, projection: Projection, limits: Specimens, families: tuple[str, ...] = FAMILIES
+    rng: np.random.Generator,
+    projection: Projection,
+    limits: Specimens,
+    families: tuple[str, ...] = FAMILIES,
+    tilt_deg: float | None = None,
 ) -> Specimen:
-    """A random specimen of one of `families`, as training sees them. The same generator state gives the same one."""
+    """A random specimen of one of `families`, as training sees them. The same generator state gives the same one.
+
+    Tilted by `tilt_deg` [°], or as the limits say.
+    """
     kinds = {k: w for k, w in limits.kinds.items() if k in PAPER or "particle" in families}
     if "paper" not in families and "perturbed" not in families:
         kinds = {k: w for k, w in kinds.items() if k not in PAPER}
@@ -52,10 +59,10 @@ def draw(
         first, count = disturbed(rng, first, count, limits)
     sites, keep = turned(rng, sites, count, limits.cell_A, held_out=False)
     if not keep.any():
-        return draw(rng, projection, limits, families)
+        return draw(rng, projection, limits, families, tilt_deg)
     family = ("perturbed" if defects else "paper") if kind in PAPER else "particle"
     stacks = Stacks(sites[keep], first[keep], count[keep], (count - before)[keep])
-    return assembled(rng, stacks, projection, limits, (kind, family))
+    return assembled(rng, stacks, projection, limits, (kind, family), tilt_deg)
 
 
 def surface(

@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from segdepth_artefacts import open_store
 from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.manifest import Manifest
@@ -17,12 +19,14 @@ from segdepth_training.workspace import Workspace
 
 
 def simulate_all(workspace: Workspace, processes: int) -> None:
-    """Fill the three stores of exit waves with what they lack."""
+    """Fill the stores of exit waves with what they lack."""
     from segdepth_training.exit_waves import simulate
 
     for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
         with bar(purpose.name.lower()) as progress:
             simulate(workspace.data(purpose), workspace.plan(purpose), progress, processes=processes)
+    with bar("strangers") as progress:
+        simulate(workspace.strangers_data, workspace.strangers, progress, processes=processes)
 
 
 def train_model(workspace: Workspace, store: str, minutes: float | None = None) -> bool:
@@ -92,10 +96,20 @@ def _copy(model_folder: Path, workspace: Workspace) -> None:
 
 
 def calibrate_model(workspace: Workspace) -> None:
-    """Calibrate the model in the making, unless it is."""
+    """Teach the model in the making what is foreign to it, and calibrate its probabilities."""
     from segdepth_training.calibrate import calibrate
+    from segdepth_training.exit_waves import load
+    from segdepth_training.familiarity import Source, familiarise
 
-    purpose = SeedRange.CALIBRATION
+    purpose, cpu = SeedRange.CALIBRATION, torch.device("cpu")
+    known, strange = workspace.plan(purpose), workspace.strangers
+    with workspace.model.files() as folder, bar("familiarity") as progress:
+        familiarise(
+            folder,
+            Source(load(workspace.data(purpose), known, cpu), known),
+            Source(load(workspace.strangers_data, strange, cpu), strange),
+            progress,
+        )
     with workspace.model.files() as folder, bar("calibration") as progress:
         calibrate(folder, workspace.data(purpose), workspace.plan(purpose), workspace.recipe.calibration, progress)
 

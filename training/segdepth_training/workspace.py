@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdepth_training.exit_waves import Plan
+from segdepth_training.familiarity import StrangerPlan
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe, load_recipe, parse_recipe
 from segdepth_training.seeds import SeedRange, run_seed
 from segdepth_training.train import Run
 
 RECIPE, RUN_ID, GATE_SET = "recipe.toml", "run-id", "gate-set"
+STRANGERS_SEED = 1
+"""Of the calibration's seed range: no stranger shares its random numbers with a specimen that calibrates."""
+
 FRESH, FIXED = "drawn for this run", "the public benchmark"
 STABLE = "stable"
 """training.start of a recipe that goes on from what the family's channel `stable` points at."""
@@ -73,6 +77,16 @@ class Workspace:
         }[purpose]
         in_turn = purpose != SeedRange.TRAIN
         return Plan(recipe, purpose, self.seeds[purpose.name.lower()], number, in_turn=in_turn)
+
+    @property
+    def strangers(self) -> StrangerPlan:
+        """The specimens that are foreign to the model."""
+        return StrangerPlan(self.recipe, SeedRange.CALIBRATION, STRANGERS_SEED, self.recipe.foreign_specimens)
+
+    @property
+    def strangers_data(self) -> Place:
+        """Where their exit waves are."""
+        return self.place / "exit-waves" / "foreign.zarr"
 
     def data(self, purpose: SeedRange) -> Place:
         """Where the exit waves of one purpose are."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Domain, Range
+from segdepth_inference.familiarity import CHECK, Familiarity
 from segdepth_inference.lattice import find_lattice
 from segdepth_inference.network import Heads
 from segdepth_inference.prediction import Array, Check, Status
@@ -37,6 +38,11 @@ CONTRAST_BAND_PER_A = (0.25, 0.75)
 LATTICE_ELECTRONS = 1e5
 """Electrons in a frame from which a lattice shows (150 e/Å² in 25.6 Å); with fewer its absence says nothing."""
 
+STRANGE = (
+    "unlike what the model was made for (log odds {:.3g}): another crystal or zone axis, tilt, defocus or aberrations"
+    " outside its range"
+)
+
 MEAN_LIMITS = (1e-30, 1e30)
 """Mean intensity whose inverse is still a float32."""
 
@@ -44,10 +50,11 @@ MEAN_LIMITS = (1e-30, 1e30)
 class Gate:
     """The checks of one model."""
 
-    def __init__(self, domain: Domain, canonical_A: float):
+    def __init__(self, domain: Domain, canonical_A: float, familiarity: Familiarity | None = None):
         self.ranges = DEFAULT_CHECKS | domain.checks
         self.reflections = domain.reflections
         self.canonical_A = canonical_A
+        self.familiarity = familiarity
 
     def pixels(self, frame: Array, sampling_A: float) -> list[Check]:
         """What the pixels alone tell of a frame [height, width] at `sampling_A` [Å/px]."""
@@ -99,14 +106,16 @@ class Gate:
             elif count >= LATTICE_ELECTRONS:
                 some.append(_no_lattice(permitted))
 
-    def network(self, heads: Heads) -> list[list[Check]]:
-        """What the network itself says of a frame, a list a frame."""
+    def network(self, heads: Heads, dose_B: Tensor, field_A: float) -> list[list[Check]]:
+        """What the network itself says of frames with a measured dose [e/Å²] and a shorter side [Å], a list a frame."""
         said = "contrast that looks inverted (probability {:.2f})"
-        return [
-            # A logit's last digits depend on the batch.
-            self._asked([("inverted", round(probability, 4), said)])
-            for probability in torch.sigmoid(heads.inverted_B).tolist()
-        ]
+        # A logit's last digits depend on the batch.
+        inverted = [[("inverted", round(value, 4), said)] for value in torch.sigmoid(heads.inverted_B).tolist()]
+        if self.familiarity is None or CHECK not in self.ranges:
+            return [self._asked(one) for one in inverted]
+        logit_B = self.familiarity(heads.means_BC, dose_B, torch.full_like(dose_B, field_A))
+        foreign = [[(CHECK, round(value, 3), STRANGE)] for value in logit_B.tolist()]
+        return [self._asked(one + other) for one, other in zip(inverted, foreign, strict=True)]
 
     def _asked(self, measured: list[tuple[str, float, str]]) -> list[Check]:
         return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]

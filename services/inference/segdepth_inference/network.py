@@ -21,7 +21,7 @@ than any other batch, and a frame's answer must not depend on the frames it came
 
 
 class Heads(NamedTuple):
-    """What the network says of a batch of frames, all logits."""
+    """What the network says of a batch of frames: logits, and what it saw."""
 
     depth_BKHW: Tensor
     """Number of atoms: 0-9, ten or more."""
@@ -31,6 +31,8 @@ class Heads(NamedTuple):
     """Nearness to the centre of a column (1 at the centre)."""
     inverted_B: Tensor
     """Whether the frame's contrast is inverted against everything the simulation knows."""
+    means_BC: Tensor
+    """No logits: the mean over the frame of every encoder level's channels."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ class UNet(nn.Module):
             x_BChw = block(x_BChw)
             skips.append(x_BChw)
         inverted_B = self.frame_head(x_BChw.mean((2, 3)))[: len(x_BHW), 0]
-        told = self.context(frame_means(skips)) if self.context else None
+        means_BC = frame_means(skips)
+        told = self.context(means_BC) if self.context else None
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
             x_BChw = up_BChw[: len(skips[level])] + skips[level]
@@ -153,7 +156,7 @@ class UNet(nn.Module):
             x_BChw = self.decoder[level](x_BChw)
         y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
         depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, SPECIES, 1], dim=1)
-        return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B)
+        return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B, means_BC[: len(x_BHW)])
 
 
 def frame_means(levels: list[Tensor]) -> Tensor:

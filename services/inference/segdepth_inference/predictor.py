@@ -20,6 +20,7 @@ from segdepth_inference.calibration import temperature
 from segdepth_inference.columns import read_columns
 from segdepth_inference.domain import Gate
 from segdepth_inference.engine import TorchEngine, choose_device, choose_engine
+from segdepth_inference.familiarity import FAMILIARITY, Familiarity, load_familiarity
 from segdepth_inference.maps import read_maps, refused_maps
 from segdepth_inference.network import Heads
 from segdepth_inference.prediction import (
@@ -64,11 +65,11 @@ class _Work:
 class Predictor:
     """A model, ready to answer. Make one by `load`."""
 
-    def __init__(self, engine: TorchEngine, manifest: Manifest):
+    def __init__(self, engine: TorchEngine, manifest: Manifest, familiarity: Familiarity | None = None):
         self.engine = engine
         self.manifest = manifest
         self.device = engine.device
-        self.gate = Gate(manifest.domain, manifest.canonical_sampling_A)
+        self.gate = Gate(manifest.domain, manifest.canonical_sampling_A, familiarity)
         self.tiling = Tiling()
         self.version = Version(manifest.family, manifest.version, manifest.weights_sha256, engine.name)
 
@@ -83,7 +84,8 @@ class Predictor:
         where = choose_device(device)
         name = choose_engine(manifest, where, engine) if evaluated else engine
         network = memory_format(fold_norms(load_network(folder, manifest)))
-        return cls(TorchEngine(network, where, name), manifest)
+        familiarity = load_familiarity(folder).to(where) if FAMILIARITY in manifest.files else None
+        return cls(TorchEngine(network, where, name), manifest, familiarity)
 
     @property
     def best_batch(self) -> int:
@@ -159,7 +161,8 @@ class Predictor:
         if len(x_Bhw):
             alive = [one for one in work if not one.refused]
             heads = self._network(x_Bhw)
-            for one, checks in zip(alive, self.gate.network(heads), strict=True):
+            field_A = min(shape) * sampling_A
+            for one, checks in zip(alive, self.gate.network(heads, dose_B, field_A), strict=True):
                 one.checks += checks
             clock.lap("network_ms")
             self._read(alive, heads, dose_B, shape, detail)

@@ -46,7 +46,7 @@ def through(network: Callable[[Tensor], Heads], x_BHW: Tensor, stride: int, tili
         # One frame at a time: its tiles are a batch, and no frame's answer depends on its neighbours'.
         frames = [_tiled(network, frame_HW, stride, tiling, batch_px) for frame_HW in padded_BHW]
         whole = Heads(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
-    return Heads(*(logits[..., :height, :width] if logits.ndim > 1 else logits for logits in whole))
+    return Heads(*(logits[..., :height, :width] if logits.ndim > 2 else logits for logits in whole))
 
 
 def _in_batches(network: Callable[[Tensor], Heads], x_BHW: Tensor, batch_px: int) -> Heads:
@@ -65,18 +65,21 @@ def _tiled(network: Callable[[Tensor], Heads], frame_HW: Tensor, stride: int, ti
     weights_HW = frame_HW.new_zeros(height, width)
     maps: list[Tensor] = []
     inverted_B: list[Tensor] = []
+    means_BC: list[Tensor] = []
     for start in range(0, len(windows), size):
         some = windows[start : start + size]
-        *tiles, inverted = network(torch.stack([frame_HW[row.slice, column.slice] for row, column in some]))
+        *tiles, inverted, means = network(torch.stack([frame_HW[row.slice, column.slice] for row, column in some]))
         maps = maps or [logits.new_zeros(*logits.shape[1:-2], height, width) for logits in tiles]
         inverted_B.append(inverted)
+        means_BC.append(means)
         for index, (row, column) in enumerate(some):
             weight_hw = torch.outer(row.weights(frame_HW.device), column.weights(frame_HW.device))
             weights_HW[row.slice, column.slice] += weight_hw
             for whole, logits in zip(maps, tiles, strict=True):
                 whole[..., row.slice, column.slice] += logits[index] * weight_hw
     depth_KHW, species_SHW, centre_HW = (whole / weights_HW for whole in maps)
-    return Heads(depth_KHW[None], species_SHW[None], centre_HW[None], torch.cat(inverted_B).mean()[None])
+    inverted, means_C = torch.cat(inverted_B).mean(), torch.cat(means_BC).mean(0)
+    return Heads(depth_KHW[None], species_SHW[None], centre_HW[None], inverted[None], means_C[None])
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def heads(xy: Tensor, shape: tuple[int, int], counts: list[int], species: list[i
     label = torch.where(nearest < (0.6 / CANONICAL_A) ** 2, torch.tensor(counts)[index], 0)
     depth = sharp * torch.nn.functional.one_hot(label, 11).permute(2, 0, 1).float()
     kind = sharp * torch.nn.functional.one_hot(torch.tensor(species)[index], 2).permute(2, 0, 1).float()
-    return Heads(depth[None], kind[None], centre_logits(xy, shape, SIGMA_A / CANONICAL_A), torch.zeros(1))
+    return Heads(
+        depth[None], kind[None], centre_logits(xy, shape, SIGMA_A / CANONICAL_A), torch.zeros(1), torch.zeros(1, 4)
+    )
 
 
 def farthest(found: Tensor, truth: Tensor) -> float:
@@ -153,7 +155,7 @@ def test_logits_are_the_mean_over_a_disk_read_between_pixels() -> None:
     """A map that is linear in x and y has its own value at the disk's middle as its mean."""
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing="ij")
     depth = torch.stack([0.3 * x - 0.2 * y + k for k in range(11)])[None].repeat(2, 1, 1, 1)
-    maps = Heads(depth, depth[:, :2], depth[:, 0], torch.zeros(2))
+    maps = Heads(depth, depth[:, :2], depth[:, 0], torch.zeros(2), torch.zeros(2, 4))
     xy = torch.tensor([[10.3, 12.7], [30.9, 20.2]])
     logits, species = column_logits(maps, torch.tensor([1, 0]), xy, CANONICAL_A)
     expected = (0.3 * xy[:, 0] - 0.2 * xy[:, 1])[:, None] + torch.arange(11.0)
@@ -163,6 +165,6 @@ def test_logits_are_the_mean_over_a_disk_read_between_pixels() -> None:
 
 def test_logits_outside_the_frame_are_those_of_its_edge() -> None:
     depth = torch.arange(16.0).reshape(1, 1, 1, 16).expand(1, 11, 16, 16)
-    maps = Heads(depth, depth[:, :2], depth[:, 0], torch.zeros(1))
+    maps = Heads(depth, depth[:, :2], depth[:, 0], torch.zeros(1), torch.zeros(1, 4))
     logits, _ = column_logits(maps, torch.tensor([0]), torch.tensor([[40.0, 5.0]]), CANONICAL_A)
     torch.testing.assert_close(logits, torch.full((1, 11), 15.0))

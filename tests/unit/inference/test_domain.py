@@ -172,8 +172,8 @@ def test_contrast_outside_the_simulated_domain_is_refused() -> None:
 def test_inverted_contrast_is_judged_by_the_network(logit: float, status: int) -> None:
     gate = Gate(Domain(description="", checks={"inverted": Range(upper=0.9, ok_upper=0.5)}), 0.2)
     nothing = torch.zeros(1, 11, 8, 8)
-    heads = Heads(nothing, nothing[:, :2], nothing[:, 0], torch.tensor([logit]))
-    ((found,),) = gate.network(heads)
+    heads = Heads(nothing, nothing[:, :2], nothing[:, 0], torch.tensor([logit]), torch.zeros(1, 4))
+    ((found,),) = gate.network(heads, torch.tensor([500.0]), 40.0)
     assert found.status == status
     assert found.value == round(1 / (1 + math.exp(-logit)), 4)
 

@@ -1,0 +1,220 @@
+"""Teaching a model what is foreign to it: frames of its domain against simulated strangers, by the network's features.
+
+Strangers are other crystals and other zone axes, the own crystal tilted too far, and known specimens seen with defocus
+or aberrations outside the recipe's. None of them is among the benchmark's shift sets.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segdepth_artefacts.manifest import Manifest, Range
+from segdepth_inference.familiarity import CHECK, FAMILIARITY, Familiarity, powers, save_familiarity
+from segdepth_inference.predictor import Predictor
+from segdepth_inference.spectrum import measured_dose
+from segdepth_training import model
+from segdepth_training.exit_waves import ExitWaves, Plan
+from segdepth_training.foreign import strangers
+from segdepth_training.imaging import Exposure, Optics
+from segdepth_training.lattice import project
+from segdepth_training.observation import Alter, Observation, observe
+from segdepth_training.recipe import Recipe
+from segdepth_training.seeds import generator
+from segdepth_training.specimen import Specimen, draw
+
+TILT_DEG = (1.2, 4.0)
+"""Tilts off the zone axis that are foreign [°]; up to 0.7° are in the domain."""
+
+BEYOND_A = (15.0, 150.0)
+"""How far a foreign defocus lies outside the recipe's range [Å]."""
+
+TIMES = (3.0, 10.0)
+"""A foreign aberration is so many times the recipe's largest."""
+
+FRAMES = {"known": 6, "altered": 2, "stranger": 3}
+"""Frames of each exit wave."""
+
+SMALLEST_A = 20.0
+"""Half of the frames are cut to a random field of at least this [Å]: what a small frame shows scatters more."""
+
+OK_SHARE, ANSWERED_SHARE = 0.98, 0.995
+"""Share of the domain's frames that is neither suspect nor refused, and that is not refused."""
+
+FEWEST_ELECTRONS_PER_A2 = 100.0
+"""The thresholds are set on frames of at least this dose."""
+
+EPOCHS, BATCH = 60, 64
+
+
+@dataclass(frozen=True)
+class StrangerPlan(Plan):
+    """Specimens that are foreign to a model: every fourth is the own crystal tilted, the others other crystals."""
+
+    @property
+    def digest(self) -> str:
+        """Over which strangers there are, too."""
+        told = repr((TILT_DEG, strangers(self.recipe.crystal)))
+        return f"{hashlib.sha256(told.encode()).hexdigest()[:16]}-{super().digest}"
+
+    def specimen(self, index: int) -> Specimen:
+        """One of them."""
+        numbers, limits = generator(self.purpose, self.seed, index), self.recipe.specimens
+        if index % 4 == 0:
+            tilt_deg = float(numbers.uniform(*TILT_DEG))
+            return draw(numbers, project(self.recipe.crystal), limits, self.families, tilt_deg)
+        kinds = strangers(self.recipe.crystal)
+        return kinds[(index // 4 * 3 + index % 4 - 1) % len(kinds)].specimen(numbers, limits.cell_A)
+
+
+class Seen(NamedTuple):
+    """What the network saw of frames: means of features [n, C], dose [e/Å²], shorter side [Å], specimen, foreign or not
+    [n]."""
+
+    means: Tensor
+    dose: Tensor
+    field_A: Tensor
+    specimen: Tensor
+    foreign: Tensor
+
+    def only(self, keep: Tensor) -> "Seen":
+        """Some of the frames."""
+        return Seen(*(part[keep] for part in self))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Exit waves and the plan that they are of."""
+
+    waves: ExitWaves
+    plan: Plan
+
+
+def altered(rng: np.random.Generator, recipe: Recipe) -> Alter:
+    """Imaging conditions with one of them outside the recipe's."""
+    microscope = recipe.microscope
+    low_A, high_A = microscope.defocus_A
+    beyond_A, times = rng.uniform(*BEYOND_A), rng.uniform(*TIMES)
+    what = {
+        "over": ("c10_A", high_A + beyond_A),
+        "under": ("c10_A", low_A - beyond_A),
+        "astigmatism": ("c12_A", times * max(microscope.astigmatism_A, 1.0)),
+        "coma": ("c21_A", times * max(microscope.coma_A, 50.0)),
+    }
+    field, value = what[str(rng.choice(list(what)))]
+
+    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+        return dataclasses.replace(optics, **{field: torch.full_like(getattr(optics, field), value)}), exposure
+
+    return alter
+
+
+def frames_of(source: Source, kind: str) -> Iterator[Observation]:
+    """Frames of every exit wave at doses over the camera's range, a tenth of them without noise, half of them cut."""
+    recipe = source.plan.recipe
+    low, high = recipe.camera.dose
+    for index in range(len(source.waves)):
+        for repeat in range(FRAMES[kind]):
+            rng = generator(source.plan.purpose, source.plan.seed, index, 7 + list(FRAMES).index(kind), repeat)
+            dose = float("inf") if rng.random() < 0.1 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            alter = altered(rng, recipe) if kind == "altered" else None
+            seen = observe(source.waves, source.plan, index, dose, 100 + repeat, alter)
+            yield cut(rng, seen) if rng.random() < 0.5 else seen
+
+
+def cut(rng: np.random.Generator, observation: Observation) -> Observation:
+    """A random part of a frame, at least SMALLEST_A wide."""
+    height, width = observation.frame.shape
+    smallest = min(int(np.ceil(SMALLEST_A / observation.sampling_A)), height, width)
+    side = int(rng.integers(smallest, min(height, width) + 1))
+    y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    return dataclasses.replace(observation, frame=observation.frame[y : y + side, x : x + side].copy())
+
+
+def look(predictor: Predictor, known: Source, strange: Source, progress: Callable[[int, int], None]) -> Seen:
+    """What the network sees of known and of foreign frames."""
+    parts = [(known, "known"), (known, "altered"), (strange, "stranger")]
+    total, done, rows = sum(FRAMES[kind] * len(source.waves) for source, kind in parts), 0, []
+    for source, kind in parts:
+        for seen in frames_of(source, kind):
+            frame = torch.from_numpy(seen.frame)[None]
+            means = predictor.heads(frame, seen.sampling_A).means_BC[0].cpu()
+            field_A = min(seen.frame.shape) * seen.sampling_A
+            dose = float(measured_dose(frame, seen.sampling_A))
+            rows.append((means, dose, field_A, seen.specimen, kind != "known"))
+            done += 1
+            progress(done, total)
+    columns = list(zip(*rows, strict=True))
+    return Seen(torch.stack(list(columns[0])), *(torch.tensor(column) for column in columns[1:]))
+
+
+def fitted(seen: Seen, seed: int = 0) -> Familiarity:
+    """The classifier: standardised by the known frames, then trained with as much weight on either kind."""
+    torch.manual_seed(seed)
+    judge = Familiarity(seen.means.shape[1])
+    standardise(judge, seen.only(~seen.foreign))
+    inputs = judge.inputs(seen.means, seen.dose, seen.field_A).float()
+    target = seen.foreign.float()
+    weight = torch.where(seen.foreign, 0.5 / target.mean(), 0.5 / (1 - target.mean()))
+    optimizer = torch.optim.AdamW(judge.parameters(), 1e-3, weight_decay=0.1)
+    for _ in range(EPOCHS):
+        for some in torch.randperm(len(inputs)).split(BATCH):
+            # Noise and dropout: features far outnumber the independent specimens.
+            x = F.dropout(inputs[some] + 0.1 * torch.randn(len(some), inputs.shape[1]), 0.2)
+            hidden = F.dropout(F.relu(judge.hidden(x)), 0.3)
+            logit = judge.out(hidden)[:, 0]
+            loss = (F.binary_cross_entropy_with_logits(logit, target[some], reduction="none") * weight[some]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return judge.eval()
+
+
+def standardise(judge: Familiarity, known: Seen) -> None:
+    """Mean and spread of each feature as polynomials in the logarithm of the dose, by least squares."""
+    log = known.dose.double().clamp(10, 1e5).log10() - 3
+    means = known.means.double()
+    expected = torch.linalg.lstsq(powers(log, len(judge.mean)), means, driver="gelsd").solution
+    rest = (means - powers(log, len(judge.mean)) @ expected).abs() + 1e-6
+    # The mean of the logarithm of a normal deviate's size is -0.635.
+    spread = torch.linalg.lstsq(powers(log, len(judge.spread)), rest.log() + 0.635, driver="gelsd").solution
+    judge.mean.copy_(expected)
+    judge.spread.copy_(spread)
+
+
+def permitted(judge: Familiarity, known: Seen) -> Range:
+    """The check's range, from known frames that the classifier was not trained on."""
+    enough = known.dose >= FEWEST_ELECTRONS_PER_A2
+    some = known.only(enough) if enough.any() else known
+    with torch.no_grad():
+        logit = judge(some.means, some.dose, some.field_A).double()
+    ok, answered = (float(torch.quantile(logit, share)) for share in (OK_SHARE, ANSWERED_SHARE))
+    return Range(upper=round(max(answered, ok), 3), ok_upper=round(ok, 3), unit="")
+
+
+def familiarise(folder: Path, known: Source, strange: Source, progress: Callable[[int, int], None]) -> Manifest:
+    """Fit what is foreign to the model in `folder`; writes it beside the weights and the check to the manifest."""
+    manifest = model.read(folder)
+    predictor = Predictor.load(folder, device="auto", engine="torch-fp32", evaluated=False)
+    with torch.inference_mode():
+        seen = look(predictor, known, strange, progress)
+    seen = Seen(*(part.clone() for part in seen))
+    # Every third round of the families is held out, to set the thresholds by.
+    held_out = (seen.specimen // 3 % 3 == 0) & ~seen.foreign
+    if held_out.all() or not (~held_out & ~seen.foreign).any():
+        held_out = torch.zeros_like(held_out)
+    judge = fitted(seen.only(~held_out))
+    save_familiarity(judge, folder)
+    check = permitted(judge, seen.only(held_out if held_out.any() else ~seen.foreign))
+    domain = manifest.domain.model_copy(update={"checks": {**manifest.domain.checks, CHECK: check}})
+    files = {**manifest.files, FAMILIARITY: model.described(folder / FAMILIARITY)}
+    manifest = manifest.model_copy(update={"domain": domain, "files": files})
+    model.write(folder, manifest)
+    return manifest
