@@ -24,8 +24,6 @@ DOSES = (10.0, 1e5)
 FARTHEST = 6.0
 """Standard deviations beyond which a feature says no more."""
 
-HIDDEN = 64
-
 
 class Familiarity(nn.Module):
     """Means of features, dose and field of a frame -> logit that the frame is foreign.
@@ -37,12 +35,12 @@ class Familiarity(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, features: int, mean_terms: int = 4, spread_terms: int = 2):
+    def __init__(self, features: int, hidden: int, mean_terms: int = 4, spread_terms: int = 2):
         super().__init__()
         self.register_buffer("mean", torch.zeros(mean_terms, features))
         self.register_buffer("spread", torch.zeros(spread_terms, features))
-        self.hidden = nn.Linear(features + 2, HIDDEN)
-        self.out = nn.Linear(HIDDEN, 1)
+        self.hidden = nn.Linear(features + 2, hidden)
+        self.out = nn.Linear(hidden, 1)
 
     def inputs(self, means_BC: Tensor, dose_B: Tensor, field_A: Tensor) -> Tensor:
         """Standardised features, log dose and log field [B, C + 2] of frames with a dose [e/Å²] and shorter side [Å].
@@ -77,7 +75,8 @@ def load_familiarity(folder: Path) -> Familiarity:
     """Read what `save_familiarity` wrote. Raises ValueError where it cannot be read."""
     try:
         state = load_file(folder / FAMILIARITY)
-        familiarity = Familiarity(state["mean"].shape[1], len(state["mean"]), len(state["spread"]))
+        sizes = state["mean"].shape[1], len(state["hidden.bias"]), len(state["mean"]), len(state["spread"])
+        familiarity = Familiarity(*sizes)
         familiarity.load_state_dict(state)
     except (SafetensorError, KeyError, RuntimeError, OSError) as error:
         raise ValueError(f"{folder / FAMILIARITY} cannot be read: {error}") from error

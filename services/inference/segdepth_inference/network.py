@@ -134,16 +134,22 @@ class UNet(nn.Module):
         self.frame_head = nn.Linear(widths[-1], 1)
         self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
 
-    def forward(self, x_BHW: Tensor) -> Heads:
-        """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
+    def encode(self, x_BHW: Tensor) -> list[Tensor]:
+        """Features [B, C, h, w] of every level; of a lone frame two rows from PAIRED_LEVEL down."""
         x_BChw = self.stem(F.pixel_unshuffle(x_BHW.unsqueeze(1), 2))
-        skips: list[Tensor] = []
+        levels: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x_BChw = x_BChw if level == 0 else F.max_pool2d(x_BChw, 2)
             if level == PAIRED_LEVEL and len(x_BChw) == 1:
                 x_BChw = x_BChw.repeat(2, 1, 1, 1)
             x_BChw = block(x_BChw)
-            skips.append(x_BChw)
+            levels.append(x_BChw)
+        return levels
+
+    def forward(self, x_BHW: Tensor) -> Heads:
+        """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
+        skips = self.encode(x_BHW)
+        x_BChw = skips[-1]
         inverted_B = self.frame_head(x_BChw.mean((2, 3)))[: len(x_BHW), 0]
         means_BC = frame_means(skips)
         told = self.context(means_BC) if self.context else None

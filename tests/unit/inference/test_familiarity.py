@@ -18,7 +18,7 @@ FEATURES = 6
 
 def judge(features: int = FEATURES) -> Familiarity:
     """Foreign by as much as the first feature is above its mean, which falls with the dose."""
-    made = Familiarity(features)
+    made = Familiarity(features, hidden=8)
     with torch.no_grad():
         for tensor in made.state_dict().values():
             tensor.zero_()
