@@ -100,8 +100,8 @@ def read(folder: Path) -> Manifest:
 
 
 def calibrated(manifest: Manifest) -> bool:
-    """Whether a model has been calibrated: calibration adds the contrast check."""
-    return "contrast" in manifest.domain.checks
+    """Whether a model has been calibrated: how it pools is fitted last."""
+    return manifest.pooling is not None
 
 
 def write(folder: Path, manifest: Manifest) -> None:

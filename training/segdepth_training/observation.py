@@ -1,5 +1,6 @@
 """Frames of specimens that training never saw, with the truth about each: what calibration and evaluation look at."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,6 +79,16 @@ def observe(
     columns[:, 1] = columns[:, 1] / view.pixel_A - view.origin[0]
     family = FAMILIES[int(data.family[row])]
     return Observation(frame.numpy(), view.pixel_A, dose, columns, index, family, view)
+
+
+def movie(data: ExitWaves, plan: Plan, index: int, dose: float, frames: int) -> list[Observation]:
+    """Frames of one specimen under the same conditions; only their noise differs."""
+    first = observe(data, plan, index, dose)
+    view, optics, exposure, numbers = conditions(plan, index, dose)
+    row = index - data.first
+    waves = data.waves[row : row + 1]
+    parts = (waves, data.side_A, (optics, exposure), view, plan.recipe.microscope, numbers)
+    return [dataclasses.replace(first, frame=camera_frames(*parts)[0].numpy()) for _ in range(frames)]
 
 
 def observations(data: ExitWaves, plan: Plan, settings: Set) -> Iterator[Observation]:

@@ -96,10 +96,11 @@ def _copy(model_folder: Path, workspace: Workspace) -> None:
 
 
 def calibrate_model(workspace: Workspace) -> None:
-    """Teach the model in the making what is foreign to it, and calibrate its probabilities."""
+    """Teach the model in the making what is foreign to it, calibrate its probabilities, and fit how they pool."""
     from segdepth_training.calibrate import calibrate
     from segdepth_training.exit_waves import load
     from segdepth_training.familiarity import Source, familiarise
+    from segdepth_training.pooling import fit_pooling
 
     purpose, cpu = SeedRange.CALIBRATION, torch.device("cpu")
     known, strange = workspace.plan(purpose), workspace.strangers
@@ -111,7 +112,9 @@ def calibrate_model(workspace: Workspace) -> None:
             progress,
         )
     with workspace.model.files() as folder, bar("calibration") as progress:
-        calibrate(folder, workspace.data(purpose), workspace.plan(purpose), workspace.recipe.calibration, progress)
+        calibrate(folder, workspace.data(purpose), known, workspace.recipe.calibration, progress)
+    with workspace.model.files() as folder, bar("pooling") as progress:
+        fit_pooling(folder, load(workspace.data(purpose), known, cpu), known, progress)
 
 
 def is_calibrated(workspace: Workspace) -> bool:

@@ -66,6 +66,15 @@ class Calibration(Strict):
     abstain_below: float = Field(ge=0, le=1)
 
 
+class Pooling(Strict):
+    """What clients need to combine the posteriors of a column over the frames of a movie (segdepth_protos.pooling)."""
+
+    prior: tuple[tuple[float, ...], ...] = Field(description="of each species: probability of each class")
+    dose: tuple[float, ...] = Field(description="e/Å² of a frame, ascending")
+    correlation: tuple[float, ...] = Field(description="of the model's error between frames, at each dose")
+    hop: float = Field(ge=0, lt=1, description="probability that a column changes during a movie")
+
+
 class Engine(Strict):
     """An engine and number type that the report evaluated, and how far it is from the reference."""
 
@@ -94,6 +103,7 @@ class Manifest(Strict):
     canonical_sampling_A: float = Field(gt=0)
     domain: Domain
     calibration: Calibration
+    pooling: Pooling | None = Field(None, description="absent in models that cannot pool")
     engines: tuple[Engine, ...]
     recipe: dict[str, Any]
     seeds: dict[str, int]

@@ -1,0 +1,86 @@
+"""How what several frames say of one column combines: the rule that clients apply with a served model's own numbers.
+
+Suffixes: F frames, N columns, K classes (atoms of a column).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+INTERVAL = 0.90
+"""Posterior that the interval of counts holds at least."""
+
+SMALLEST = 1e-6
+"""No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
+
+
+class Pooled(NamedTuple):
+    """What a movie says of its columns."""
+
+    posterior: NDArray[np.float64]
+    """[N, K]"""
+    hopping: NDArray[np.float64]
+    """Probability that the number of atoms changed during the movie [N]."""
+    frames: NDArray[np.int64]
+    """Frames in which each column was found [N]."""
+
+
+def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: float) -> Pooled:
+    """Combine the posteriors of columns over the frames of a movie; rows of NaN where a frame has not found a column.
+
+    What frame i adds to the prior p(n) is p(n|i) / p(n), and the prior counts once (Bayes, for independent noise):
+
+        p(n | all) ~ p(n) * prod_i [p(n|i) / p(n)] ** beta,    beta = 1 / (1 + (k - 1) * correlation)
+
+    beta < 1 says that k frames are worth k * beta independent ones: whatever the model gets wrong, it gets wrong in
+    each of them (the design effect of a cluster of size k: Kish, Survey Sampling, 1965).
+
+    A column may also change during the movie. If its number is drawn anew in each frame, the evidence is the product
+    of the frames' own, and the best answer the mean of their posteriors. With the prior probability `hop` for that, the
+    two are mixed: a column whose frames contradict each other loses its confidence.
+
+    Raises ValueError for arrays that do not belong together, or numbers outside 0-1.
+    """
+    if posteriors_FNK.ndim != 3 or posteriors_FNK.shape[1:] != prior_NK.shape:
+        raise ValueError(f"posteriors {posteriors_FNK.shape} and prior {prior_NK.shape} do not belong together")
+    if not (0 <= correlation <= 1 and 0 <= hop < 1):
+        raise ValueError(f"correlation {correlation} and hop {hop}: both lie between 0 and 1")
+    found_FN: Array = np.asarray(np.isfinite(posteriors_FNK).all(axis=2))
+    frames_N = found_FN.sum(axis=0)
+    log_prior_NK = np.log(np.maximum(np.asarray(prior_NK, float), SMALLEST))
+    log_FNK = np.log(np.maximum(np.nan_to_num(np.asarray(posteriors_FNK, float)), SMALLEST))
+    beta_N = 1 / (1 + np.maximum(frames_N - 1, 0) * correlation)
+    told_FNK = np.where(found_FN[..., None], (log_FNK - log_prior_NK) * beta_N[:, None], 0.0)
+    still_NK = log_prior_NK + told_FNK.sum(axis=0)
+    evidence_still_N = _log_sum(still_NK)
+    evidence_hopping_N = _log_sum(log_prior_NK + told_FNK).sum(axis=0)
+    odds_N = np.exp(np.clip(evidence_hopping_N - evidence_still_N, -700, 700)) * hop / (1 - hop)
+    hopping_N = np.where(frames_N > 1, odds_N / (1 + odds_N), 0.0)
+    still_NK = np.exp(still_NK - evidence_still_N[:, None])
+    seen_FNK = np.where(found_FN[..., None], posteriors_FNK, 0.0)
+    mean_NK = seen_FNK.sum(axis=0) / np.maximum(frames_N, 1)[:, None]
+    posterior_NK = (1 - hopping_N[:, None]) * still_NK + hopping_N[:, None] * mean_NK
+    return Pooled(posterior_NK / posterior_NK.sum(axis=1, keepdims=True), hopping_N, frames_N)
+
+
+def _log_sum(log: Array) -> NDArray[np.float64]:
+    """Logarithm of the sum over the last axis of what `log` is the logarithm of."""
+    highest = log.max(axis=-1, keepdims=True)
+    return np.asarray((np.log(np.exp(log - highest).sum(axis=-1, keepdims=True)) + highest)[..., 0])
+
+
+def interval(posterior_NK: Array, level: float = INTERVAL) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Smallest contiguous set of classes with at least `level` of the posterior: first and last class, both [N].
+
+    Among sets of equal size the one that holds most.
+    """
+    first_S, last_S = np.triu_indices(posterior_NK.shape[1])
+    below_NK = np.pad(np.asarray(posterior_NK, float).cumsum(axis=1), ((0, 0), (1, 0)))
+    mass_NS = below_NK[:, last_S + 1] - below_NK[:, first_S]
+    # A tolerance, because eleven rounded probabilities need not sum to exactly one.
+    enough_NS = mass_NS >= min(level, 1 - 1e-6) - 1e-7
+    best_N = np.where(enough_NS, (last_S - first_S + 1) - 0.5 * mass_NS, np.inf).argmin(axis=1)
+    return first_S[best_N], last_S[best_N]

@@ -1,0 +1,112 @@
+"""How several frames' posteriors combine, against models whose exact posterior is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from segdepth_inference.calibration import interval as of_tensors
+from segdepth_protos.pooling import interval, pooled
+
+CLASSES = 11
+RNG = np.random.default_rng(20)
+PRIOR = RNG.dirichlet(np.ones(CLASSES))
+
+
+def frames(truth: np.ndarray, noise: float, rng: np.random.Generator, prior: np.ndarray = PRIOR) -> np.ndarray:
+    """Exact posteriors [F, N, K] of columns that each frame sees with Gaussian noise; `truth` [F, N]."""
+    seen = truth + noise * rng.normal(size=truth.shape)
+    log = np.log(prior) - (seen[..., None] - np.arange(CLASSES)) ** 2 / (2 * noise**2)
+    posterior = np.exp(log - log.max(-1, keepdims=True))
+    return posterior / posterior.sum(-1, keepdims=True)
+
+
+def still(number: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    return np.tile(rng.choice(CLASSES, number, p=PRIOR), (count, 1))
+
+
+def test_independent_frames_pool_to_the_exact_posterior() -> None:
+    rng = np.random.default_rng(1)
+    truth = still(400, 7, rng)
+    noise = 1.5
+    seen = truth + noise * rng.normal(size=truth.shape)
+    each = np.log(PRIOR) - (seen[..., None] - np.arange(CLASSES)) ** 2 / (2 * noise**2)
+    each = np.exp(each - each.max(-1, keepdims=True))
+    each /= each.sum(-1, keepdims=True)
+    exact = np.log(PRIOR) - (seen.mean(0)[:, None] - np.arange(CLASSES)) ** 2 / (2 * noise**2 / 7)
+    exact = np.exp(exact - exact.max(-1, keepdims=True))
+    found = pooled(each, np.tile(PRIOR, (400, 1)), 0.0, 0.0)
+    np.testing.assert_allclose(found.posterior, exact / exact.sum(-1, keepdims=True), atol=2e-4)
+    assert (found.frames == 7).all()
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4, 1.0])
+def test_one_frame_pooled_is_itself(correlation: float) -> None:
+    one = frames(still(50, 1, np.random.default_rng(2)), 1.0, np.random.default_rng(3))
+    found = pooled(one, np.tile(PRIOR, (50, 1)), correlation, 0.1)
+    np.testing.assert_allclose(found.posterior, one[0], atol=2e-5)
+    assert not found.hopping.any()
+
+
+def test_the_same_frame_again_adds_nothing_where_errors_are_common() -> None:
+    one = frames(still(50, 1, np.random.default_rng(2)), 1.0, np.random.default_rng(3))
+    found = pooled(np.repeat(one, 10, axis=0), np.tile(PRIOR, (50, 1)), 1.0, 0.0)
+    np.testing.assert_allclose(found.posterior, one[0], atol=2e-5)
+
+
+def test_the_order_of_frames_does_not_matter() -> None:
+    rng = np.random.default_rng(4)
+    seen = frames(still(60, 6, rng), 1.0, rng)
+    prior = np.tile(PRIOR, (60, 1))
+    np.testing.assert_allclose(
+        pooled(seen, prior, 0.2, 0.05).posterior, pooled(seen[::-1], prior, 0.2, 0.05).posterior, atol=1e-12
+    )
+
+
+def test_a_frame_without_the_column_says_nothing() -> None:
+    rng = np.random.default_rng(5)
+    seen = frames(still(40, 5, rng), 1.0, rng)
+    prior = np.tile(PRIOR, (40, 1))
+    holes = np.concatenate([seen, np.full((3, 40, CLASSES), np.nan)])
+    np.testing.assert_allclose(pooled(holes, prior, 0.3, 0.05).posterior, pooled(seen, prior, 0.3, 0.05).posterior)
+    assert (pooled(holes, prior, 0.3, 0.05).frames == 5).all()
+
+
+def test_a_column_that_hops_loses_its_confidence() -> None:
+    rng = np.random.default_rng(6)
+    truth = np.full((10, 300), 6)
+    hops = truth.copy()
+    hops[6:] = 3
+    prior = np.full((300, CLASSES), 1 / CLASSES)
+    quiet, moved = (pooled(frames(counts, 0.5, rng, prior[0]), prior, 0.0, 0.02) for counts in (truth, hops))
+    assert quiet.posterior.max(1).mean() > 0.98
+    assert quiet.hopping.mean() < 0.02
+    assert (moved.hopping > 0.9).mean() > 0.95
+    assert moved.posterior.max(1).mean() < 0.7
+    blind = pooled(frames(hops, 0.5, rng, prior[0]), prior, 0.0, 0.0)
+    assert blind.posterior.max(1).mean() > 0.9
+
+
+def test_stated_probability_is_observed_accuracy_also_with_hops() -> None:
+    rng = np.random.default_rng(7)
+    number, count, hop = 20000, 6, 0.1
+    truth = still(number, count, rng)
+    hops = rng.random(number) < hop
+    truth[:, hops] = rng.choice(CLASSES, (count, int(hops.sum())), p=PRIOR)
+    found = pooled(frames(truth, 1.2, rng), np.tile(PRIOR, (number, 1)), 0.0, hop)
+    assert found.hopping.mean() == pytest.approx(hop, abs=0.01)
+    sure = found.hopping < 0.02
+    assert hops[sure].mean() < 0.02
+
+
+def test_arrays_that_do_not_belong_together() -> None:
+    with pytest.raises(ValueError, match="do not belong together"):
+        pooled(np.zeros((2, 3, 11)), np.zeros((4, 11)), 0.0, 0.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        pooled(np.ones((2, 3, 11)), np.ones((3, 11)), 1.5, 0.0)
+
+
+def test_one_rule_for_the_interval_on_either_side_of_the_wire() -> None:
+    posterior = np.random.default_rng(8).dirichlet(np.full(CLASSES, 0.4), 5000).astype("f4")
+    ours, theirs = interval(posterior), of_tensors(torch.from_numpy(posterior))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other.numpy())
