@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from segdepth_artefacts import open_store
-from segdepth_artefacts.manifest import Calibration, Domain, Engine, File, Manifest, Range, Reflection, TemperatureTable
+from segdepth_artefacts.manifest import (
+    Calibration,
+    Domain,
+    Engine,
+    File,
+    Manifest,
+    Pooling,
+    Range,
+    Reflection,
+    TemperatureTable,
+)
 from segdepth_inference.local import released_store
 from segdepth_inference.network import UNet, UNetConfig
 from segdepth_inference.prepare import canonical_shape, prepare
@@ -51,15 +61,16 @@ def lattice_frame(
     sampling_A: float = 0.1,
     dose: float = 2000.0,
     spacing_A: float = SPACING_A,
+    noise: int | None = None,
 ) -> NDArray[np.uint16]:
-    """Counts of a frame of bright columns, brighter the more atoms, at `dose` [e/Å²]."""
+    """Counts of a frame of bright columns, brighter the more atoms, at `dose` [e/Å²]; a movie's differ in `noise`."""
     xy_px, atoms = lattice_positions(shape, sampling_A, seed, spacing_A)
     y, x = np.mgrid[: shape[0], : shape[1]]
     wide_px = 0.45 / sampling_A
     intensity = np.ones(shape)
     for (cx, cy), count in zip(xy_px, atoms, strict=True):
         intensity += 0.1 * count * np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / wide_px**2)
-    rng = np.random.default_rng([seed, 23])
+    rng = np.random.default_rng([seed if noise is None else noise, 23])
     return (20 * rng.poisson(intensity / intensity.mean() * dose * sampling_A**2)).astype(np.uint16)
 
 
@@ -131,6 +142,7 @@ def tiny_model(
             species=TemperatureTable(dose=(1000.0,), temperature=(1.0,)),
             abstain_below=0.4,
         ),
+        pooling=Pooling(prior=((1 / 11,) * 11,) * 2, dose=(100.0, 1000.0), correlation=(0.1, 0.3), hop=0.02),
         engines=engines
         or (
             Engine(name="torch-fp32", counts_equal=1.0, ece_difference=0.0),

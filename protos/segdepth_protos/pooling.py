@@ -3,10 +3,13 @@
 Suffixes: F frames, N columns, K classes (atoms of a column).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segdepth_protos.v1 import models_pb2
 
 Array = NDArray[Any]
 
@@ -15,6 +18,22 @@ INTERVAL = 0.90
 
 SMALLEST = 1e-6
 """No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
+
+
+def fill(
+    message: models_pb2.Pooling,
+    *,
+    prior: Sequence[Sequence[float]],
+    dose: Sequence[float],
+    correlation: Sequence[float],
+    hop: float,
+    abstain_below: float,
+) -> None:
+    """Write a model's numbers into a message."""
+    message.prior.extend(probability for species in prior for probability in species)
+    message.dose_electrons_per_angstrom2.extend(dose)
+    message.correlation.extend(correlation)
+    message.hop, message.abstain_below = hop, abstain_below
 
 
 class Pooled(NamedTuple):

@@ -15,6 +15,8 @@ from segdepth.client import Client, Stream
 from segdepth.connecting import connect, connect_async
 from segdepth.errors import SegDepthError
 from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
+from segdepth.models import PoolingNumbers
+from segdepth.pooling import Pool, PooledColumns, PooledFrames, numbers_of, pool
 from segdepth.results import (
     Answer,
     ChannelChange,
@@ -54,6 +56,12 @@ __all__ = [
     "GapReason",
     "ModelVersion",
     "ModelInfo",
+    "PoolingNumbers",
+    "Pool",
+    "PooledColumns",
+    "PooledFrames",
+    "numbers_of",
+    "pool",
     "Shadow",
     "ShadowCounts",
     "ChannelChange",

@@ -1,8 +1,13 @@
 """The models that there are, which one answers, and who changed that."""
 
+import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2, models_pb2
 
 
@@ -72,6 +77,35 @@ class Shadow:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class PoolingNumbers:
+    """A model's own numbers for pooling a movie (segdepth_protos.pooling)."""
+
+    prior: NDArray[np.float64]
+    """[species, class]"""
+    dose: tuple[float, ...]
+    """e/Å² of a frame, ascending."""
+    correlation: tuple[float, ...]
+    """Of the model's error between frames, at each dose."""
+    hop: float
+    abstain_below: float
+
+    def correlation_at(self, dose: float) -> float:
+        """Linear in the logarithm of the dose [e/Å²] between those known, constant beyond."""
+        return float(np.interp(math.log(max(dose, 1e-9)), np.log(self.dose), self.correlation))
+
+    @classmethod
+    def from_message(cls, message: models_pb2.Pooling) -> "PoolingNumbers":
+        """From the wire."""
+        return cls(
+            prior=np.array(message.prior, np.float64).reshape(-1, contract.CLASSES),
+            dose=tuple(message.dose_electrons_per_angstrom2),
+            correlation=tuple(message.correlation),
+            hop=message.hop,
+            abstain_below=message.abstain_below,
+        )
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """A model that the server has, the frames it takes, and whether it answers now."""
@@ -86,6 +120,8 @@ class ModelInfo:
     description: str
     shadow: Shadow | None = None
     """What replicas saw of it in the shadow of stable, if it is the candidate."""
+    pooling: PoolingNumbers | None = None
+    """How its answers combine over the frames of a movie, if it can tell."""
 
     @classmethod
     def from_message(cls, model: models_pb2.Model) -> "ModelInfo":
@@ -100,6 +136,7 @@ class ModelInfo:
             field_lower_A=model.field_lower_angstrom,
             description=model.description,
             shadow=Shadow.from_message(model.shadow) if model.HasField("shadow") else None,
+            pooling=PoolingNumbers.from_message(model.pooling) if model.HasField("pooling") else None,
         )
 
 

@@ -74,6 +74,7 @@ class Model(_message.Message):
     FIELD_LOWER_ANGSTROM_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    POOLING_FIELD_NUMBER: _builtins.int
     serving: _builtins.bool
     """Whether replicas answer with it now."""
     problem: _builtins.str
@@ -97,6 +98,10 @@ class Model(_message.Message):
     def shadow(self) -> Global___Shadow:
         """What replicas saw of a candidate in the shadow of stable. Absent for versions that are no candidate."""
 
+    @_builtins.property
+    def pooling(self) -> Global___Pooling:
+        """How posteriors of a column combine over the frames of a movie. Absent for models that cannot tell."""
+
     def __init__(
         self,
         *,
@@ -110,14 +115,57 @@ class Model(_message.Message):
         field_lower_angstrom: _builtins.float = ...,
         description: _builtins.str = ...,
         shadow: Global___Shadow | None = ...,
+        pooling: Global___Pooling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pooling", b"pooling", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "pooling", b"pooling", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Pooling(_message.Message):
+    """The numbers of a model by which clients pool a movie (segdepth_protos.pooling has the rule)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIOR_FIELD_NUMBER: _builtins.int
+    DOSE_ELECTRONS_PER_ANGSTROM2_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    HOP_FIELD_NUMBER: _builtins.int
+    ABSTAIN_BELOW_FIELD_NUMBER: _builtins.int
+    hop: _builtins.float
+    """Probability that a column changes during a movie, before it is seen."""
+    abstain_below: _builtins.float
+    """Posterior below which a count is abstained."""
+    @_builtins.property
+    def prior(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Probability of 0, 1, ... 9, ten or more atoms among columns of a species: one species after the other."""
+
+    @_builtins.property
+    def dose_electrons_per_angstrom2(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Correlation of the model's error between frames, 0-1, at doses [e/Å² and frame] that ascend."""
+
+    @_builtins.property
+    def correlation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        prior: _abc.Iterable[_builtins.float] | None = ...,
+        dose_electrons_per_angstrom2: _abc.Iterable[_builtins.float] | None = ...,
+        correlation: _abc.Iterable[_builtins.float] | None = ...,
+        hop: _builtins.float = ...,
+        abstain_below: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_below", b"abstain_below", "correlation", b"correlation", "dose_electrons_per_angstrom2", b"dose_electrons_per_angstrom2", "hop", b"hop", "prior", b"prior"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pooling: _TypeAlias = Pooling  # noqa: Y015
 
 @_typing.final
 class Shadow(_message.Message):

@@ -10,6 +10,7 @@ from segdepth_artefacts.shadow import ShadowSummary
 from segdepth_gateway.calls import Rejected
 from segdepth_gateway.serving import ReplicaStatus
 from segdepth_protos.contract import UnknownModel
+from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import frame_pb2, models_pb2
 
 CHANNELS = (STABLE, CANDIDATE)
@@ -79,6 +80,8 @@ def _model(manifest: Manifest) -> models_pb2.Model:
         model.sampling_upper_angstrom_per_px = sampling.upper or 0.0
     if field := checks.get("field"):
         model.field_lower_angstrom = field.lower or 0.0
+    if pooling := manifest.pooling:
+        fill(model.pooling, **pooling.model_dump(), abstain_below=manifest.calibration.abstain_below)
     return model
 
 

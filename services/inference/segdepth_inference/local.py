@@ -19,6 +19,7 @@ from segdepth_inference.prediction import Detail, Prediction, Status
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.wire import detail_of, frame_result, model_version
 from segdepth_protos.contract import OutsideDomain, check_calibration, check_frame, pixels
+from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb
 from segdepth_protos.v1 import models_pb2
@@ -147,7 +148,7 @@ class LocalBackend:
         sampling = manifest.domain.checks.get("sampling", Range())
         field = manifest.domain.checks.get("field", Range())
         version = pb.ModelVersion(family=manifest.family, version=manifest.version, sha256=manifest.weights_sha256)
-        return models_pb2.Model(
+        model = models_pb2.Model(
             version=model_version(loaded.version) if loaded else version,
             created=created,
             channels=channels,
@@ -158,3 +159,6 @@ class LocalBackend:
             field_lower_angstrom=field.lower or 0.0,
             description=manifest.domain.description,
         )
+        if pooling := manifest.pooling:
+            fill(model.pooling, **pooling.model_dump(), abstain_below=manifest.calibration.abstain_below)
+        return model

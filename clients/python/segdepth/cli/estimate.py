@@ -26,8 +26,11 @@ from segdepth.cli.console import (
 from segdepth.client import Client
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.export import FORMATS, MovieExport
+from segdepth.export.pooled import PooledTable
 from segdepth.files import Movie, open_movie
 from segdepth.lattice import NoLattice, corrected, lattice_sampling
+from segdepth.models import ModelVersion, PoolingNumbers
+from segdepth.pooling import numbers_of
 from segdepth.results import Answer, FrameResult, Status
 
 PICTURES = 10
@@ -74,6 +77,26 @@ class Tally:
         return ", ".join([*parts, f"{self.columns} columns"])
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written, and where."""
+
+    out_dir: Path | None
+    formats: tuple[str, ...]
+    pictures: int
+    pool: int | None
+
+    def pooling(self, client: Client, movie: Movie) -> PooledTable | None:
+        """The table of pooled frames, where it is wanted."""
+        if self.pool is None or self.out_dir is None:
+            return None
+
+        def ask(version: ModelVersion) -> PoolingNumbers:
+            return numbers_of(client.models(version.family), version)
+
+        return PooledTable(self.out_dir, movie.path.stem, self.pool, ask)
+
+
 def estimate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
     server: given.Server = None,
@@ -93,6 +116,12 @@ def estimate(
     pictures: Annotated[
         int, typer.Option(min=0, help="Frames of each movie to draw, from its first; the format png.")
     ] = PICTURES,
+    pool: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="Also pool every N frames of a still movie: STEM.pooled.csv."
+        ),
+    ] = None,
     model: given.Model = "",
     version: given.Version = "",
     token: given.Token = None,
@@ -115,11 +144,15 @@ def estimate(
       segdepth estimate movie.tif --server gateway.lab:50051 --tls --out results
 
       segdepth estimate movie.mrc --sampling auto-lattice --out results
+
+      segdepth estimate movie.mrc --pool 10 --out results
     """
     with errors_end_the_command():
         chosen = _formats(formats)
         stated_A, by_lattice = _sampling(sampling)
         _check_names(files, out_dir)
+        if pool and out_dir is None:
+            raise InvalidFrame(f"--pool {pool}: name a folder for the pooled table (--out DIR)")
         total, unusable = Tally(), False
         with given.open_client(server, token, tls, ca, certificate, key) as client:
             for path in files:
@@ -128,7 +161,8 @@ def estimate(
                         _compare_sampling(movie)
                         if by_lattice:
                             _correct_sampling(client, movie, Options(model, version))
-                        tally = _estimate_movie(client, movie, out_dir, chosen, pictures, Options(model, version))
+                        wanted = Wanted(out_dir, chosen, pictures, pool)
+                        tally = _estimate_movie(client, movie, wanted, Options(model, version))
                 except (UnreadableFile, NoLattice) as error:
                     complain(error)
                     unusable = True
@@ -177,23 +211,30 @@ def _check_names(files: list[Path], out_dir: Path | None) -> None:
         raise InvalidFrame(f"several files are called {', '.join(twice)}; their results would have the same names")
 
 
-def _estimate_movie(
-    client: Client, movie: Movie, out_dir: Path | None, formats: tuple[str, ...], pictures: int, options: Options
-) -> Tally:
+def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Options) -> Tally:
     tally, done, started = Tally(), 0, time.monotonic()
+    out_dir, formats, pictures = wanted.out_dir, wanted.formats, wanted.pictures
     if out_dir is not None:
         options = Options(options.model, options.version, MovieExport.detail(formats))
     with ExitStack() as stack:
         export = out_dir and stack.enter_context(MovieExport(out_dir, movie, formats, pictures))
+        pooling = wanted.pooling(client, movie)
+        if pooling:
+            stack.enter_context(pooling)
         bar = stack.enter_context(progress())
         task = bar.add_task(escape(movie.path.name), total=len(movie), rate="")
         stream = stack.enter_context(client.stream(movie, movie.calibration, options, name=movie.path.name))
         for answer in stream:
             if export:
                 export.add(answer)
+            if pooling:
+                pooling.add(answer)
             done += tally.add(answer)
             bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
     _report(movie, tally, out_dir, time.monotonic() - started)
+    if pooling:
+        moved = f", {pooling.moved} frames left out that have moved" if pooling.moved else ""
+        out().print(f"  pooled: {pooling.groups} groups of up to {wanted.pool} frames{moved}")
     if out_dir is not None and "png" in formats and pictures < len(movie):
         out().print(f"  pictures of the first {pictures} of {len(movie)} frames; --pictures {len(movie)} draws all")
     return tally

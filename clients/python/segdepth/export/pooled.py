@@ -1,0 +1,77 @@
+"""pooled.csv: a movie's columns, several frames together."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from segdepth.export.atomic import AtomicFile, cannot_write
+from segdepth.models import ModelVersion, PoolingNumbers
+from segdepth.pooling import Pool, PooledFrames
+from segdepth.results import Answer, FrameResult
+
+CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,found_in,p_hop\n"
+
+
+class PooledTable:
+    """Writes STEM.pooled.csv of every `frames` answered frames into a folder, whole or not at all.
+
+    The answers come in order. `ask` gives the numbers of the model that answered. Raises CannotWrite.
+    """
+
+    def __init__(self, folder: Path, stem: str, frames: int, ask: Callable[[ModelVersion], PoolingNumbers]):
+        self._path, self._frames, self._ask = folder / f"{stem}.pooled.csv", frames, ask
+        self._pool: Pool | None = None
+        self._waiting: list[Answer] = []
+        self.groups = self.moved = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self._path.parent, error) from error
+        self._file = AtomicFile(self._path)
+        self._file.write(CSV_HEADER.encode())
+        return self
+
+    def add(self, answer: Answer) -> None:
+        """The next answer."""
+        if self._pool is None:
+            self._waiting.append(answer)
+            if not isinstance(answer, FrameResult):
+                return
+            self._pool = Pool(self._ask(answer.model), self._frames)
+            waiting, self._waiting = self._waiting, []
+        else:
+            waiting = [answer]
+        for one in waiting:
+            self._write(self._pool.add(one))
+
+    def _write(self, group: PooledFrames | None) -> None:
+        if group is not None:
+            self.groups += 1
+            self.moved += group.moved
+            self._file.write(csv_rows(group).encode())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._file.discard()
+            return
+        if self._pool is not None:
+            self._write(self._pool.finish())
+        self._file.finish()
+        self._file.publish()
+
+
+def csv_rows(group: PooledFrames) -> str:
+    """The rows of one group of frames."""
+    columns, sampling_A = group.columns, group.sampling_A
+    row = f"{group.first},{group.last},{group.frames},%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d,%d,%.4f\n"
+    fields = (
+        *(columns.x_px, columns.y_px, columns.x_px * sampling_A, columns.y_px * sampling_A),
+        *(columns.species_names(), columns.count, columns.p_count, columns.lo90, columns.hi90),
+        *(columns.abstained, columns.frames, columns.p_hop),
+    )
+    return "".join(row % values for values in zip(*fields, strict=True))

@@ -1,0 +1,138 @@
+"""Movies pooled in process and over the wire: the server is the real one, with the same small model."""
+
+import csv
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import segdepth
+from segdepth.cli.app import app
+from segdepth.errors import NotSupported
+from segdepth.pooling import nearest
+from segdepth_stack.settings import StackSettings
+from segdepth_stack.stack import Stack
+from tests.models import lattice_frame, tiny_store
+
+SAMPLING_A, SHAPE = 0.1, (224, 240)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tiny_store(tmp_path_factory.mktemp("pooling") / "store")
+
+
+@pytest.fixture(scope="module")
+def local(store):
+    with segdepth.connect("local", store=str(store)) as client:
+        yield client
+
+
+def movie(count: int, seed: int = 3, first: int = 0) -> list[np.ndarray]:
+    """Frames of one specimen."""
+    return [lattice_frame(seed, SHAPE, SAMPLING_A, 300.0, noise=first + number) for number in range(count)]
+
+
+def numbers(client):
+    (info,) = client.models()
+    return info.pooling
+
+
+def test_groups_of_frames(local):
+    frames = movie(7)
+    groups = list(segdepth.pool(local.stream(frames, SAMPLING_A), numbers(local), 3))
+    assert [(group.first, group.last, group.frames) for group in groups] == [(0, 2, 3), (3, 5, 3), (6, 6, 1)]
+    single = local.estimate(frames[6], SAMPLING_A).columns
+    np.testing.assert_array_equal(groups[2].columns.count, single.count)
+    np.testing.assert_allclose(groups[2].columns.probabilities, single.probabilities, atol=1e-4)
+    np.testing.assert_array_equal(groups[2].columns.species, single.species)
+    assert (groups[0].columns.frames >= 2).all()
+    assert groups[0].columns.p_count.mean() > single.p_count.mean()
+    assert (groups[0].columns.lo90 <= groups[0].columns.count).all()
+    assert (groups[0].columns.count <= groups[0].columns.hi90).all()
+
+
+def test_frames_without_an_answer_are_left_out_and_counted(local):
+    frames = movie(4)
+    frames[1] = np.zeros(SHAPE, np.uint16)
+    (group,) = segdepth.pool(local.stream(frames, SAMPLING_A), numbers(local), 3)
+    assert (group.first, group.last, group.frames, group.refused) == (0, 3, 3, 1)
+
+
+def test_a_frame_that_has_moved_is_left_out(local):
+    frames = movie(3)
+    frames[2] = np.roll(frames[2], (7, 9), (0, 1))
+    (group,) = segdepth.pool(local.stream(frames, SAMPLING_A), numbers(local), 3)
+    assert (group.frames, group.moved) == (2, 1)
+
+
+def test_a_model_without_the_numbers_says_what_to_do(local):
+    (info,) = local.models()
+    other = segdepth.ModelVersion("tiny", "99", "", "")
+    with pytest.raises(NotSupported, match="calibrate and release it anew"):
+        segdepth.numbers_of([info], other)
+
+
+def test_fewer_than_two_frames(local):
+    with pytest.raises(ValueError, match="two or more"):
+        segdepth.Pool(numbers(local), 1)
+
+
+def test_nearest_is_mutual_and_within_reach():
+    rng = np.random.default_rng(0)
+    theirs = np.stack(np.meshgrid(np.arange(20) * 1.4, np.arange(15) * 1.4), -1).reshape(-1, 2)
+    order = rng.permutation(len(theirs))
+    ours = theirs[order] + rng.uniform(-0.2, 0.2, theirs.shape)
+    np.testing.assert_array_equal(nearest(ours, theirs, 0.5), order)
+    assert (nearest(theirs + 0.6, theirs, 0.5) == -1).all()
+    two = np.array([[0.0, 0.0], [0.3, 0.0]])
+    assert nearest(two, np.array([[0.25, 0.0]]), 0.5).tolist() == [-1, 0]
+    assert nearest(np.zeros((0, 2)), theirs, 0.5).tolist() == []
+
+
+@pytest.fixture(scope="module")
+def address(store):
+    with Stack(StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)) as stack:
+        yield stack.address
+
+
+@pytest.mark.slow
+def test_the_same_in_process_and_over_the_wire(address, local):
+    with segdepth.connect(address) as remote:
+        ours, theirs = (
+            list(segdepth.pool(client.stream(movie(4), SAMPLING_A), numbers(client), 2)) for client in (local, remote)
+        )
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.first, one.last, one.frames) == (other.first, other.last, other.frames)
+        np.testing.assert_allclose(one.columns.probabilities, other.columns.probabilities, atol=1e-5)
+        np.testing.assert_array_equal(one.columns.count, other.columns.count)
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_table(address, tmp_path: Path):
+    path = tmp_path / "movie.mrc"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(np.stack(movie(5)))
+        mrc.voxel_size = SAMPLING_A
+    out = tmp_path / "results"
+    asked = ["estimate", str(path), "--server", address, "--pool", "2"]
+    ran = CliRunner().invoke(app, [*asked, "--out", str(out), "--format", "csv"])
+    assert ran.exit_code == 0, ran.output
+    assert "pooled: 3 groups of up to 2 frames" in ran.output
+    with (out / "movie.pooled.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["first"], row["last"], row["frames"]) for row in rows} == {
+        ("0", "1", "2"),
+        ("2", "3", "2"),
+        ("4", "4", "1"),
+    }
+    for row in rows:
+        assert int(row["lo90"]) <= int(row["count"]) <= int(row["hi90"])
+        assert 0 < float(row["p_count"]) <= 1
+        assert 0 <= float(row["p_hop"]) <= 1
+        assert float(row["x_A"]) == pytest.approx(float(row["x_px"]) * SAMPLING_A, abs=2e-3)
+    alone = CliRunner().invoke(app, asked)
+    assert alone.exit_code == 2
+    assert "--out DIR" in alone.output
