@@ -8,10 +8,12 @@ import torch
 from rich.table import Table
 
 from segdepth_artefacts import ArtefactStore
+from segdepth_training.benchmark import movies
 from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import MIXTURE, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
+from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
 from segdepth_training.benchmark.report import PAGE, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
@@ -56,6 +58,9 @@ class Examination:
             with bar("Bayes bound") as progress:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
                 bound = Bound(plan, finite).rows(self.size.bounded, kept / "bound", progress, pool)
+            with bar("movies") as progress:
+                asked = Movies(families.place, plan, models[0])
+                pooled = asked.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)
             shifted = {}
             for name, frames in shifts.items():
                 with bar(name) as progress:
@@ -66,6 +71,7 @@ class Examination:
             "specimens": plan.specimens,
             "digest": found.digest,
             "bound": figures(bound),
+            "movies": movies.figures(pooled),
         }
         report = write_report(self.work, facts, rows, shifted)
         say(f"wrote {self.work / PAGE}")

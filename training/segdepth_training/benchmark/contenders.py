@@ -45,23 +45,28 @@ class Released:
 
 
 @dataclass(frozen=True)
-class _Load:
+class Load:
+    """Makes the contender of a model's folder."""
+
     folder: Path
 
     def __call__(self) -> Contender:
+        """In whatever process."""
         return Released(Predictor.load(self.folder, device="cpu", engine=REFERENCE, evaluated=False))
 
 
 def released(folder: Path) -> Entry:
     """The model in a folder. Its answers are its own by weights, calibration and domain."""
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    parts = [
+    parts: list[object] = [
         manifest.weights_sha256,
         manifest.calibration.model_dump(mode="json"),
         manifest.domain.model_dump(mode="json"),
     ]
+    if manifest.pooling is not None:
+        parts.append(manifest.pooling.model_dump(mode="json"))
     key = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return Entry(f"{manifest.family} {manifest.version}", key, _Load(folder))
+    return Entry(f"{manifest.family} {manifest.version}", key, Load(folder))
 
 
 MIXTURE = Entry("Gaussian mixture, true positions", "1", Mixture)

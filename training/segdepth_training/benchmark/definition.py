@@ -34,6 +34,11 @@ class Size(StrEnum):
         return {Size.SMALL: 1, Size.QUARTER: 15, Size.FULL: 60}[self]
 
     @property
+    def movies(self) -> int:
+        """Specimens of each family of which movies are pooled."""
+        return {Size.SMALL: 1, Size.QUARTER: 12, Size.FULL: 60}[self]
+
+    @property
     def bounded(self) -> int:
         """Perturbed specimens on which the Bayes bound is computed, some 25 columns each."""
         return {Size.SMALL: 1, Size.QUARTER: 20, Size.FULL: 80}[self]

@@ -43,7 +43,7 @@ def write_report(
     contenders = {name: by_dose_and_family(each) for name, each in rows.items()}
     model = next(iter(rows))
     shifts = {name: shift_figures(answers) for name, answers in shifted.items()}
-    bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"])]
+    bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"], facts["movies"])]
     report = {**facts, "model": model, "bars": bars, "contenders": contenders, "shifts": shifts}
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     plot_report({"families": contenders[model]}, folder / ACCURACY)

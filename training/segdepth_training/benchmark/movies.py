@@ -1,0 +1,175 @@
+"""Pooling examined: ten frames at 500 e/Å² against one at 5000 and against their sum, and columns that hop."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segdepth_artefacts.manifest import Manifest, Pooling
+from segdepth_inference.comparison import MATCH_A
+from segdepth_inference.prediction import Prediction
+from segdepth_protos.contract import CLASSES
+from segdepth_protos.pooling import Pooled, pooled
+from segdepth_training.benchmark.bound import with_change, with_room
+from segdepth_training.benchmark.contenders import Load, Released
+from segdepth_training.exit_waves import ExitWaves, Plan, load
+from segdepth_training.figures import debiased_calibration_error, mean
+from segdepth_training.lattice import project
+from segdepth_training.multislice import exit_wave
+from segdepth_training.observation import Observation, conditions, movie, observe
+from segdepth_training.place import Place
+from segdepth_training.scoring import BORDER_A, inside, match
+from segdepth_training.specimen import FAMILIES
+
+FRAMES, DOSE = 10, 500.0
+"""Of a movie; e/Å² of a frame."""
+
+ROW = np.dtype(
+    [
+        *(("specimen", "i4"), ("family", "U10"), ("true", "i2"), ("species", "i2"), ("changed", "i2")),
+        *(("pooled", "i2"), ("p_pooled", "f4"), ("one", "i2"), ("summed", "i2"), ("first", "i2")),
+        *(("p_still", "f4"), ("p_hopped", "f4"), ("hopping", "f4")),
+    ]
+)
+"""A true column: counts by pooling, by one frame of the whole dose, by the sum of the frames, and of the first frame
+alone; -1 where it was not found. Of changed columns of `perturbed`: probability of the pooled count in a movie in which
+they stand still, and in one in which they are unchanged in the first half, and its probability of a hop."""
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Movies of the first specimens of a plan, and the released model that is asked about them."""
+
+    place: Place
+    plan: Plan
+    folder: Path
+
+    def rows(
+        self, specimens: int, kept: Path, progress: Callable[[int, int], None], pool: ProcessPoolExecutor
+    ) -> NDArray[np.void] | None:
+        """Of `specimens` of each family; None for a model that cannot pool. Those in `kept` are not asked again."""
+        manifest = Manifest.model_validate_json((self.folder / "manifest.json").read_text())
+        if manifest.pooling is None:
+            return None
+        kept.mkdir(parents=True, exist_ok=True)
+        paths = {index: kept / f"{index:05d}.npy" for index in range(len(FAMILIES) * specimens)}
+        tasks = [pool.submit(self.keep, i, path, manifest.pooling) for i, path in paths.items() if not path.exists()]
+        progress(len(paths) - len(tasks), len(paths))
+        for number, task in enumerate(as_completed(tasks)):
+            task.result()
+            progress(len(paths) - len(tasks) + number + 1, len(paths))
+        return np.concatenate([np.load(path) for path in paths.values()])
+
+    def keep(self, index: int, path: Path, numbers: Pooling) -> None:
+        """Keep the rows of one specimen, whole or not at all."""
+        torch.set_num_threads(1)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, self._of(index, numbers))
+        partial.replace(path)
+
+    def _of(self, index: int, numbers: Pooling) -> NDArray[np.void]:
+        contender = Load(self.folder)()
+        assert isinstance(contender, Released)
+        waves = load(self.place, self.plan, torch.device("cpu"), range(index, index + 1))
+        frames = movie(waves, self.plan, index, DOSE, FRAMES)
+        answers = [contender.answer(frame) for frame in frames]
+        whole = contender.answer(at_dose(waves, self.plan, index, DOSE * FRAMES))
+        total = np.stack([frame.frame for frame in frames]).sum(axis=0)
+        summed = contender.answer(dataclasses.replace(frames[0], frame=total))
+        truth = frames[0].columns
+        said = together(frames[0], answers, numbers)
+        rows = np.zeros(len(truth), ROW)
+        rows["specimen"], rows["family"] = index, frames[0].family
+        rows["true"] = np.minimum(truth[:, 2], CLASSES - 1)
+        rows["species"], rows["changed"] = truth[:, 3], truth[:, 4]
+        rows["pooled"] = np.where(said.frames >= FRAMES / 2, said.posterior.argmax(1), -1)
+        rows["p_pooled"] = said.posterior.max(1)
+        for name, answer in (("one", whole), ("summed", summed), ("first", answers[0])):
+            rows[name] = counted(frames[0], answer)
+        rows["p_still"], rows["p_hopped"], rows["hopping"] = said.posterior.max(1), np.nan, np.nan
+        if rows["changed"].any() and frames[0].family == "perturbed":
+            before = movie(self._unchanged(index, waves), self.plan, index, DOSE, FRAMES // 2)
+            earlier = [contender.answer(frame) for frame in before]
+            hopped = together(frames[0], [*earlier, *answers[FRAMES // 2 :]], numbers)
+            rows["p_hopped"], rows["hopping"] = hopped.posterior.max(1), hopped.hopping
+        border = BORDER_A / frames[0].sampling_A
+        return rows[inside(truth[:, :2], frames[0].frame.shape, border)]
+
+    def _unchanged(self, index: int, waves: ExitWaves) -> ExitWaves:
+        """The same specimen with its changed columns as its surface has them."""
+        recipe = self.plan.recipe
+        period_A = project(recipe.crystal).period_A
+        specimen = with_room(self.plan.specimen(index), period_A)
+        changed = np.flatnonzero(specimen.columns[:, 4])
+        wave = exit_wave(with_change(specimen, changed, 0, period_A), recipe.multislice, recipe.microscope)
+        return dataclasses.replace(waves, waves=torch.from_numpy(np.asarray(wave))[None])
+
+
+def at_dose(waves: ExitWaves, plan: Plan, index: int, dose: float) -> Observation:
+    """One frame under the conditions of the movie, but for its dose."""
+    exposure = conditions(plan, index, DOSE).exposure
+
+    def alter(optics: Any, _: Any) -> Any:
+        return optics, dataclasses.replace(exposure, dose=torch.full_like(exposure.dose, dose))
+
+    return observe(waves, plan, index, DOSE, alter=alter)
+
+
+def counted(first: Observation, answer: Prediction) -> NDArray[np.int64]:
+    """Count of each true column in one answer, -1 where it was not found."""
+    columns = answer.columns
+    index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / first.sampling_A)
+    found = np.full(len(index), -1)
+    found[index >= 0] = columns.count[index[index >= 0]]
+    return found
+
+
+def together(first: Observation, answers: list[Prediction], numbers: Pooling) -> Pooled:
+    """The answers to a movie pooled at its true columns."""
+    posteriors = np.full((len(answers), len(first.columns), CLASSES), np.nan)
+    for number, answer in enumerate(answers):
+        columns = answer.columns
+        xy = np.column_stack([columns.x_px, columns.y_px])
+        index = match(first.columns[:, :2], xy, MATCH_A / first.sampling_A)
+        posteriors[number, index >= 0] = columns.probabilities[index[index >= 0]]
+    prior = np.array(numbers.prior)[first.columns[:, 3].astype(int)]
+    correlation = float(np.interp(np.log(DOSE), np.log(numbers.dose), numbers.correlation))
+    return pooled(posteriors, prior, correlation, numbers.hop)
+
+
+def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
+    """By family: shares of right counts, their paired differences, calibration; of hopping columns what becomes of
+    them."""
+    if rows is None:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for family in FAMILIES:
+        some = rows[rows["family"] == family]
+        if not len(some):
+            continue
+        who = some["specimen"]
+        right = {name: (some[name] == some["true"]).astype(float) for name in ("pooled", "one", "summed", "first")}
+        seen = some[some["pooled"] >= 0]
+        found[family] = {
+            "columns": len(some),
+            **{name: vars(mean(hit, who)) for name, hit in right.items()},
+            "against_one": vars(mean(right["pooled"] - right["one"], who)),
+            "against_summed": vars(mean(right["pooled"] - right["summed"], who)),
+            "ece": vars(debiased_calibration_error(seen["p_pooled"], seen["pooled"] == seen["true"], seen["specimen"])),
+        }
+        hops = some[(some["changed"] != 0) & np.isfinite(some["p_hopped"])]
+        if len(hops):
+            found[family]["hops"] = {
+                "columns": len(hops),
+                "p_still": vars(mean(hops["p_still"], hops["specimen"])),
+                "p_hopped": vars(mean(hops["p_hopped"], hops["specimen"])),
+                "fall": vars(mean(hops["p_still"] - hops["p_hopped"], hops["specimen"])),
+                "hopping": vars(mean(hops["hopping"], hops["specimen"])),
+            }
+    return found
