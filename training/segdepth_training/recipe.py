@@ -33,6 +33,24 @@ def _camera_sampling(sampling_A: float) -> float:
     return sampling_A
 
 
+def _thermal(interval_A: tuple[float, float]) -> tuple[float, float]:
+    if interval_A[1] > 0.5:
+        raise ValueError(f"({interval_A[0]:g}, {interval_A[1]:g}) Å: no crystal vibrates so far; given in pm?")
+    return interval_A
+
+
+def _spread(interval_A: tuple[float, float]) -> tuple[float, float]:
+    if interval_A[1] < 5 or interval_A[1] > 300:
+        raise ValueError(f"({interval_A[0]:g}, {interval_A[1]:g}) Å is no microscope's; given in nm or pm?")
+    return interval_A
+
+
+def _per_area(dose: float | str) -> float | str:
+    if isinstance(dose, float) and dose < 5:
+        raise ValueError(f"{dose:g} e/Å² shows nothing; given per pixel?")
+    return dose
+
+
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
@@ -69,7 +87,7 @@ class Specimens(Part):
     perturbed_share: float = Field(0.5, ge=0, le=1, description="share of specimens with isolated defects")
     perturbed_columns: Interval = Field((0.02, 0.15), description="share of their columns changed by 1 or 2 atoms")
     vacuum_share: float = Field(0.75, ge=0, le=1, description="share of specimens that end inside the field")
-    displacement_A: Interval = Field(
+    displacement_A: Annotated[Interval, AfterValidator(_thermal)] = Field(
         (0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]"
     )
     tilt_share: float = Field(0.3, ge=0, le=1)
@@ -79,8 +97,8 @@ class Specimens(Part):
 class Multislice(Part):
     """How exit waves are computed and kept."""
 
-    sampling_A: float = Field(0.1, gt=0, le=0.1, description="of the multislice grid [Å/px]")
-    slice_A: float = Field(2.0, gt=0, le=2.5)
+    sampling_A: float = Field(0.1, ge=0.02, le=0.1, description="of the multislice grid [Å/px]")
+    slice_A: float = Field(2.0, ge=0.5, le=2.5, description="thickness of a slice [Å]")
     stored_sampling_A: float = Field(0.2, gt=0, description="exit waves are Fourier-cropped to this [Å/px]")
 
 
@@ -94,7 +112,9 @@ class Microscope(Part):
     defocus_A: Interval = Field(
         (10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]"
     )
-    focal_spread_A: Interval = Field((20.0, 40.0), description="standard deviation [Å]")
+    focal_spread_A: Annotated[Interval, AfterValidator(_spread)] = Field(
+        (20.0, 40.0), description="standard deviation [Å]"
+    )
     aperture_per_A: float = Field(2.0, gt=0, description="objective aperture or acceptance of the lens, radius [1/Å]")
     astigmatism_A: float = Field(6.0, ge=0, description="largest residual two-fold astigmatism [Å]")
     coma_A: float = Field(300.0, ge=0, description="largest residual axial coma [Å]")
@@ -193,7 +213,15 @@ class Set(Part):
 
     specimens: int = Field(gt=0)
     frames_per_dose: int = Field(1, ge=1, description="frames of each specimen and dose")
-    doses: tuple[float | Literal["noise-free"], ...] = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, "noise-free")
+    doses: tuple[Annotated[float | Literal["noise-free"], AfterValidator(_per_area)], ...] = (
+        50.0,
+        100.0,
+        200.0,
+        500.0,
+        1000.0,
+        2000.0,
+        "noise-free",
+    )
 
 
 class Gates(Part):
