@@ -57,9 +57,19 @@ def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: floa
     beta < 1 says that k frames are worth k * beta independent ones: whatever the model gets wrong, it gets wrong in
     each of them (the design effect of a cluster of size k: Kish, Survey Sampling, 1965).
 
-    A column may also change during the movie. If its number is drawn anew in each frame, the evidence is the product
-    of the frames' own, and the best answer the mean of their posteriors. With the prior probability `hop` for that, the
-    two are mixed: a column whose frames contradict each other loses its confidence.
+    A column may also change during the movie. With its number drawn from c(n) anew in each frame, or once for all,
+    the evidence is
+
+        prod_i sum_n c(n) * p(n|i) / c(n) = 1    or    E = sum_n c(n) * prod_i [p(n|i) / c(n)]
+
+    so that P(hop) = hop / (hop + (1 - hop) * E). What the surroundings let a column expect is told anew in each frame
+    and is no evidence that it stands still: taken as such, it outvotes frames that contradict each other. Of what the
+    frames have in common, their mean (the prior of calibrated posteriors, by the law of total probability), a share
+    `correlation` is expectation: c(n) = correlation * mean_i p(n|i) + (1 - correlation) * p(n). No beta here: an error
+    that all frames share makes them agree.
+
+    The answer is the mixture of the still column's posterior and, for a hop, of the mean: a column whose frames
+    contradict each other loses its confidence. The order of frames means nothing.
 
     Raises ValueError for arrays that do not belong together, or numbers outside 0-1.
     """
@@ -74,13 +84,12 @@ def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: floa
     beta_N = 1 / (1 + np.maximum(frames_N - 1, 0) * correlation)
     told_FNK = np.where(found_FN[..., None], (log_FNK - log_prior_NK) * beta_N[:, None], 0.0)
     still_NK = log_prior_NK + told_FNK.sum(axis=0)
-    evidence_still_N = _log_sum(still_NK)
-    evidence_hopping_N = _log_sum(log_prior_NK + told_FNK).sum(axis=0)
-    odds_N = np.exp(np.clip(evidence_hopping_N - evidence_still_N, -700, 700)) * hop / (1 - hop)
-    hopping_N = np.where(frames_N > 1, odds_N / (1 + odds_N), 0.0)
-    still_NK = np.exp(still_NK - evidence_still_N[:, None])
+    still_NK = np.exp(still_NK - _log_sum(still_NK)[:, None])
     seen_FNK = np.where(found_FN[..., None], posteriors_FNK, 0.0)
     mean_NK = seen_FNK.sum(axis=0) / np.maximum(frames_N, 1)[:, None]
+    expected_NK = np.log(np.maximum(correlation * mean_NK + (1 - correlation) * prior_NK, SMALLEST))
+    evidence_N = _log_sum(expected_NK + np.where(found_FN[..., None], log_FNK - expected_NK, 0.0).sum(axis=0))
+    hopping_N = np.where(frames_N > 1, hop / (hop + (1 - hop) * np.exp(np.clip(evidence_N, -700, 700))), 0.0)
     posterior_NK = (1 - hopping_N[:, None]) * still_NK + hopping_N[:, None] * mean_NK
     return Pooled(posterior_NK / posterior_NK.sum(axis=1, keepdims=True), hopping_N, frames_N)
 

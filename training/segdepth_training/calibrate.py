@@ -142,7 +142,8 @@ def calibrate(folder: Path, data: Place, plan: Plan, settings: Set, progress: Ca
     )
     checks = {**manifest.domain.checks, "contrast": contrast_range(np.concatenate([g.contrast for g in groups]))}
     domain = manifest.domain.model_copy(update={"checks": checks})
-    manifest = manifest.model_copy(update={"calibration": calibration, "domain": domain})
+    # How an earlier calibration pooled says nothing of this one.
+    manifest = manifest.model_copy(update={"calibration": calibration, "domain": domain, "pooling": None})
     (folder / REPORT).unlink(missing_ok=True)  # A report on the model before this calibration is none on it.
     model.write(folder, manifest)
     return manifest

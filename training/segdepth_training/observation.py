@@ -1,6 +1,5 @@
 """Frames of specimens that training never saw, with the truth about each: what calibration and evaluation look at."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segdepth_training.batches import camera_frames, draw_view
 from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics
+from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics, expose, intensity
 from segdepth_training.labels import View
 from segdepth_training.recipe import Set
 from segdepth_training.seeds import generator
@@ -73,6 +73,12 @@ def observe(
     row = index - data.first
     waves = data.waves[row : row + 1]
     frame = camera_frames(waves, data.side_A, seen, view, plan.recipe.microscope, numbers)[0]
+    return _observation(data, index, dose, view, frame)
+
+
+def _observation(data: ExitWaves, index: int, dose: float, view: View, frame: Tensor) -> Observation:
+    """A frame [H, W] of a specimen with its truth."""
+    row = index - data.first
     columns = data.columns[row].numpy()
     columns = columns[np.isfinite(columns[:, 0])].copy()
     columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]
@@ -82,13 +88,14 @@ def observe(
 
 
 def movie(data: ExitWaves, plan: Plan, index: int, dose: float, frames: int) -> list[Observation]:
-    """Frames of one specimen under the same conditions; only their noise differs."""
-    first = observe(data, plan, index, dose)
+    """Frames of one specimen under the same conditions; only their noise differs. The first is what `observe` gives."""
     view, optics, exposure, numbers = conditions(plan, index, dose)
-    row = index - data.first
-    waves = data.waves[row : row + 1]
-    parts = (waves, data.side_A, (optics, exposure), view, plan.recipe.microscope, numbers)
-    return [dataclasses.replace(first, frame=camera_frames(*parts)[0].numpy()) for _ in range(frames)]
+    row, points = index - data.first, round(data.side_A / view.pixel_A)
+    # Once for all frames: the focal average costs more than a frame's noise.
+    seen = intensity(data.waves[row : row + 1], data.side_A, optics, plan.recipe.microscope)
+    (y, x), size = view.origin, view.size
+    taken = [expose(seen, data.side_A, points, exposure, numbers)[0, y : y + size, x : x + size] for _ in range(frames)]
+    return [_observation(data, index, dose, view, frame) for frame in taken]
 
 
 def observations(data: ExitWaves, plan: Plan, settings: Set) -> Iterator[Observation]:

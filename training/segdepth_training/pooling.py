@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
@@ -13,7 +12,7 @@ from segdepth_artefacts.manifest import Manifest, Pooling
 from segdepth_inference.comparison import MATCH_A
 from segdepth_inference.predictor import Predictor
 from segdepth_protos.contract import CLASSES
-from segdepth_protos.pooling import pooled
+from segdepth_protos.pooling import SMALLEST, pooled
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan
 from segdepth_training.observation import Observation, movie
@@ -32,31 +31,42 @@ MOVIES = 10
 HOP = 0.02
 """Columns that change during a movie, before it is seen: few, so that only frames that contradict each other say so."""
 
-SMOOTHING = 1.0
-"""Columns of each class that are added to those counted."""
+FOUND_SHARE = 0.5
+"""A column is fitted if at least this share of the frames has it: as clients pool it."""
 
 
 class Watched(NamedTuple):
-    """Columns found in every frame of a movie: posteriors [F, N, K], true class [N], species index [N]."""
+    """True columns found in a movie: posteriors [F, N, K] (NaN where missed), true class [N], species index [N].
+
+    dose: of each answered frame, as measured [e/Å²]; mean: summed posterior [S, K] of all found columns, also of those
+    that are nobody's, by the species answered.
+    """
 
     posteriors: NDArray[np.float64]
     true: NDArray[np.int64]
     species: NDArray[np.int64]
+    dose: list[float]
+    mean: NDArray[np.float64]
 
 
-def watch(predictor: Predictor, frames: list[Observation]) -> Watched:
+def watch(predictor: Predictor, frames: list[Observation], species: int) -> Watched:
     """What the model says of the true columns of a movie, in the frames as they come."""
     first = frames[0]
-    shape, reach = first.frame.shape, MATCH_A / first.sampling_A
-    kept = inside(first.columns[:, :2], shape, BORDER_A / first.sampling_A)
-    posteriors = np.full((len(frames), len(first.columns), CLASSES), np.nan)
-    for number, answer in enumerate(predictor.predict([f.frame for f in frames], [first.sampling_A] * len(frames))):
+    shape, sampling_A = first.frame.shape, first.sampling_A
+    posteriors, mean = np.full((len(frames), len(first.columns), CLASSES), np.nan), np.zeros((species, CLASSES))
+    answers = predictor.predict([f.frame for f in frames], [sampling_A] * len(frames))
+    for number, answer in enumerate(answers):
         columns = answer.columns
-        index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), reach)
+        xy = np.column_stack([columns.x_px, columns.y_px])
+        index = match(first.columns[:, :2], xy, MATCH_A / sampling_A)
         posteriors[number, index >= 0] = columns.probabilities[index[index >= 0]]
-    kept &= np.isfinite(posteriors).all(axis=(0, 2))
+        counted = inside(xy, shape, BORDER_A / sampling_A)
+        np.add.at(mean, columns.species[counted].astype(int) - 1, columns.probabilities[counted])
+    kept = inside(first.columns[:, :2], shape, BORDER_A / sampling_A)
+    kept &= np.isfinite(posteriors[..., 0]).sum(axis=0) >= FOUND_SHARE * len(frames)
     true = np.minimum(first.columns[kept, 2], CLASSES - 1).astype(np.int64)
-    return Watched(posteriors[:, kept], true, first.columns[kept, 3].astype(np.int64))
+    dose = [answer.dose for answer in answers if len(answer.columns)]
+    return Watched(posteriors[:, kept], true, first.columns[kept, 3].astype(np.int64), dose, mean)
 
 
 def movies(waves: ExitWaves, plan: Plan) -> Iterator[tuple[float, list[Observation]]]:
@@ -66,10 +76,14 @@ def movies(waves: ExitWaves, plan: Plan) -> Iterator[tuple[float, list[Observati
             yield dose, movie(waves, plan, index, dose, FRAMES)
 
 
-def prior_of(counts: NDArray[np.int64]) -> tuple[float, ...]:
-    """Probability of each class among columns of these counts."""
-    number = np.bincount(counts, minlength=CLASSES) + SMOOTHING
-    return tuple(float(share) for share in np.round(number / number.sum(), 6))
+def prior_of(parts: list[Watched]) -> tuple[tuple[float, ...], ...]:
+    """Probability of each class among found columns of each species: the mean of their posteriors.
+
+    For calibrated posteriors that is how often a class is true (law of total probability), no column among them, and no
+    class is without any.
+    """
+    total = np.sum([part.mean for part in parts], axis=0) + SMALLEST
+    return tuple(tuple(float(share) for share in np.round(row / row.sum(), 6)) for row in total)
 
 
 def correlation(parts: list[Watched], prior: NDArray[np.float64]) -> float:
@@ -86,22 +100,33 @@ def correlation(parts: list[Watched], prior: NDArray[np.float64]) -> float:
     return float(minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-3}).x)
 
 
+def fitted(seen: list[list[Watched]], species: int) -> Pooling:
+    """The numbers of movies that were seen at several doses, a list for each."""
+    groups = [parts for parts in seen if parts]
+    if not groups:  # A model that finds nothing in any movie learns nothing from more frames.
+        flat = (1 / CLASSES,) * CLASSES
+        return Pooling(prior=(flat,) * species, dose=DOSES, correlation=(1.0,) * len(DOSES), hop=HOP)
+    prior = prior_of([part for parts in groups for part in parts])
+    nodes = {}
+    for parts in groups:
+        dose = float(np.exp(np.mean([np.log(dose) for part in parts for dose in part.dose])))
+        nodes[dose] = round(correlation(parts, np.array(prior)), 4)
+    # Clients look up the dose that they measure, not the one stated.
+    return Pooling(prior=prior, dose=tuple(sorted(nodes)), correlation=tuple(nodes[d] for d in sorted(nodes)), hop=HOP)
+
+
 def fit_pooling(folder: Path, waves: ExitWaves, plan: Plan, progress: Callable[[int, int], None]) -> Manifest:
     """Fit prior and correlation of the calibrated model in `folder` on held-out movies, and write its manifest."""
     manifest = model.read(folder)
     predictor = Predictor.load(folder, device="cpu", engine="torch-fp32", evaluated=False)
-    everything = waves.columns[torch.isfinite(waves.columns[..., 0])].numpy()
-    counts, kind = np.minimum(everything[:, 2], CLASSES - 1).astype(np.int64), everything[:, 3]
-    prior = tuple(prior_of(counts[kind == number]) for number in range(len(plan.recipe.crystal.elements)))
+    species = len(plan.recipe.crystal.elements)
     seen: dict[float, list[Watched]] = {dose: [] for dose in DOSES}
     total = min(len(waves), MOVIES * len(FAMILIES)) * len(DOSES)
     for number, (dose, frames) in enumerate(movies(waves, plan)):
-        watched = watch(predictor, frames)
+        watched = watch(predictor, frames, species)
         if len(watched.true):
             seen[dose].append(watched)
         progress(number + 1, total)
-    # A model that finds nothing in any movie learns nothing from more frames.
-    found = tuple(round(correlation(parts, np.array(prior)), 4) if parts else 1.0 for parts in seen.values())
-    manifest = manifest.model_copy(update={"pooling": Pooling(prior=prior, dose=DOSES, correlation=found, hop=HOP)})
+    manifest = manifest.model_copy(update={"pooling": fitted(list(seen.values()), species)})
     model.write(folder, manifest)
     return manifest

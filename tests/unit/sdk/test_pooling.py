@@ -86,6 +86,31 @@ def test_a_column_that_hops_loses_its_confidence() -> None:
     assert blind.posterior.max(1).mean() > 0.9
 
 
+def in_context(truth: np.ndarray, context: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Exact posteriors [F, N, K] of columns of which each frame is told the same expectation `context` [N, K]."""
+    seen = truth + noise * rng.normal(size=truth.shape)
+    log = np.log(context) - (seen[..., None] - np.arange(CLASSES)) ** 2 / (2 * noise**2)
+    posterior = np.exp(log - log.max(-1, keepdims=True))
+    return posterior / posterior.sum(-1, keepdims=True)
+
+
+def test_what_all_frames_are_told_hides_no_hop() -> None:
+    """Surroundings let nine in ten columns expect their number: frames that contradict each other still say so."""
+    rng = np.random.default_rng(9)
+    number, count = 2000, 10
+    truth = np.tile(rng.integers(3, 9, number), (count, 1))
+    context = np.full((number, CLASSES), 0.1 / (CLASSES - 1))
+    context[np.arange(number), truth[0]] = 0.9
+    hops = truth.copy()
+    hops[count // 2 :] += 2
+    prior = np.full((number, CLASSES), 1 / CLASSES)
+    quiet, moved = (pooled(in_context(counts, context, 0.6, rng), prior, 0.85, 0.02) for counts in (truth, hops))
+    assert quiet.hopping.mean() < 0.03
+    assert (quiet.hopping > 0.5).mean() < 0.01
+    assert moved.hopping.mean() > 0.5
+    assert moved.posterior.max(1).mean() < quiet.posterior.max(1).mean() - 0.2
+
+
 def test_stated_probability_is_observed_accuracy_also_with_hops() -> None:
     rng = np.random.default_rng(7)
     number, count, hop = 20000, 6, 0.1
