@@ -85,9 +85,9 @@ def _pooled(movies: dict[str, Any]) -> Iterator[Bar]:
         yield Bar(family, "10 x 500", what, "interval reaches 0", against["value"], against["high"] >= 0)
         error = figures["ece"]["value"]
         yield Bar(family, "10 x 500", "calibration error pooled", f"<= {POOLED_ECE:g}", error, error <= POOLED_ECE)
-        if "hops" in figures:
+        if figures.get("hops", {}).get("columns"):
             fall = figures["hops"]["fall"]
-            what = "confidence of columns that hop, fall"
+            what = "confidence of columns seen to hop, fall"
             yield Bar(family, "10 x 500", what, "interval above 0", fall["value"], fall["low"] > 0)
 
 

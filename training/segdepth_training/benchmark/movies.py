@@ -33,13 +33,18 @@ FRAMES, DOSE = 10, 500.0
 ROW = np.dtype(
     [
         *(("specimen", "i4"), ("family", "U10"), ("true", "i2"), ("species", "i2"), ("changed", "i2")),
-        *(("pooled", "i2"), ("p_pooled", "f4"), ("one", "i2"), ("summed", "i2"), ("first", "i2")),
-        *(("p_still", "f4"), ("p_hopped", "f4"), ("hopping", "f4")),
+        *(("pooled", "i2"), ("p_pooled", "f4"), ("one", "i2"), ("p_one", "f4"), ("summed", "i2"), ("p_summed", "f4")),
+        *(("first", "i2"), ("hop_still", "f4"), ("before", "i2"), ("p_before", "f4"), ("p_hopped", "f4")),
+        ("hop_hopped", "f4"),
     ]
 )
-"""A true column: counts by pooling, by one frame of the whole dose, by the sum of the frames, and of the first frame
-alone; -1 where it was not found. Of changed columns of `perturbed`: probability of the pooled count in a movie in which
-they stand still, and in one in which they are unchanged in the first half, and its probability of a hop."""
+"""A true column: counts and their probabilities by pooling, by one frame of the whole dose, and by the sum of the
+frames, and the count of the first frame alone; -1 where it was not found. `hop_still`: probability of a hop in that
+movie. Of `perturbed` also: `before` and `p_before`, pooled count and its probability in a movie of the specimen without
+its changes; `p_hopped` and `hop_hopped`, of a movie that is without them in its first half."""
+
+RULES = 2
+"""Counts up whenever the same movie gives other rows: rows kept before are not used again."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Movies:
         manifest = Manifest.model_validate_json((self.folder / "manifest.json").read_text())
         if manifest.pooling is None:
             return None
+        kept = kept / f"rules-{RULES}"
         kept.mkdir(parents=True, exist_ok=True)
         paths = {index: kept / f"{index:05d}.npy" for index in range(len(FAMILIES) * specimens)}
         tasks = [pool.submit(self.keep, i, path, manifest.pooling) for i, path in paths.items() if not path.exists()]
@@ -88,16 +94,18 @@ class Movies:
         rows["specimen"], rows["family"] = index, frames[0].family
         rows["true"] = np.minimum(truth[:, 2], CLASSES - 1)
         rows["species"], rows["changed"] = truth[:, 3], truth[:, 4]
-        rows["pooled"] = np.where(said.frames >= FRAMES / 2, said.posterior.argmax(1), -1)
-        rows["p_pooled"] = said.posterior.max(1)
-        for name, answer in (("one", whole), ("summed", summed), ("first", answers[0])):
-            rows[name] = counted(frames[0], answer)
-        rows["p_still"], rows["p_hopped"], rows["hopping"] = said.posterior.max(1), np.nan, np.nan
+        rows["pooled"], rows["p_pooled"], rows["hop_still"] = answered(said)
+        for name, answer in (("one", whole), ("summed", summed)):
+            rows[name], rows[f"p_{name}"] = counted(frames[0], answer)
+        rows["first"], _ = counted(frames[0], answers[0])
+        rows["p_before"] = rows["p_hopped"] = rows["hop_hopped"] = np.nan
         if rows["changed"].any() and frames[0].family == "perturbed":
-            before = movie(self._unchanged(index, waves), self.plan, index, DOSE, FRAMES // 2)
+            before = movie(self._unchanged(index, waves), self.plan, index, DOSE, FRAMES)
             earlier = [contender.answer(frame) for frame in before]
-            hopped = together(frames[0], [*earlier, *answers[FRAMES // 2 :]], numbers)
-            rows["p_hopped"], rows["hopping"] = hopped.posterior.max(1), hopped.hopping
+            rows["before"], rows["p_before"], _ = answered(together(frames[0], earlier, numbers))
+            half = FRAMES // 2
+            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers)
+            _, rows["p_hopped"], rows["hop_hopped"] = answered(hopped)
         border = BORDER_A / frames[0].sampling_A
         return rows[inside(truth[:, :2], frames[0].frame.shape, border)]
 
@@ -121,13 +129,20 @@ def at_dose(waves: ExitWaves, plan: Plan, index: int, dose: float) -> Observatio
     return observe(waves, plan, index, DOSE, alter=alter)
 
 
-def counted(first: Observation, answer: Prediction) -> NDArray[np.int64]:
-    """Count of each true column in one answer, -1 where it was not found."""
+def answered(said: Pooled) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Pooled count of each column, its probability, and that of a hop; -1 and NaN in less than half of the frames."""
+    seen = said.frames >= FRAMES / 2
+    count = np.where(seen, said.posterior.argmax(1), -1)
+    return count, np.where(seen, said.posterior.max(1), np.nan), np.where(seen, said.hopping, np.nan)
+
+
+def counted(first: Observation, answer: Prediction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Count of each true column in one answer and its probability, -1 and NaN where it was not found."""
     columns = answer.columns
     index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / first.sampling_A)
-    found = np.full(len(index), -1)
-    found[index >= 0] = columns.count[index[index >= 0]]
-    return found
+    found, sure, hit = np.full(len(index), -1), np.full(len(index), np.nan), index >= 0
+    found[hit], sure[hit] = columns.count[index[hit]], columns.probabilities.max(axis=1)[index[hit]]
+    return found, sure
 
 
 def together(first: Observation, answers: list[Prediction], numbers: Pooling) -> Pooled:
@@ -155,21 +170,42 @@ def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
             continue
         who = some["specimen"]
         right = {name: (some[name] == some["true"]).astype(float) for name in ("pooled", "one", "summed", "first")}
-        seen = some[some["pooled"] >= 0]
         found[family] = {
             "columns": len(some),
             **{name: vars(mean(hit, who)) for name, hit in right.items()},
             "against_one": vars(mean(right["pooled"] - right["one"], who)),
             "against_summed": vars(mean(right["pooled"] - right["summed"], who)),
-            "ece": vars(debiased_calibration_error(seen["p_pooled"], seen["pooled"] == seen["true"], seen["specimen"])),
+            "ece": _error(some, "pooled"),
+            "ece_one": _error(some, "one"),
+            "ece_summed": _error(some, "summed"),
+            "hopping": vars(mean(*_known(some, "hop_still"))),
         }
-        hops = some[(some["changed"] != 0) & np.isfinite(some["p_hopped"])]
-        if len(hops):
-            found[family]["hops"] = {
-                "columns": len(hops),
-                "p_still": vars(mean(hops["p_still"], hops["specimen"])),
-                "p_hopped": vars(mean(hops["p_hopped"], hops["specimen"])),
-                "fall": vars(mean(hops["p_still"] - hops["p_hopped"], hops["specimen"])),
-                "hopping": vars(mean(hops["hopping"], hops["specimen"])),
-            }
+        changed = (some["changed"] != 0) & (some["pooled"] >= 0) & np.isfinite(some["p_before"] + some["p_hopped"])
+        if changed.any():
+            # A change that the model does not see in still movies cannot show in one that hops.
+            visible = changed & (some["pooled"] != some["before"])
+            found[family] |= {"hops": _hops(some[visible]), "hops_of_all": _hops(some[changed])}
     return found
+
+
+def _error(rows: NDArray[np.void], name: str) -> dict[str, float]:
+    seen = rows[rows[name] >= 0]
+    return vars(debiased_calibration_error(seen[f"p_{name}"], seen[name] == seen["true"], seen["specimen"]))
+
+
+def _known(rows: NDArray[np.void], name: str) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+    """The field where it is a number, and the specimens of these rows."""
+    kept = rows[np.isfinite(rows[name])]
+    return kept[name].astype(float), kept["specimen"]
+
+
+def _hops(rows: NDArray[np.void]) -> dict[str, Any]:
+    """Confidence in columns that hop against the mean of what it is where they stand still, as before and as after."""
+    still = (rows["p_before"].astype(float) + rows["p_pooled"]) / 2
+    return {
+        "columns": len(rows),
+        "p_still": vars(mean(still, rows["specimen"])),
+        "p_hopped": vars(mean(rows["p_hopped"].astype(float), rows["specimen"])),
+        "fall": vars(mean(still - rows["p_hopped"], rows["specimen"])),
+        "hopping": vars(mean(rows["hop_hopped"].astype(float), rows["specimen"])),
+    }
