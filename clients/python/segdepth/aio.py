@@ -1,6 +1,6 @@
 """The client for asyncio. `segdepth.client` is its twin without."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from segdepth.account import Account
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
 from segdepth.errors import InvalidFrame, OutsideDomain, from_contract
+from segdepth.models import PoolingNumbers
+from segdepth.pooling import Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames
@@ -132,6 +134,25 @@ class AsyncClient:
         if frame_deadline_s is not None:
             opening.frame_deadline.CopyFrom(_duration(frame_deadline_s))
         return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
+
+    async def pool(self, answers: AsyncIterable[Answer], frames: int) -> AsyncIterator[PooledFrames]:
+        """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
+
+        answers: a `stream`, in order; refused frames and gaps are left out and counted. Drift is not tracked: frames
+        that have moved are left out and counted too.
+        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers.
+        """
+        known: dict[tuple[str, str], PoolingNumbers] = {}
+        collected = Pool(lambda version: known[version.family, version.version], frames)
+        async for answer in answers:
+            if isinstance(answer, FrameResult) and not answer.refused:
+                model = answer.model
+                if (model.family, model.version) not in known:
+                    known[model.family, model.version] = numbers_of(await self.models(model.family), model)
+            if group := collected.add(answer):
+                yield group
+        if rest := collected.finish():
+            yield rest
 
     async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

@@ -10,6 +10,7 @@ from segdepth import background
 from segdepth.account import Account
 from segdepth.aio import TIMEOUT_S, AsyncClient, AsyncStream
 from segdepth.calibration import Calibration, Frame, Options, Policy
+from segdepth.pooling import PooledFrames, numbers_of, pool
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.window import WAITING_FRAMES
 from segdepth.transport import Transport
@@ -108,6 +109,15 @@ class Client:
                 waiting_frames=waiting_frames,
             )
         )
+
+    def pool(self, answers: Iterable[Answer], frames: int) -> Iterator[PooledFrames]:
+        """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
+
+        answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
+        Drift is not tracked: frames that have moved are left out and counted too.
+        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers.
+        """
+        return pool(answers, lambda version: numbers_of(self.models(version.family), version), frames)
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

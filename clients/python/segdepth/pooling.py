@@ -1,12 +1,13 @@
 """A movie's frames pooled: the same column's posteriors of several frames combined into one.
 
-Columns are the same where they lie within half an ångström in the frame that a group begins with. Drift is not tracked:
-register a drifting movie first.
+Columns are the same where they lie within half an ångström of each other. Drift is not tracked: register a drifting
+movie first.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +15,17 @@ from numpy.typing import NDArray
 from segdepth.errors import NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import SPECIES, Answer, FrameResult
+from segdepth.tracking import Tracks
 from segdepth_protos import contract
 from segdepth_protos.pooling import interval, pooled
-
-MATCH_A = 0.5
-"""Positions of a column in two frames may differ by this [Å]: less than half the smallest distance of two columns."""
 
 FOUND_SHARE = 0.5
 """A column is one if at least this share of the frames has it."""
 
-REGISTERED_SHARE = 0.5
-"""A frame that shares fewer of its columns with the first of its group has moved, and is left out."""
-
 
 @dataclass(frozen=True, eq=False)
 class PooledColumns:
-    """Columns of a group of frames, arrays of one entry each, sorted by y, then x; positions in the first frame."""
+    """Columns of a group of frames, arrays of one entry each, sorted by y, then x; positions are means over them."""
 
     x_px: NDArray[np.float64]
     y_px: NDArray[np.float64]
@@ -69,9 +65,14 @@ class PooledFrames:
     refused: int
     """Frames without an answer: refused, or in a gap."""
     moved: int
-    """Answered frames left out because too few of their columns lie where the first frame's do."""
+    """Answered frames left out because too few of their columns lie where those of the frames before do."""
     sampling_A: float
+    model: ModelVersion
     columns: PooledColumns
+
+
+Numbers = PoolingNumbers | Callable[[ModelVersion], PoolingNumbers]
+"""A model's numbers, or what gives those of whichever model answers."""
 
 
 def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNumbers:
@@ -85,46 +86,84 @@ def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNum
     )
 
 
-class Pool:
-    """Collects the answers to a movie and pools every `frames` of them that follow each other."""
+class Seen(NamedTuple):
+    """What pooling keeps of an answered frame, whose maps would fill the memory: columns, and the measured dose."""
 
-    def __init__(self, numbers: PoolingNumbers, frames: int):
+    xy_A: NDArray[np.float64]
+    species: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    dose: float
+    sampling_A: float
+
+    @classmethod
+    def of(cls, result: FrameResult) -> "Seen":
+        """Of an answer that is not refused."""
+        columns = result.columns
+        dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
+        xy_A = np.column_stack([columns.x_A, columns.y_A])
+        return cls(xy_A, columns.species, columns.probabilities, dose, result.sampling_A)
+
+
+class Pool:
+    """Collects the answers to a movie and pools every `frames` of them that follow each other.
+
+    Where another model takes over, the group before it ends early: posteriors of two models are not pooled.
+    Raises ValueError for fewer than two frames.
+    """
+
+    def __init__(self, numbers: Numbers, frames: int):
         if frames < 2:
-            raise ValueError(f"{frames} frames: pooling takes two or more")
-        self._numbers, self._size = numbers, frames
-        self._results: list[FrameResult] = []
+            raise ValueError(f"frames: {frames} is too few, pooling takes two or more")
+        self._ask, self._size = numbers, frames
+        self._model: ModelVersion | None = None
+        self._numbers: PoolingNumbers | None = None
+        self._seen: list[Seen] = []
         self._first: int | None = None
         self._last = 0
         self._refused = 0
 
     def add(self, answer: Answer) -> PooledFrames | None:
-        """The next answer; returns a group when it is complete."""
+        """The next answer; returns a group when it is complete. Raises NotSupported for a model that cannot pool."""
+        answered = isinstance(answer, FrameResult) and not answer.refused
+        ended = None
+        if isinstance(answer, FrameResult) and answered and not self._same(answer.model):
+            ended = self.finish()
+            self._model = answer.model
+            self._numbers = self._ask(answer.model) if callable(self._ask) else self._ask
         first, number = (answer.sequence, 1) if isinstance(answer, FrameResult) else (answer.first, len(answer))
         self._first = first if self._first is None else self._first
         self._last = first + number - 1
-        if isinstance(answer, FrameResult) and not answer.refused:
-            self._results.append(answer)
+        if isinstance(answer, FrameResult) and answered:
+            self._seen.append(Seen.of(answer))
         else:
             self._refused += number
-        return self.finish() if len(self._results) == self._size else None
+        return self.finish() if len(self._seen) == self._size else ended
+
+    def _same(self, model: ModelVersion) -> bool:
+        ours = self._model
+        return ours is not None and (ours.family, ours.version) == (model.family, model.version)
 
     def finish(self) -> PooledFrames | None:
         """What is left of the movie, if any frame of it was answered."""
-        results, first, refused = self._results, self._first, self._refused
-        self._results, self._first, self._refused = [], None, 0
-        if not results or first is None:
+        if not self._seen or self._first is None or self._model is None or self._numbers is None:
             return None
-        together, moved = registered(results)
-        columns = combined(together, self._numbers)
-        return PooledFrames(first, self._last, len(together), refused, moved, results[0].sampling_A, columns)
+        seen, first, refused = self._seen, self._first, self._refused
+        self._seen, self._first, self._refused = [], None, 0
+        columns, frames = combined(seen, self._numbers)
+        moved = len(seen) - frames
+        return PooledFrames(first, self._last, frames, refused, moved, seen[0].sampling_A, self._model, columns)
 
 
-def pool(answers: Iterable[Answer], numbers: PoolingNumbers, frames: int) -> Iterator[PooledFrames]:
+def pool(answers: Iterable[Answer], numbers: Numbers, frames: int) -> Iterator[PooledFrames]:
     """Pool every `frames` answered frames of a stream; what is left at its end is pooled too.
 
-    Raises ValueError for fewer than two frames.
+    Raises ValueError for fewer than two frames, NotSupported for a model that cannot pool. `Client.pool` asks the
+    server for the numbers by itself.
     """
-    collected = Pool(numbers, frames)
+    return _groups(answers, Pool(numbers, frames))
+
+
+def _groups(answers: Iterable[Answer], collected: Pool) -> Iterator[PooledFrames]:
     for answer in answers:
         if group := collected.add(answer):
             yield group
@@ -132,47 +171,32 @@ def pool(answers: Iterable[Answer], numbers: PoolingNumbers, frames: int) -> Ite
         yield rest
 
 
-def positions(result: FrameResult) -> NDArray[np.float64]:
-    """Of the columns [N, 2] in Å."""
-    return np.column_stack([result.columns.x_A, result.columns.y_A])
+def combined(seen: list[Seen], numbers: PoolingNumbers) -> tuple[PooledColumns, int]:
+    """The pooled columns of frames, and how many of the frames lie where those before them do: the others are left out.
 
-
-def registered(results: list[FrameResult]) -> tuple[list[tuple[FrameResult, NDArray[np.int64]]], int]:
-    """Frames whose columns lie where the first one's do, each with the first one's index of its columns (-1 = new).
-
-    And how many frames do not.
+    A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told by.
     """
-    first = positions(results[0])
-    together = []
-    for result in results:
-        index = nearest(positions(result), first, MATCH_A)
-        if result is results[0] or (index >= 0).sum() >= REGISTERED_SHARE * max(len(first), len(index)):
-            together.append((result, index))
-    return together, len(results) - len(together)
-
-
-def combined(together: list[tuple[FrameResult, NDArray[np.int64]]], numbers: PoolingNumbers) -> PooledColumns:
-    """The pooled columns of registered frames; what the first one misses is taken from the next that has it.
-
-    Raises ValueError where the frames name species of which the model has no prior.
-    """
-    xy, tracks = tracked(together)
-    posteriors = np.full((len(together), len(xy), contract.CLASSES), np.nan)
-    votes = np.zeros((len(xy), len(numbers.prior) + 1), np.int64)
-    for number, ((result, _), track) in enumerate(zip(together, tracks, strict=True)):
-        posteriors[number, track] = result.columns.probabilities
-        votes[track, result.columns.species] += 1
-    species = votes[:, 1:].argmax(axis=1)
-    dose = float(np.median([_dose(result) for result, _ in together]))
+    tracks, kept = Tracks(), []
+    for one in seen:
+        index = tracks.add(one.xy_A)
+        if index is not None:
+            kept.append((one, index))
+    posteriors = np.full((len(kept), len(tracks.found), contract.CLASSES), np.nan)
+    votes = np.zeros((len(tracks.found), len(SPECIES)), np.int64)
+    for number, (one, index) in enumerate(kept):
+        posteriors[number, index] = one.probabilities
+        votes[index, one.species] += 1
+    species = votes[:, 1 : len(numbers.prior) + 1].argmax(axis=1)
+    dose = float(np.median([one.dose for one, _ in kept]))
     said = pooled(posteriors, numbers.prior[species], numbers.correlation_at(dose), numbers.hop)
     count = said.posterior.argmax(axis=1)
     lo90, hi90 = interval(said.posterior)
-    keep = (said.frames >= FOUND_SHARE * len(together)) & (count > 0)
-    order = np.flatnonzero(keep)[np.lexsort((xy[keep, 0], xy[keep, 1]))]
-    sampling_A = together[0][0].sampling_A
-    return PooledColumns(
-        x_px=xy[order, 0] / sampling_A,
-        y_px=xy[order, 1] / sampling_A,
+    xy_px = tracks.xy_A / seen[0].sampling_A
+    keep = (said.frames >= FOUND_SHARE * len(kept)) & (count > 0)
+    order = np.flatnonzero(keep)[np.lexsort((xy_px[keep, 0], xy_px[keep, 1]))]
+    columns = PooledColumns(
+        x_px=xy_px[order, 0],
+        y_px=xy_px[order, 1],
         species=(species[order] + 1).astype(np.uint8),
         probabilities=said.posterior[order],
         count=count[order],
@@ -182,53 +206,4 @@ def combined(together: list[tuple[FrameResult, NDArray[np.int64]]], numbers: Poo
         p_hop=said.hopping[order],
         frames=said.frames[order],
     )
-
-
-def tracked(
-    together: list[tuple[FrameResult, NDArray[np.int64]]],
-) -> tuple[NDArray[np.float64], list[NDArray[np.int64]]]:
-    """Positions [Å] of all columns that any frame has, and for each frame which of them its own columns are."""
-    known = positions(together[0][0])
-    tracks = []
-    for result, _ in together:
-        xy = positions(result)
-        index = nearest(xy, known, MATCH_A)
-        new = np.flatnonzero(index < 0)
-        index[new] = len(known) + np.arange(len(new))
-        known = np.concatenate([known, xy[new]])
-        tracks.append(index)
-    return known, tracks
-
-
-def nearest(ours: NDArray[np.float64], theirs: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
-    """For each position of ours [n, 2] the index of the position of theirs that is the nearest one to it and it to that
-    one, within reach; -1 without."""
-    result = np.full(len(ours), -1)
-    if not (len(ours) and len(theirs)):
-        return result
-    forth, back = _closest(ours, theirs, reach), _closest(theirs, ours, reach)
-    mutual = (forth >= 0) & (back[forth] == np.arange(len(ours)))
-    result[mutual] = forth[mutual]
-    return result
-
-
-def _closest(ours: NDArray[np.float64], theirs: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
-    """Index of the closest of theirs within reach, -1 without: compared with those in a strip of equal height alone."""
-    order = np.argsort(theirs[:, 1], kind="stable")
-    sorted_y = theirs[order, 1]
-    low, high = (np.searchsorted(sorted_y, ours[:, 1] + side, "left") for side in (-reach, reach + 1e-12))
-    result = np.full(len(ours), -1)
-    for number, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        if first == last:
-            continue
-        strip = order[first:last]
-        distance = np.hypot(*(theirs[strip] - ours[number]).T)
-        best = int(distance.argmin())
-        if distance[best] <= reach:
-            result[number] = strip[best]
-    return result
-
-
-def _dose(result: FrameResult) -> float:
-    """What the gate measured [e/Å²]."""
-    return next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
+    return columns, len(kept)

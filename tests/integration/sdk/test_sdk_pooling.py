@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import segdepth
 from segdepth.cli.app import app
 from segdepth.errors import NotSupported
-from segdepth.pooling import nearest
+from segdepth.tracking import Tracks, nearest
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
 from tests.models import lattice_frame, tiny_store
@@ -78,6 +78,58 @@ def test_a_model_without_the_numbers_says_what_to_do(local):
 def test_fewer_than_two_frames(local):
     with pytest.raises(ValueError, match="two or more"):
         segdepth.Pool(numbers(local), 1)
+    with pytest.raises(ValueError, match="two or more"):
+        local.pool([], 1)
+
+
+def test_the_client_asks_for_the_numbers(local):
+    frames = movie(4)
+    asked = list(local.pool(local.stream(frames, SAMPLING_A), 2))
+    given = list(segdepth.pool(local.stream(frames, SAMPLING_A), numbers(local), 2))
+    assert [(group.first, group.last) for group in asked] == [(0, 1), (2, 3)]
+    for one, other in zip(asked, given, strict=True):
+        np.testing.assert_array_equal(one.columns.probabilities, other.columns.probabilities)
+    (single,) = local.pool([local.estimate(frames[0], SAMPLING_A)], 5)
+    assert (single.frames, single.model.version) == (1, "1")
+    assert not single.columns.p_hop.any()
+
+
+async def test_the_async_client_pools_the_same(store, local):
+    frames = movie(4)
+    async with segdepth.connect_async("local", store=str(store)) as client:
+        ours = [group async for group in client.pool(client.stream(frames, SAMPLING_A), 2)]
+    theirs = list(local.pool(local.stream(frames, SAMPLING_A), 2))
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.first, one.last, one.frames) == (other.first, other.last, other.frames)
+        np.testing.assert_array_equal(one.columns.probabilities, other.columns.probabilities)
+
+
+def test_two_models_are_not_pooled_together(tmp_path):
+    with segdepth.connect("local", store=str(tiny_store(tmp_path / "two", versions=2))) as client:
+        frames = movie(4)
+        answers = [
+            client.estimate(frame, SAMPLING_A, segdepth.Options(version=version))
+            for frame, version in zip(frames, "1122", strict=True)
+        ]
+        groups = list(client.pool(answers, 3))
+    assert [(group.model.version, group.frames) for group in groups] == [("1", 2), ("2", 2)]
+
+
+def test_columns_lie_at_the_mean_of_their_positions():
+    rng = np.random.default_rng(1)
+    true = np.stack(np.meshgrid(np.arange(12) * 1.4, np.arange(9) * 1.4), -1).reshape(-1, 2)
+    tracks = Tracks()
+    for number in range(8):
+        seen = true + rng.normal(0, 0.08, true.shape)
+        order = rng.permutation(len(true))[: len(true) - number]
+        assert tracks.add(seen[order]) is not None
+    assert len(tracks.found) == len(true)
+    assert tracks.found.sum() == 8 * len(true) - 28
+    distance = np.hypot(*(tracks.xy_A[:, None] - true).transpose(2, 0, 1)).min(1)
+    assert distance.max() < 0.2
+    assert distance.mean() < 0.08
+    assert tracks.add(true + 0.7) is None
+    assert (tracks.found <= 8).all()
 
 
 def test_nearest_is_mutual_and_within_reach():

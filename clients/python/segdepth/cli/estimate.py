@@ -118,9 +118,7 @@ def estimate(
     ] = PICTURES,
     pool: Annotated[
         int | None,
-        typer.Option(
-            min=2, metavar="N", help="Also pool every N frames of a still movie: STEM.pooled.csv."
-        ),
+        typer.Option(min=2, metavar="N", help="Also pool every N frames of a still movie: STEM.pooled.csv."),
     ] = None,
     model: given.Model = "",
     version: given.Version = "",

@@ -1,14 +1,12 @@
 """pooled.csv: a movie's columns, several frames together."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from segdepth.export.atomic import AtomicFile, cannot_write
-from segdepth.models import ModelVersion, PoolingNumbers
-from segdepth.pooling import Pool, PooledFrames
-from segdepth.results import Answer, FrameResult
+from segdepth.pooling import Numbers, Pool, PooledFrames
+from segdepth.results import Answer
 
 CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,found_in,p_hop\n"
 
@@ -16,13 +14,11 @@ CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi9
 class PooledTable:
     """Writes STEM.pooled.csv of every `frames` answered frames into a folder, whole or not at all.
 
-    The answers come in order. `ask` gives the numbers of the model that answered. Raises CannotWrite.
+    The answers come in order. `numbers` gives those of the model that answered. Raises CannotWrite.
     """
 
-    def __init__(self, folder: Path, stem: str, frames: int, ask: Callable[[ModelVersion], PoolingNumbers]):
-        self._path, self._frames, self._ask = folder / f"{stem}.pooled.csv", frames, ask
-        self._pool: Pool | None = None
-        self._waiting: list[Answer] = []
+    def __init__(self, folder: Path, stem: str, frames: int, numbers: Numbers):
+        self._path, self._pool = folder / f"{stem}.pooled.csv", Pool(numbers, frames)
         self.groups = self.moved = 0
 
     def __enter__(self) -> Self:
@@ -36,16 +32,7 @@ class PooledTable:
 
     def add(self, answer: Answer) -> None:
         """The next answer."""
-        if self._pool is None:
-            self._waiting.append(answer)
-            if not isinstance(answer, FrameResult):
-                return
-            self._pool = Pool(self._ask(answer.model), self._frames)
-            waiting, self._waiting = self._waiting, []
-        else:
-            waiting = [answer]
-        for one in waiting:
-            self._write(self._pool.add(one))
+        self._write(self._pool.add(answer))
 
     def _write(self, group: PooledFrames | None) -> None:
         if group is not None:
@@ -59,8 +46,7 @@ class PooledTable:
         if error is not None:
             self._file.discard()
             return
-        if self._pool is not None:
-            self._write(self._pool.finish())
+        self._write(self._pool.finish())
         self._file.finish()
         self._file.publish()
 
