@@ -12,9 +12,10 @@ import segdepth
 from segdepth.cli.app import app
 from segdepth.errors import NotSupported
 from segdepth.tracking import Tracks, nearest
+from segdepth_artefacts import Manifest, open_store
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
-from tests.models import lattice_frame, tiny_store
+from tests.models import lattice_frame, point, tiny_model, tiny_store
 
 SAMPLING_A, SHAPE = 0.1, (224, 240)
 
@@ -73,6 +74,27 @@ def test_a_model_without_the_numbers_says_what_to_do(local):
     other = segdepth.ModelVersion("tiny", "99", "", "")
     with pytest.raises(NotSupported, match="calibrate and release it anew"):
         segdepth.numbers_of([info], other)
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory):
+    """A store whose model was released before there was pooling."""
+    folder = tmp_path_factory.mktemp("older")
+    manifest = tiny_model(folder / "staging")
+    text = manifest.model_dump_json(exclude={"pooling"})
+    assert "pooling" not in text
+    known = open_store(str(folder / "store"))
+    known.register(Manifest.model_validate_json(text), {name: folder / "staging" / name for name in manifest.files})
+    point(folder / "store", "1")
+    return folder / "store"
+
+
+def test_an_older_model_is_refused_by_name(older):
+    with segdepth.connect("local", store=str(older)) as client:
+        assert client.models()[0].pooling is None
+        answers = client.stream(movie(3), SAMPLING_A)
+        with pytest.raises(NotSupported, match=r"tiny 1 .*calibrate and release it anew"):
+            next(client.pool(answers, 2))
 
 
 def test_fewer_than_two_frames(local):
