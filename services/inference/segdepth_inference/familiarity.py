@@ -67,8 +67,10 @@ def powers(x_B: Tensor, terms: int) -> Tensor:
 
 
 def save_familiarity(familiarity: Familiarity, folder: Path) -> None:
-    """Write it beside the weights."""
-    save_file({name: tensor.contiguous() for name, tensor in familiarity.state_dict().items()}, folder / FAMILIARITY)
+    """Write it beside the weights, its large matrix in fp16."""
+    state = familiarity.state_dict()
+    state["hidden.weight"] = state["hidden.weight"].half()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / FAMILIARITY)
 
 
 def load_familiarity(folder: Path) -> Familiarity:
@@ -77,7 +79,7 @@ def load_familiarity(folder: Path) -> Familiarity:
         state = load_file(folder / FAMILIARITY)
         sizes = state["mean"].shape[1], len(state["hidden.bias"]), len(state["mean"]), len(state["spread"])
         familiarity = Familiarity(*sizes)
-        familiarity.load_state_dict(state)
+        familiarity.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except (SafetensorError, KeyError, RuntimeError, OSError) as error:
         raise ValueError(f"{folder / FAMILIARITY} cannot be read: {error}") from error
     return familiarity.eval()
