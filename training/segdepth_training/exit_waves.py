@@ -162,7 +162,7 @@ def compute(place: Place, plan: Plan, indices: list[int]) -> int:
             columns[: len(specimen.columns)] = specimen.columns
             group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
             group["columns"][index] = columns
-            kind, family = list(SURFACES).index(specimen.kind), FAMILIES.index(specimen.family)
+            kind, family = SURFACES.index(specimen.kind), FAMILIES.index(specimen.family)
             group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
     return len(indices)
 

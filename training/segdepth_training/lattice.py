@@ -17,13 +17,15 @@ class Projection:
     """A crystal seen along its zone axis: a rectangular cell of columns.
 
     cell_A: the cell's two sides [Å]; period_A: distance of equal atoms along the beam [Å];
-    sites: columns of a cell, (x [Å], y [Å], phase along the beam in periods, species index).
+    sites: columns of a cell, (x [Å], y [Å], phase along the beam in periods, species index);
+    frame: unit axes of x, y and the beam in the crystal's own cell, a row each.
     """
 
     cell_A: tuple[float, float]
     period_A: float
     sites: NDArray[np.float64]
     elements: tuple[str, ...]
+    frame: NDArray[np.float64]
 
     def columns(self, extent_A: float) -> NDArray[np.float64]:
         """Sites within a square of +-extent_A around the origin, as rows of (x, y, phase, species)."""
@@ -77,4 +79,12 @@ def project(structure: Crystal) -> Projection:
     unique = np.unique(sites[:, :2], axis=0)
     if len(unique) != len(sites):
         raise ValueError(f"crystal.axes {structure.axes}: columns hold several atoms a period; shorten the third axis")
-    return Projection((float(lengths[0]), float(lengths[1])), float(lengths[2]), sites, tuple(structure.elements))
+    side_A, period_A = (float(lengths[0]), float(lengths[1])), float(lengths[2])
+    return Projection(side_A, period_A, sites, tuple(structure.elements), unit_axes(structure))
+
+
+def unit_axes(structure: Crystal) -> NDArray[np.float64]:
+    """The axes of a view of a cubic crystal, each of length one."""
+    axes = np.array(structure.axes, float)
+    # The root of the ratio is exact for the usual axes: particles must come out the same to the last digit.
+    return np.asarray(np.sign(axes) * np.sqrt(np.square(axes) / np.square(axes).sum(axis=1, keepdims=True)))

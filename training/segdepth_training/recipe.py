@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from segdepth_inference.network import build
+from segdepth_inference.network import UNetConfig, build
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -248,8 +248,26 @@ class Recipe(Part):
     training: Training
     gates: Gates = Gates()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _network_of_its_species(cls, said: Any) -> Any:
+        """The network tells as many species as the crystal has elements: a recipe says it once, in `crystal`."""
+        try:
+            elements, training = len(said["crystal"]["elements"]), said["training"]
+            network = {**training.get("network", {})}
+        except (TypeError, KeyError, AttributeError):
+            return said  # Another fault, which its own field explains.
+        if "species" in network or elements == UNetConfig.species:
+            return said
+        return {**said, "training": {**training, "network": {**network, "species": elements}}}
+
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
+        species = self.training.network.get("species", UNetConfig.species)
+        if species != len(self.crystal.elements):
+            raise ValueError(
+                f"training.network.species = {species}: crystal.elements has {len(self.crystal.elements)}; leave it out"
+            )
         spare = self.specimens.cell_A - self.training.field_px * self.training.canonical_sampling_A
         if spare < 3.2 - 1e-6:
             raise ValueError(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segdepth_training.lattice import Projection
 from segdepth_training.recipe import Specimens
-from segdepth_training.surfaces import PAPER, SURFACES, Field, Heights
+from segdepth_training.surfaces import PAPER, Field, Heights, heights_of
 
 FAMILIES = ("paper", "perturbed", "particle")
 """Families that evaluation reports apart: surfaces as in the paper without defects, the same with isolated defects,
@@ -71,7 +71,7 @@ def surface(
     """Sites of a random surface of a kind, and of each the first atom and the number of atoms; the lattice upright."""
     sites = projection.columns(limits.cell_A / 2 * 2**0.5 + 6)
     sites[:, :2] += rng.uniform(0, projection.cell_A)
-    heights = SURFACES[kind](rng, sites[:, 0], sites[:, 1], limits)
+    heights = heights_of(kind, rng, sites[:, 0], sites[:, 1], limits, projection.frame)
     if kind != "particle" and rng.random() < limits.vacuum_share:
         heights = bounded(rng, sites, heights)
     return sites, *occupied(sites[:, 2], heights)

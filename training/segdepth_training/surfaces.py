@@ -92,8 +92,11 @@ def smooth(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> H
     return Heights(bottom, top)
 
 
-def facets() -> NDArray[np.float64]:
-    """Unit normals of {111}, {100}, {110} and {311} in the frame (in-plane [001], in-plane [1-10], beam [110])."""
+def facets(frame: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit normals of {111}, {100}, {110} and {311} of a cubic crystal, along the unit axes in the rows of `frame`.
+
+    `frame` is a view's `Projection.frame`: two axes in the image, the third along the beam.
+    """
     indices = {
         tuple(sign * np.array(order))
         for family in ((1, 1, 1), (1, 0, 0), (1, 1, 0), (3, 1, 1))
@@ -102,19 +105,17 @@ def facets() -> NDArray[np.float64]:
     }
     hkl = np.array(sorted(indices), float)
     hkl /= np.linalg.norm(hkl, axis=1)[:, None]
-    frame = np.array([[0, 0, 1], [2**-0.5, -(2**-0.5), 0], [2**-0.5, 2**-0.5, 0]])
     return np.asarray(hkl @ frame.T)
 
 
-def particle(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> Heights:
+def particle(rng: np.random.Generator, x: Field, y: Field, limits: Specimens, normals: NDArray[np.float64]) -> Heights:
     """One or two convex polyhedra of crystal facets at distances drawn anew: Wulff shapes and their truncations.
 
-    x, y are along the crystal's axes. Particles are squeezed along the beam to a random height; some are cut flat where
+    x, y are along the crystal's axes, as `normals` [n, 3] of the facets are. Particles are squeezed along the beam to a random height; some are cut flat where
     they sit on a support.
     """
     entrance, exit_ = np.full_like(x, np.inf), np.full_like(x, -np.inf)
     most = limits.thick_atoms if rng.random() < limits.thick_share else limits.atoms[1]
-    normals = facets()
     up, down, side = normals[:, 2] > 1e-6, normals[:, 2] < -1e-6, np.abs(normals[:, 2]) <= 1e-6
     for _ in range(rng.integers(1, 3)):
         height, size_A = rng.uniform(limits.atoms[0], most + 2), rng.uniform(10, 34)
@@ -149,11 +150,23 @@ def islands(rng: np.random.Generator, x: Field, y: Field, limits: Specimens) -> 
     return Heights(base.entrance - np.clip(shift[True], -1, room), base.exit + np.clip(shift[False], -1, room))
 
 
-SURFACES: dict[str, Callable[[np.random.Generator, Field, Field, Specimens], Heights]] = {
+LAYERED: dict[str, Callable[[np.random.Generator, Field, Field, Specimens], Heights]] = {
     "flat": flat,
     "sawtooth": sawtooth,
     "stepped": stepped,
     "smooth": smooth,
-    "particle": particle,
     "islands": islands,
 }
+"""Surfaces that know nothing of the crystal but its columns."""
+
+SURFACES = ("flat", "sawtooth", "stepped", "smooth", "particle", "islands")
+"""All kinds; a store keeps a kind as its place here."""
+
+
+def heights_of(
+    kind: str, rng: np.random.Generator, x: Field, y: Field, limits: Specimens, frame: NDArray[np.float64]
+) -> Heights:
+    """A random surface of a kind; x, y [Å] are along the first two rows of `frame` (see `facets`)."""
+    if kind == "particle":
+        return particle(rng, x, y, limits, facets(frame))
+    return LAYERED[kind](rng, x, y, limits)

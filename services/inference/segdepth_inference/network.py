@@ -12,9 +12,6 @@ from torch.nn import functional as F
 
 from segdepth_protos.contract import CLASSES
 
-SPECIES = 2
-"""Classes of the species head: cerium, oxygen."""
-
 PAIRED_LEVEL = 3
 """From this level down a lone frame is computed twice: on so few pixels oneDNN sums a batch of one in another order
 than any other batch, and a frame's answer must not depend on the frames it came with. Costs a lone frame a tenth."""
@@ -26,7 +23,7 @@ class Heads(NamedTuple):
     depth_BKHW: Tensor
     """Number of atoms: 0-9, ten or more."""
     species_BSHW: Tensor
-    """Cerium or oxygen; means nothing in the background."""
+    """Which of the family's species, in the manifest's order; means nothing in the background."""
     centre_BHW: Tensor
     """Nearness to the centre of a column (1 at the centre)."""
     inverted_B: Tensor
@@ -37,12 +34,13 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Channels of each level (each level halves the resolution), residual blocks of its decoder, and features of the
-    frame's descriptor (0 = none)."""
+    """Channels of each level (each level halves the resolution), residual blocks of its decoder, features of the
+    frame's descriptor (0 = none), and species that the family's columns may be of."""
 
     widths: tuple[int, ...] = (48, 96, 192, 256, 160)
     decoder_blocks: tuple[int, ...] = (1, 2, 1, 1)
     context: int = 0
+    species: int = 2
 
     @property
     def stride(self) -> int:
@@ -130,7 +128,7 @@ class UNet(nn.Module):
             nn.Sequential(*(ResidualBlock(width, width) for _ in range(blocks)))
             for width, blocks in zip(widths, config.decoder_blocks, strict=False)
         )
-        self.head = nn.Conv2d(widths[0], 4 * (CLASSES + SPECIES + 1), 1)
+        self.head = nn.Conv2d(widths[0], 4 * (CLASSES + config.species + 1), 1)
         self.frame_head = nn.Linear(widths[-1], 1)
         self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
 
@@ -161,7 +159,7 @@ class UNet(nn.Module):
                 x_BChw = x_BChw * scale[: len(x_BChw)] + shift[: len(x_BChw)]
             x_BChw = self.decoder[level](x_BChw)
         y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
-        depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, SPECIES, 1], dim=1)
+        depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, self.config.species, 1], dim=1)
         return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B, means_BC[: len(x_BHW)])
 
 
