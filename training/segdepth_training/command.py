@@ -94,14 +94,16 @@ def evaluate(
 def print_report(report: dict[str, Any]) -> None:
     """The report's main figures as a table, and the comparison with stable."""
     table = Table(title=f"{report['family']} {report['version']}, {report['specimens']} specimens")
-    headings = ("family", "e/Å²", "columns", "exact at centre", "within ±1", "Ce", "O", "recall", "precision", "ECE")
+    some = next(iter(next(iter(report["families"].values())).values()))
+    species = tuple(some["by_species"])
+    headings = (*("family", "e/Å²", "columns", "exact at centre", "within ±1", *species, "recall", "precision", "ECE"),)
     for heading in headings:
         table.add_column(heading, justify="right")
     for family, doses in report["families"].items():
         for dose, f in doses.items():
             centre = "{value:.3f} ({low:.3f}-{high:.3f})".format(**f["centre_class"])
-            cerium, oxygen = (f["by_species"][name]["exact"] for name in ("cerium", "oxygen"))
-            figures = (f["within_1"], cerium, oxygen, f["recall"], f["precision"])
+            of_each = (f["by_species"][name]["exact"] for name in species)
+            figures = (f["within_1"], *of_each, f["recall"], f["precision"])
             rest = [f"{figure['value']:.3f}" for figure in figures]
             table.add_row(family, dose, str(f["columns"]), centre, *rest, f"{f['ece']:.3f}")
     wide().print(table)

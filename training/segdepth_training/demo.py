@@ -24,7 +24,6 @@ DOSES = (100.0, 200.0, 500.0, 1000.0, 2000.0)
 FRAMES = 4
 """Frames of each specimen and dose."""
 
-SPECIES = ("Ce", "O")
 CAMERA = Camera(correlated_share=0, read_noise=(0, 0), mtf_px=(0, 0.3))
 """A counting camera: every pixel is a number of electrons."""
 
@@ -34,7 +33,7 @@ def ship(data: Place, plan: Plan, indices: list[int], path: Path = SHIPPED) -> N
     if plan.purpose != SeedRange.BENCHMARK:
         raise ValueError("only specimens of the benchmark range may ship: the others were trained or calibrated on")
     waves = load(data, plan, torch.device("cpu"))
-    parts: dict[str, Any] = {"side_A": np.float64(waves.side_A)}
+    parts: dict[str, Any] = {"side_A": np.float64(waves.side_A), "species": list(plan.recipe.crystal.elements)}
     for number, index in enumerate(indices):
         wave = waves.waves[index].numpy()
         parts[f"wave{number}"] = np.stack([wave.real, wave.imag]).astype(np.float16)
@@ -51,6 +50,7 @@ def make_movie(out: Path, seed: int) -> Path:
     """
     shipped = np.load(SHIPPED)
     side_A = float(shipped["side_A"])
+    species = tuple(map(str, shipped["species"])) if "species" in shipped else ("Ce", "O")
     origin = (round(side_A / SAMPLING_A) - FIELD_PX) // 2
     view = View(SAMPLING_A, (origin, origin), FIELD_PX, FIELD_PX)
     frames: list[NDArray[np.uint16]] = []
@@ -58,7 +58,7 @@ def make_movie(out: Path, seed: int) -> Path:
     for number in range(sum(name.startswith("wave") for name in shipped)):
         parts = shipped[f"wave{number}"].astype(np.float32)
         wave = torch.from_numpy(parts[0] + 1j * parts[1])
-        columns = seen(shipped[f"columns{number}"], view)
+        columns = seen(shipped[f"columns{number}"], view, species)
         for dose in DOSES:
             frames += list(imaged(wave, side_A, view, dose, (seed, number)))
             truth += [{"dose": dose, "columns": columns}] * FRAMES
@@ -85,11 +85,11 @@ def imaged(wave: torch.Tensor, side_A: float, view: View, dose: float, seeds: tu
     return counts.round().numpy().astype(np.uint16)
 
 
-def seen(columns: NDArray[np.float32], view: View) -> list[list[object]]:
-    """Columns in the view as (x [Å], y [Å], atoms, species), (0, 0) the centre of the top-left pixel."""
+def seen(columns: NDArray[np.float32], view: View, elements: tuple[str, ...]) -> list[list[object]]:
+    """Columns in the view as (x [Å], y [Å], atoms, element), (0, 0) the centre of the top-left pixel."""
     rows: list[list[object]] = []
     for x, y, atoms, species in columns[:, :4]:
         x_A, y_A = float(x) - view.origin[1] * view.pixel_A, float(y) - view.origin[0] * view.pixel_A
         if max(abs(x_A - FIELD_PX * SAMPLING_A / 2), abs(y_A - FIELD_PX * SAMPLING_A / 2)) < FIELD_PX * SAMPLING_A / 2:
-            rows.append([round(x_A, 3), round(y_A, 3), int(atoms), SPECIES[int(species)]])
+            rows.append([round(x_A, 3), round(y_A, 3), int(atoms), elements[int(species)]])
     return rows

@@ -1,7 +1,7 @@
 """Evaluation: the served path on specimens of the benchmark range, scored by dose and family, with intervals."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from segdepth_inference.prediction import Detail
 from segdepth_inference.predictor import Predictor
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan, load
-from segdepth_training.figures import calibration_error, paired_difference, summary
+from segdepth_training.figures import calibration_error, named, paired_difference, summary
 from segdepth_training.gates import failures
 from segdepth_training.observation import observations, observe
 from segdepth_training.place import Place
@@ -81,13 +81,13 @@ def paired(ours: NDArray[np.void], theirs: NDArray[np.void], rival: Rival, plan:
     }
 
 
-def by_dose_and_family(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
-    """Figures as report[family][dose], all families together first."""
+def by_dose_and_family(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Figures as report[family][dose], all families together first; `species` as `figures.named`."""
     report: dict[str, dict[str, Any]] = {}
     for family in (TOGETHER, *FAMILIES):
         of_family = rows if family == TOGETHER else rows[rows["family"] == family]
         for dose in np.unique(of_family["dose"]):
-            report.setdefault(family, {})[dose_name(dose)] = summary(of_family[of_family["dose"] == dose])
+            report.setdefault(family, {})[dose_name(dose)] = summary(of_family[of_family["dose"] == dose], species)
     return report
 
 
@@ -133,7 +133,7 @@ def evaluate(
     waves = load(data, plan, torch.device("cpu"))
     rows, *others = scored(predictors, waves, plan, settings, progress)
     engines = compared_engines(folder, waves, plan)
-    families = by_dose_and_family(rows)
+    families = by_dose_and_family(rows, named(manifest.species))
     report = {
         "family": manifest.family,
         "version": manifest.version,

@@ -1,9 +1,11 @@
 """Figures from the rows of `scoring`, each with its doubt: the one place where metrics are defined."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_names, atomic_numbers
 from numpy.typing import NDArray
 
 from segdepth_inference.prediction import Status
@@ -19,7 +21,10 @@ FALSE_ALARMS = 0.05
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 """Shares of the columns, the most certain first, at which the risk is measured."""
 
-SPECIES = ("cerium", "oxygen")
+
+def named(elements: Sequence[str]) -> tuple[str, ...]:
+    """Elements as reports name them: cerium for Ce."""
+    return tuple(atomic_names[atomic_numbers[element]].lower() for element in elements)
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,11 @@ def confusion(true: NDArray[np.void]) -> list[list[int]]:
     return table
 
 
-def summary(rows: NDArray[np.void]) -> dict[str, Any]:
-    """Every figure of some rows. Accuracies are over true columns, a missed one is wrong; ECE is over found ones."""
+def summary(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, Any]:
+    """Every figure of some rows, and of each species as `named`.
+
+    Accuracies are over true columns, a missed one is wrong; ECE is over found ones.
+    """
     figures = _figures(rows)
     true = rows[rows["true"] > 0]
     kind = np.where(rows["true"] > 0, rows["true_species"], rows["species"])
@@ -164,7 +172,7 @@ def summary(rows: NDArray[np.void]) -> dict[str, Any]:
         "risk_coverage": risk_coverage(rows[rows["found"]]),
         "refused": float((status == Status.REFUSED).mean()) if len(status) else float("nan"),
         "suspect": float((status == Status.SUSPECT).mean()) if len(status) else float("nan"),
-        "by_species": {name: _of_species(rows[kind == number]) for number, name in enumerate(SPECIES)},
+        "by_species": {name: _of_species(rows[kind == number]) for number, name in enumerate(species)},
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from segdepth_artefacts.manifest import Calibration, Domain, Engine, File, Manifest, Range, Reflection, TemperatureTable
+from segdepth_inference.lattice import SEARCHED
 from segdepth_inference.network import build
 from segdepth_inference.weights import WEIGHTS, network_of, save_weights
 from segdepth_training.lattice import project
@@ -19,6 +20,8 @@ from segdepth_training.recipe import Recipe
 MANIFEST = "manifest.json"
 UNCALIBRATED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
 SMALLEST_REFLECTION_A = 1.5
+FINEST_REFLECTION_A = 1.2
+"""Near the information limit: down to it where a small crystal has too few above for the gate's search."""
 
 
 def export_weights(checkpoint: Path, recipe: Recipe, folder: Path) -> Path:
@@ -62,6 +65,7 @@ def draft(folder: Path, recipe: Recipe, seeds: dict[str, int], origin: str | Non
         files={WEIGHTS: weights},
         network=network_of(build("unet", dict(recipe.training.network))),
         canonical_sampling_A=recipe.training.canonical_sampling_A,
+        species=recipe.crystal.elements,
         domain=stated_domain(recipe),
         calibration=Calibration(pixel=UNCALIBRATED, column=UNCALIBRATED, species=UNCALIBRATED, abstain_below=0.5),
         engines=(Engine(name="torch-fp32", counts_equal=1.0, ece_difference=0.0),),
@@ -84,10 +88,11 @@ def stated_domain(recipe: Recipe) -> Domain:
         "lattice": Range(lower=0.96, upper=1.04, ok_lower=0.985, ok_upper=1.015),
         "inverted": Range(upper=0.9, ok_upper=0.5),
     }
-    reflections = tuple(
-        Reflection(spacing_A=spacing, azimuth_deg=azimuth, weight=weight)
-        for spacing, azimuth, weight in project(recipe.crystal).reflections(SMALLEST_REFLECTION_A)
-    )
+    projection = project(recipe.crystal)
+    found = projection.reflections(SMALLEST_REFLECTION_A)
+    if len(found) < SEARCHED:
+        found = projection.reflections(FINEST_REFLECTION_A)
+    reflections = tuple(Reflection(spacing_A=d, azimuth_deg=azimuth, weight=weight) for d, azimuth, weight in found)
     return Domain(description=recipe.description, checks=checks, reflections=reflections)
 
 

@@ -15,7 +15,7 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, len(families) + 1, figsize=(3.6 * (len(families) + 1), 3.4), layout="constrained")
     for axis, (family, doses) in zip(axes, families.items(), strict=False):
         names = list(doses)
-        for label in ("all", "cerium", "oxygen"):
+        for label in ("all", *doses[names[0]]["by_species"]):
             values = [(doses[name] if label == "all" else doses[name]["by_species"][label])["exact"] for name in names]
             error = [[v["value"] - v["low"] for v in values], [v["high"] - v["value"] for v in values]]
             axis.errorbar(range(len(names)), [v["value"] for v in values], yerr=error, marker="o", ms=3, label=label)

@@ -11,6 +11,7 @@ from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import PromotionGates, examine
 from segdepth_training import model
+from segdepth_training.figures import named
 from segdepth_training.gates import failures
 from segdepth_training.plots import plot_report
 from segdepth_training.recipe import Gates
@@ -30,7 +31,9 @@ class GateRefused(RuntimeError):
 def write_card(folder: Path, manifest: Manifest, report: dict[str, Any]) -> Path:
     """The model card, from the manifest and the report."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    text = environment.from_string(TEMPLATE.read_text()).render(manifest=manifest, report=report)
+    text = environment.from_string(TEMPLATE.read_text()).render(
+        manifest=manifest, report=report, species=named(manifest.species)
+    )
     (folder / CARD).write_text(text)
     return folder / CARD
 

@@ -111,8 +111,8 @@ def facets(frame: NDArray[np.float64]) -> NDArray[np.float64]:
 def particle(rng: np.random.Generator, x: Field, y: Field, limits: Specimens, normals: NDArray[np.float64]) -> Heights:
     """One or two convex polyhedra of crystal facets at distances drawn anew: Wulff shapes and their truncations.
 
-    x, y are along the crystal's axes, as `normals` [n, 3] of the facets are. Particles are squeezed along the beam to a random height; some are cut flat where
-    they sit on a support.
+    x, y are along the crystal's axes, as `normals` [n, 3] of the facets are. Particles are squeezed along the beam to a
+    random height; some are cut flat where they sit on a support.
     """
     entrance, exit_ = np.full_like(x, np.inf), np.full_like(x, -np.inf)
     most = limits.thick_atoms if rng.random() < limits.thick_share else limits.atoms[1]

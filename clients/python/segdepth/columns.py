@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
 
-SPECIES = ("?", "Ce", "O")
-"""Names of the values of `Columns.species`."""
+SPECIES = ("Ce", "O")
+"""Names of the values 1, 2 of `Columns.species` where the server says none: it knows CeO2 alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Columns:
 
     @cached_property
     def species(self) -> NDArray[np.uint8]:
-        """1 = Ce, 2 = O: indices of SPECIES."""
+        """1 is the first of `elements`, 2 the second, ..."""
         return array_from_wire(self.table.species, "u1", len(self))
 
     @cached_property
@@ -80,9 +80,20 @@ class Columns:
         """Posterior of `count`."""
         return np.asarray(self.probabilities[np.arange(len(self)), self.count], np.float32)
 
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """What the model's columns may be of, for example Ce, O."""
+        return tuple(self.table.species_names) or SPECIES
+
     def species_names(self) -> Sequence[str]:
-        """Ce or O for each column."""
-        return [SPECIES[value] for value in self.species]
+        """The element of each column."""
+        return named(self.species, self.elements)
+
+
+def named(species: NDArray[np.uint8], elements: tuple[str, ...]) -> list[str]:
+    """The names of values 1, 2, ...; 0 is nothing known."""
+    names = ("?", *elements)
+    return [names[value] for value in species]
 
 
 def array_from_wire(data: bytes, dtype: str, *shape: int) -> NDArray[Any]:

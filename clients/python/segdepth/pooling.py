@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.columns import SPECIES, named
 from segdepth.errors import NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
-from segdepth.results import SPECIES, Answer, FrameResult
+from segdepth.results import Answer, FrameResult
 from segdepth.tracking import Tracks
 from segdepth_protos import contract
 from segdepth_protos.pooling import interval, pooled
@@ -40,6 +41,8 @@ class PooledColumns:
     """Probability that the column changed during these frames."""
     frames: NDArray[np.int64]
     """Frames in which the column was found."""
+    elements: tuple[str, ...] = SPECIES
+    """What the model's columns may be of."""
 
     def __len__(self) -> int:
         return len(self.count)
@@ -50,8 +53,8 @@ class PooledColumns:
         return np.asarray(self.probabilities[np.arange(len(self)), self.count])
 
     def species_names(self) -> list[str]:
-        """Name of each column's species."""
-        return [SPECIES[value] for value in self.species]
+        """The element of each column."""
+        return named(self.species, self.elements)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,7 @@ class Seen(NamedTuple):
     probabilities: NDArray[np.float32]
     dose: float
     sampling_A: float
+    elements: tuple[str, ...] = SPECIES
 
     @classmethod
     def of(cls, result: FrameResult) -> "Seen":
@@ -101,7 +105,7 @@ class Seen(NamedTuple):
         columns = result.columns
         dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
         xy_A = np.column_stack([columns.x_A, columns.y_A])
-        return cls(xy_A, columns.species, columns.probabilities, dose, result.sampling_A)
+        return cls(xy_A, columns.species, columns.probabilities, dose, result.sampling_A, columns.elements)
 
 
 class Pool:
@@ -182,7 +186,7 @@ def combined(seen: list[Seen], numbers: PoolingNumbers) -> tuple[PooledColumns, 
         if index is not None:
             kept.append((one, index))
     posteriors = np.full((len(kept), len(tracks.found), contract.CLASSES), np.nan)
-    votes = np.zeros((len(tracks.found), len(SPECIES)), np.int64)
+    votes = np.zeros((len(tracks.found), len(numbers.prior) + 1), np.int64)
     for number, (one, index) in enumerate(kept):
         posteriors[number, index] = one.probabilities
         votes[index, one.species] += 1
@@ -205,5 +209,6 @@ def combined(seen: list[Seen], numbers: PoolingNumbers) -> tuple[PooledColumns, 
         abstained=said.posterior.max(axis=1)[order] < numbers.abstain_below,
         p_hop=said.hopping[order],
         frames=said.frames[order],
+        elements=seen[0].elements,
     )
     return columns, len(kept)

@@ -59,7 +59,7 @@ class _SpeciesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Species.Value
     SPECIES_O: _Species.ValueType  # 2
 
 class Species(_Species, metaclass=_SpeciesEnumTypeWrapper):
-    """Values of the `species` array of a ColumnTable."""
+    """Values of the `species` array of a ColumnTable that names none."""
 
 SPECIES_UNSPECIFIED: Species.ValueType  # 0
 SPECIES_CE: Species.ValueType  # 1
@@ -228,6 +228,7 @@ class ColumnTable(_message.Message):
     HI90_FIELD_NUMBER: _builtins.int
     ABSTAINED_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
+    SPECIES_NAMES_FIELD_NUMBER: _builtins.int
     size: _builtins.int
     x_px: _builtins.bytes
     """f32 [size]: position in px of the caller's frame; (0, 0) is the centre of the top-left pixel, x along a row.
@@ -235,7 +236,7 @@ class ColumnTable(_message.Message):
     """
     y_px: _builtins.bytes
     species: _builtins.bytes
-    """u8 [size]: values of Species."""
+    """u8 [size]: 1 is the first of `species_names`, 2 the second, and so on."""
     count: _builtins.bytes
     """u8 [size]: most likely number of atoms 0-10; 10 = ten or more. Filled also where the column is abstained."""
     lo90: _builtins.bytes
@@ -245,6 +246,10 @@ class ColumnTable(_message.Message):
     """u8 [size]: 1 where the posterior is too flat for the count to be used."""
     probabilities: _builtins.bytes
     """f32 [size, 11]: posterior probability of 0, 1, ... 9, 10 or more atoms."""
+    @_builtins.property
+    def species_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The elements that the model's columns may be of. Empty, as from servers that know CeO2 alone: Ce, O (see Species)."""
+
     def __init__(
         self,
         *,
@@ -257,10 +262,11 @@ class ColumnTable(_message.Message):
         hi90: _builtins.bytes = ...,
         abstained: _builtins.bytes = ...,
         probabilities: _builtins.bytes = ...,
+        species_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "count", b"count", "hi90", b"hi90", "lo90", b"lo90", "probabilities", b"probabilities", "size", b"size", "species", b"species", "x_px", b"x_px", "y_px", b"y_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "count", b"count", "hi90", b"hi90", "lo90", b"lo90", "probabilities", b"probabilities", "size", b"size", "species", b"species", "species_names", b"species_names", "x_px", b"x_px", "y_px", b"y_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

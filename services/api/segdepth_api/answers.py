@@ -37,7 +37,7 @@ class Column(BaseModel):
     y_px: float
     x_A: float = Field(description="x_px times the frame's sampling [Å]")
     y_A: float
-    species: str = Field(description="Ce or O")
+    species: str = Field(description="element of the column, one of those the model knows")
     count: int = Field(description="most likely number of atoms; 10 = ten or more")
     p_count: float = Field(description="posterior probability of `count`")
     lo90: int = Field(

@@ -101,6 +101,9 @@ class Manifest(Strict):
     files: dict[str, File]
     network: Network
     canonical_sampling_A: float = Field(gt=0)
+    species: tuple[str, ...] = Field(
+        ("Ce", "O"), min_length=1, max_length=255, description="elements of the columns, in the order of the network's"
+    )
     domain: Domain
     calibration: Calibration
     pooling: Pooling | None = Field(None, description="absent in models that cannot pool")

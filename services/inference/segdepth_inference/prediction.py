@@ -78,7 +78,7 @@ class Columns:
     """f32: position in px of the caller's frame; (0, 0) is the centre of the top-left pixel, x along a row."""
     y_px: Array
     species: Array
-    """u8: 1 cerium, 2 oxygen, as in the contract."""
+    """u8: 1 is the first of the model's species (`Version.species`), and so on."""
     count: Array
     """u8: most likely number of atoms, 1-10; 10 = ten or more. Filled also where abstained."""
     lo90: Array
@@ -102,12 +102,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class Version:
-    """Which model answered, and by which engine and number type."""
+    """Which model answered, by which engine and number type, and the elements of its columns."""
 
     family: str
     version: str
     sha256: str
     engine: str
+    species: tuple[str, ...] = ("Ce", "O")
 
 
 @dataclass(frozen=True)

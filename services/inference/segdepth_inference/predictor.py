@@ -71,7 +71,9 @@ class Predictor:
         self.device = engine.device
         self.gate = Gate(manifest.domain, manifest.canonical_sampling_A, familiarity)
         self.tiling = Tiling()
-        self.version = Version(manifest.family, manifest.version, manifest.weights_sha256, engine.name)
+        self.version = Version(
+            manifest.family, manifest.version, manifest.weights_sha256, engine.name, manifest.species
+        )
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", engine: str = "auto", evaluated: bool = True) -> "Predictor":

@@ -33,6 +33,11 @@ def load_network(folder: Path, manifest: Manifest) -> UNet:
     Raises ValueError where the weights cannot be read or do not fit the network.
     """
     network = build(manifest.network.kind, dict(manifest.network.arguments))
+    if network.config.species != len(manifest.species):
+        raise ValueError(
+            f"{manifest.family} {manifest.version}: its network tells {network.config.species} species, its manifest"
+            f" names {len(manifest.species)} ({', '.join(manifest.species)})"
+        )
     try:
         state = safetensors.torch.load_file(folder / WEIGHTS)
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})

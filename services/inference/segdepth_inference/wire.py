@@ -34,7 +34,7 @@ def frame_result(prediction: Prediction, calibration: pb.Calibration, sequence: 
             status=STATUS[prediction.verdict.status],
             checks=[_check(check) for check in prediction.verdict.checks],
         ),
-        columns=_columns(prediction.columns),
+        columns=_columns(prediction.columns, prediction.version.species),
         timings=pb.Timings(**vars(prediction.timings)),
     )
     maps = prediction.maps
@@ -59,7 +59,7 @@ def _check(check: Check) -> pb.DomainCheck:
     )
 
 
-def _columns(columns: Columns) -> pb.ColumnTable:
+def _columns(columns: Columns, species: tuple[str, ...]) -> pb.ColumnTable:
     return pb.ColumnTable(
         size=len(columns),
         x_px=_bytes(columns.x_px, "<f4"),
@@ -70,6 +70,7 @@ def _columns(columns: Columns) -> pb.ColumnTable:
         hi90=_bytes(columns.hi90, "u1"),
         abstained=_bytes(columns.abstained, "u1"),
         probabilities=_bytes(columns.probabilities, "<f4"),
+        species_names=species,
     )
 
 

@@ -17,6 +17,7 @@ from segdepth_training.figures import (
 from segdepth_training.scoring import ROW
 
 SPECIMENS, COLUMNS = 40, 200
+CERIA = ("cerium", "oxygen")
 
 
 def rows(right: float, stated: float, *, family: str = "paper", dose: float = 500.0, seed: int = 0) -> NDArray[np.void]:
@@ -101,7 +102,7 @@ def test_a_refused_frame_counts_as_missed_throughout() -> None:
     made = rows(1.0, 1.0)
     made["found"][:COLUMNS] = False
     made["status"][:COLUMNS] = 3
-    figures = summary(made)
+    figures = summary(made, CERIA)
     assert figures["exact"]["value"] == pytest.approx(1 - 1 / SPECIMENS)
     assert figures["refused"] == pytest.approx(1 / SPECIMENS)
     assert figures["by_species"]["oxygen"]["recall"]["value"] == pytest.approx(1 - 1 / SPECIMENS)
@@ -109,13 +110,13 @@ def test_a_refused_frame_counts_as_missed_throughout() -> None:
 
 def test_bars_say_what_is_missed() -> None:
     for right, reached in ((0.97, True), (0.85, False)):
-        report = by_dose_and_family(rows(right, right))
+        report = by_dose_and_family(rows(right, right), CERIA)
         bars = {(bar.family, bar.dose, bar.what): bar for bar in judged(report)}
         counts = bars["paper", "500", "counts"]
         assert counts.figure == pytest.approx(right, abs=0.01)
         assert counts.reached == reached
         assert bars["paper", "500", "calibration error"].reached
         assert bars["all", "500", "frames refused"].reached
-    overconfident = {(b.what, b.dose): b for b in judged(by_dose_and_family(rows(0.7, 0.9)))}
+    overconfident = {(b.what, b.dose): b for b in judged(by_dose_and_family(rows(0.7, 0.9), CERIA))}
     assert not overconfident["calibration error", "500"].reached
     assert not overconfident["risk against foretold, worst", "500"].reached

@@ -65,7 +65,7 @@ def test_missed_columns_are_wrong_and_strangers_cost_precision():
     depth = np.zeros((SIDE, SIDE), np.uint8)
     depth[30, 30] = 5
     found = [(31.0, 30.0, 5, 0, 0.9), (50.0, 52.0, 7, 1, 0.6), (80.0, 20.0, 3, 0, 0.4), (30.0, 70.0, 10, 1, 0.8)]
-    figures = summary(score(observation(truth), answer(found, depth)))
+    figures = summary(score(observation(truth), answer(found, depth)), ("cerium", "oxygen"))
     assert figures["columns"] == 4
     assert figures["exact"]["value"] == 0.5  # 5, and twelve as "ten or more"
     assert figures["within_1"]["value"] == 0.75
@@ -111,4 +111,4 @@ def test_nothing_to_score_is_no_figure():
 def test_frame_of_no_columns():
     rows = score(observation([(50.0, 50.0, 4, 0)]), answer([(1.0, 1.0, 4, 0, 0.9)]))
     assert rows["found"].tolist() == [False]
-    assert summary(rows)["exact"]["value"] == pytest.approx(0)
+    assert summary(rows, ("cerium", "oxygen"))["exact"]["value"] == pytest.approx(0)

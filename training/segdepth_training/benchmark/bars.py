@@ -7,7 +7,6 @@ from typing import Any
 
 from segdepth_artefacts.promotion import TOGETHER
 from segdepth_training.benchmark.shifts import BY_NAME
-from segdepth_training.figures import SPECIES
 
 Report = dict[str, dict[str, Any]]
 """Figures as report[family][dose]."""
@@ -67,6 +66,8 @@ def _shares(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
             if dose in report.get(family, {}):
                 figures = report[family][dose]
                 *species, figure = name.split()
+                if not set(species) <= figures["by_species"].keys():
+                    continue  # Another crystal's.
                 value = (figures["by_species"][species[0]] if species else figures)[figure]["value"]
                 if what == CHANGED_CERIUM and dose in bound:
                     bar = _lowered(bar, **bound[dose]["cerium"]["changed"])
@@ -94,7 +95,7 @@ def _pooled(movies: dict[str, Any]) -> Iterator[Bar]:
 
 def _bounded(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
     for dose, by_species in bound.items():
-        if dose in report.get("perturbed", {}):
+        if dose in report.get("perturbed", {}) and "oxygen" in by_species:
             changed = report["perturbed"][dose]["by_species"]["oxygen"]["changed_exact"]["value"]
             gap = by_species["oxygen"]["changed"]["value"] - changed
             yield Bar("perturbed", dose, "changed oxygen below the bound", f"<= {BELOW:g}", gap, gap <= BELOW)
@@ -106,8 +107,7 @@ def _calibration(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Ba
 
 
 def _intervals(family: str, dose: str, figures: dict[str, Any]) -> Iterator[Bar]:
-    for name in SPECIES:
-        of_species = figures["by_species"][name]
+    for name, of_species in figures["by_species"].items():
         covers, claims = of_species["interval_covers"]["value"], of_species["interval_claims"]
         yield Bar(family, dose, f"90 % interval covers {name}", f">= {COVERS:g}", covers, covers >= COVERS)
         gap = covers - claims

@@ -12,7 +12,7 @@ Columns far from each other do not change each other's images: one simulation se
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from segdepth_training.exit_waves import Plan
 from segdepth_training.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
-from segdepth_training.figures import SPECIES, Figure, mean
+from segdepth_training.figures import Figure, mean
 from segdepth_training.imaging import expected, intensity
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
@@ -195,11 +195,11 @@ class Bound:
         return float((best == truth).mean()), float(posterior.max(1).mean())
 
 
-def figures(rows: NDArray[np.void]) -> dict[str, dict[str, Any]]:
+def figures(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Bound by dose: of changed and unchanged columns and of both as the family mixes them, for each species."""
     found: dict[str, dict[str, Any]] = {}
     for dose in np.unique(rows["dose"]):
-        for kind, name in enumerate(SPECIES):
+        for kind, name in enumerate(species):
             some = rows[(rows["dose"] == dose) & (rows["species"] == kind)]
             changed = some["change"] != 0
             right, mass = (

@@ -19,6 +19,7 @@ from segdepth_training.benchmark.report import PAGE, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
 from segdepth_training.benchmark.shifts import SHIFTS, Shift, ShiftPlan
 from segdepth_training.exit_waves import Plan, load, simulate
+from segdepth_training.figures import named
 from segdepth_training.place import Place
 from segdepth_training.progress import bar, say, wide
 from segdepth_training.recipe import Recipe
@@ -65,12 +66,14 @@ class Examination:
             for name, frames in shifts.items():
                 with bar(name) as progress:
                     shifted[name] = examined(entries[0], frames, kept, progress, pool)
+        species = named(self.recipe.crystal.elements)
         facts: dict[str, Any] = {
             "family": self.recipe.family,
             "size": str(self.size),
             "specimens": plan.specimens,
             "digest": found.digest,
-            "bound": figures(bound),
+            "species": species,
+            "bound": figures(bound, species),
             "movies": movies.figures(pooled),
         }
         report = write_report(self.work, facts, rows, shifted)

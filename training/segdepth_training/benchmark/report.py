@@ -1,6 +1,7 @@
 """The benchmark's report: figures as JSON, a page in Markdown, and its pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.answers import Answers
 from segdepth_training.benchmark.bars import judged
 from segdepth_training.evaluate import by_dose_and_family, dose_name
-from segdepth_training.figures import BINS, SPECIES
+from segdepth_training.figures import BINS
 from segdepth_training.plots import plot_report
 from segdepth_training.specimen import FAMILIES
 
@@ -37,10 +38,11 @@ def write_report(
 ) -> dict[str, Any]:
     """Write everything to `folder`; returns what benchmark.json holds.
 
-    `rows`: of each contender, the model first; `shifted`: the model's answers to each shift set.
+    `facts`: among others the `species` of the columns; `rows`: of each contender, the model first; `shifted`: the
+    model's answers to each shift set.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    contenders = {name: by_dose_and_family(each) for name, each in rows.items()}
+    contenders = {name: by_dose_and_family(each, facts["species"]) for name, each in rows.items()}
     model = next(iter(rows))
     shifts = {name: shift_figures(answers) for name, answers in shifted.items()}
     bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"], facts["movies"])]
@@ -48,9 +50,9 @@ def write_report(
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     plot_report({"families": contenders[model]}, folder / ACCURACY)
     plot_reliability(rows[model], folder / RELIABILITY)
-    plot_confusion(rows[model], folder / CONFUSION)
+    plot_confusion(rows[model], facts["species"], folder / CONFUSION)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page = environment.from_string(TEMPLATE.read_text()).render(**report, families=FAMILIES, species=SPECIES)
+    page = environment.from_string(TEMPLATE.read_text()).render(**report, families=FAMILIES)
     (folder / PAGE).write_text(page)
     return report
 
@@ -109,10 +111,13 @@ def plot_reliability(rows: NDArray[np.void], path: Path) -> None:
     plt.close(figure)
 
 
-def plot_confusion(rows: NDArray[np.void], path: Path) -> None:
+def plot_confusion(rows: NDArray[np.void], species: Sequence[str], path: Path) -> None:
     """Answered against true count at one dose, each row summing to one: families across, species down."""
     figure, axes = plt.subplots(
-        len(SPECIES), len(FAMILIES), figsize=(3.4 * len(FAMILIES), 3.4 * len(SPECIES)), layout="constrained"
+        *(len(species), len(FAMILIES)),
+        figsize=(3.4 * len(FAMILIES), 3.4 * len(species)),
+        layout="constrained",
+        squeeze=False,
     )
     for kind, line in enumerate(axes):
         for axis, family in zip(line, FAMILIES, strict=True):
@@ -123,7 +128,7 @@ def plot_confusion(rows: NDArray[np.void], path: Path) -> None:
             np.add.at(table, (some["true"].astype(int), answered.astype(int)), 1)
             share = table / np.maximum(1, table.sum(1, keepdims=True))
             axis.imshow(share, origin="lower", vmin=0, vmax=1, cmap="viridis")
-            axis.set(title=f"{family}, {SPECIES[kind]}, {CONFUSED_AT:g} e/Å²", xlabel="answered", ylabel="true")
+            axis.set(title=f"{family}, {species[kind]}, {CONFUSED_AT:g} e/Å²", xlabel="answered", ylabel="true")
             for true, count in zip(*np.nonzero(share > 0.1), strict=True):
                 colour = "white" if share[true, count] < 0.6 else "black"
                 axis.text(count, true, f"{share[true, count]:.2f}", ha="center", va="center", fontsize=5, color=colour)

@@ -17,7 +17,8 @@ CERTAIN = 0.5
 """Columns whose count has a lower probability are drawn hollow, as are those abstained."""
 
 _ROUND_LENGTHS_NM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-_MARKERS = {"Ce": "o", "O": "s"}
+_MARKERS = "osD^v"
+"""Of the model's species, one after the other."""
 
 
 def png(image: NDArray[Any], result: FrameResult, title: str = "") -> bytes:
@@ -95,16 +96,15 @@ def _draw_columns(axes: "Axes", result: FrameResult, colours: NDArray[Any]) -> N
     if not len(columns):
         return
     sure = (columns.p_count >= CERTAIN) & ~columns.abstained
-    species = np.array(columns.species_names())
-    for name, marker in _MARKERS.items():
+    for number in range(len(columns.elements)):
         for solid in (True, False):
-            drawn = (species == name) & (sure == solid)
+            drawn = (columns.species == number + 1) & (sure == solid)
             colour = colours[columns.count[drawn]]
             axes.scatter(
                 columns.x_px[drawn],
                 columns.y_px[drawn],
                 s=18,
-                marker=marker,
+                marker=_MARKERS[number % len(_MARKERS)],
                 facecolors=colour if solid else "none",
                 edgecolors="white" if solid else colour,
                 linewidths=0.5 if solid else 1.2,

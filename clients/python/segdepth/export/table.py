@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.results import SPECIES, Columns
+from segdepth.results import Columns
 
 CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained\n"
 
@@ -32,7 +32,7 @@ def column_fields(frame: int, columns: Columns) -> dict[str, NDArray[Any]]:
         "y_px": y_px,
         "x_A": _rounded(columns.x_A),
         "y_A": _rounded(columns.y_A),
-        "species": np.take(SPECIES, columns.species),
+        "species": np.array(columns.species_names()),
         "count": columns.count,
         "p_count": np.round(columns.p_count.astype(np.float64), 4),
         "lo90": columns.lo90,
