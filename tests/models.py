@@ -1,6 +1,7 @@
 """Small models for tests: the real network, trained for two seconds on blobs of a lattice, in a real store.
 
     store = tiny_store(tmp_path / "store")                  # family "tiny", version "1", channel stable
+    add_family(store, "gold", spacing_A=3.4)                # another beside it, of one species and another lattice
     frame = lattice_frame(seed=3)                           # on which that model finds columns
 
 They know nothing of electron microscopy, and answer as any model does.
@@ -95,6 +96,15 @@ def tiny_store(folder: Path, *, strict_domain: bool = False, versions: int = 1) 
     return folder
 
 
+def add_family(folder: Path, family: str, *, spacing_A: float) -> Manifest:
+    """Register version "1" of another family, which knows columns of gold at that distance alone; `stable` is it."""
+    staging = folder.parent / f".staging-{folder.name}-{family}"
+    manifest = tiny_model(staging, strict_domain=True, family=family, spacing_A=spacing_A, species=("Au",))
+    open_store(str(folder)).register(manifest, {name: staging / name for name in manifest.files})
+    point(folder, "1", family=family)
+    return manifest
+
+
 def add_version(
     folder: Path, version: str, *, seed: int, strict_domain: bool = False, engines: tuple[Engine, ...] = ()
 ) -> Manifest:
@@ -105,11 +115,11 @@ def add_version(
     return manifest
 
 
-def point(folder: Path, version: str, channel: str = "stable") -> None:
-    """Point a channel of the family "tiny" at a version."""
+def point(folder: Path, version: str, channel: str = "stable", family: str = FAMILY) -> None:
+    """Point a channel of a family at a version."""
     store = open_store(str(folder))
-    now = store.channel(FAMILY, channel)
-    store.point(FAMILY, channel, version, principal="tests", reason="a test", expected=now)
+    now = store.channel(family, channel)
+    store.point(family, channel, version, principal="tests", reason="a test", expected=now)
 
 
 def tiny_model(
@@ -119,36 +129,40 @@ def tiny_model(
     seed: int = 1,
     strict_domain: bool = False,
     engines: tuple[Engine, ...] = (),
+    family: str = FAMILY,
+    spacing_A: float = SPACING_A,
+    species: tuple[str, ...] = ("Ce", "O"),
 ) -> Manifest:
     """Write weights.safetensors, report.json, card.md and manifest.json to `folder`, as a fetched version has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    network = trained(seed)
+    network = trained(seed, len(species))
     save_weights(network, folder / "weights.safetensors")
     (folder / "report.json").write_text("{}\n")
     (folder / "card.md").write_text("# A model for tests\n")
     names = ("weights.safetensors", "report.json", "card.md")
     manifest = Manifest(
-        family=FAMILY,
+        family=family,
         version=version,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         code_version="tests",
         files={name: described(folder / name) for name in names},
         network=network_of(network),
         canonical_sampling_A=CANONICAL_A,
-        domain=strict() if strict_domain else wide(),
+        species=species,
+        domain=strict(spacing_A) if strict_domain else wide(),
         calibration=Calibration(
             pixel=TemperatureTable(dose=(100.0, 1000.0), temperature=(1.2, 1.0)),
             column=TemperatureTable(dose=(100.0, 1000.0), temperature=(1.1, 0.9)),
             species=TemperatureTable(dose=(1000.0,), temperature=(1.0,)),
             abstain_below=0.4,
         ),
-        pooling=Pooling(prior=((1 / 11,) * 11,) * 2, dose=(100.0, 1000.0), correlation=(0.1, 0.3), hop=0.02),
+        pooling=Pooling(prior=((1 / 11,) * 11,) * len(species), dose=(100.0, 1000.0), correlation=(0.1, 0.3), hop=0.02),
         engines=engines
         or (
             Engine(name="torch-fp32", counts_equal=1.0, ece_difference=0.0),
             Engine(name="torch-bf16", counts_equal=0.9, ece_difference=0.01),
         ),
-        recipe={"name": "tiny"},
+        recipe={"name": family},
         seeds={"train": seed},
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())
@@ -168,8 +182,8 @@ def wide() -> Domain:
     )
 
 
-def strict() -> Domain:
-    """Only frames like `lattice_frame` are known."""
+def strict(spacing_A: float = SPACING_A) -> Domain:
+    """Only frames like `lattice_frame` are known, of that distance between the columns."""
     checks = {
         "sampling": Range(lower=0.05, upper=0.26, unit="Å/px"),
         "field": Range(lower=20.0, upper=300.0, unit="Å"),
@@ -177,25 +191,25 @@ def strict() -> Domain:
         "lattice": Range(lower=0.96, upper=1.04, ok_lower=0.985, ok_upper=1.015),
     }
     lattice = [(1.0, 0.0), (1.0, 90.0), (2**0.5, 45.0), (2**0.5, 135.0)]
-    reflections = tuple(Reflection(spacing_A=SPACING_A / order, azimuth_deg=azimuth) for order, azimuth in lattice)
+    reflections = tuple(Reflection(spacing_A=spacing_A / order, azimuth_deg=azimuth) for order, azimuth in lattice)
     return Domain(description="a square lattice of bright columns", checks=checks, reflections=reflections)
 
 
 @cache
-def trained(seed: int) -> UNet:
+def trained(seed: int, species: int = 2) -> UNet:
     """A network of three levels that has seen a few dozen small frames of `lattice_frame`'s kind."""
     threads = torch.get_num_threads()
     # So small a network gains nothing from a second thread, and waits for it where the machine is busy.
     torch.set_num_threads(1)
     try:
-        return _train(seed)
+        return _train(seed, species)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(seed: int) -> UNet:
+def _train(seed: int, species: int) -> UNet:
     torch.manual_seed(seed)
-    network = UNet(UNetConfig(widths=(12, 16, 16), decoder_blocks=(1, 1)))
+    network = UNet(UNetConfig(widths=(12, 16, 16), decoder_blocks=(1, 1), species=species))
     samples = [_sample(1000 * seed + number) for number in range(24)]
     x_BHW, depth_BHW, species_BHW, centre_BHW = (torch.stack(parts) for parts in zip(*samples, strict=True))
     optimiser = torch.optim.AdamW(network.parameters(), lr=8e-3)
@@ -203,7 +217,7 @@ def _train(seed: int) -> UNet:
         batch = torch.arange(step * 6, step * 6 + 6) % len(x_BHW)
         heads = network(x_BHW[batch])
         loss = F.cross_entropy(heads.depth_BKHW, depth_BHW[batch])
-        loss = loss + F.cross_entropy(heads.species_BSHW, species_BHW[batch])
+        loss = loss + F.cross_entropy(heads.species_BSHW, species_BHW[batch].clamp(max=species - 1))
         loss = loss + 4 * F.binary_cross_entropy_with_logits(heads.centre_BHW, centre_BHW[batch])
         loss = loss + F.binary_cross_entropy_with_logits(heads.inverted_B, torch.zeros(len(batch)))
         optimiser.zero_grad()

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from segdepth_protos.v1 import frame_pb2 as pb
 
+AUTO = "auto"
+"""Instead of a family's name: the family whose lattice the frame shows."""
+
 CLASSES = 11
 """Classes of the depth head: 0 (background) to 9 atoms, and ten or more."""
 

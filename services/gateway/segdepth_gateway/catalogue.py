@@ -48,7 +48,7 @@ def _of_family(store: ArtefactStore, family: str, status: ReplicaStatus) -> list
 
 def _problem(family: str, status: ReplicaStatus) -> str:
     if status.family and status.family != family:
-        return f"replicas serve another family, {status.family}"
+        return ""  # It answers whoever names it.
     if status.problem:
         return status.problem
     return f"not loaded yet; {status.version} answers" if status.ready else "not loaded yet"

@@ -218,7 +218,7 @@ class EstimatorService:
         opened = estimator_pb2.Opened(
             session=self._sessions.issue(principal.name, opening.stream, opening.drop_policy),
             credit=estimator_pb2.Credit(frames=terms.grant.frames, bytes=terms.grant.nbytes),
-            model=self._serving.model(),
+            model=self._serving.model(opening.options.family, opening.options.version),
             resume_after=terms.resume_after,
         )
         return estimator_pb2.EstimateStreamResponse(opened=opened).SerializeToString()

@@ -11,7 +11,7 @@ from segdepth_gateway.health import Health
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.scheduler import Scheduler
 from segdepth_gateway.settings import GatewaySettings
-from segdepth_protos.contract import UnknownModel
+from segdepth_protos.contract import AUTO, UnknownModel
 from segdepth_protos.v1 import frame_pb2
 
 log = structlog.get_logger(__name__)
@@ -58,9 +58,11 @@ class Serving:
         """The last word."""
         self._heard_at: float | None = None
 
-    def model(self) -> frame_pb2.ModelVersion:
-        """The model that answers now."""
+    def model(self, family: str = "", version: str = "") -> frame_pb2.ModelVersion:
+        """The model that answers now; of another family or version only what the caller named."""
         status = self.status
+        if family not in ("", status.family) or version not in ("", status.version):
+            return frame_pb2.ModelVersion(family=family or status.family, version=version)
         return frame_pb2.ModelVersion(
             family=status.family, version=status.version, sha256=status.sha256, engine=status.engine
         )
@@ -68,6 +70,10 @@ class Serving:
     async def check(self, family: str, version: str) -> None:
         """UnknownModel if the caller names a model that is neither serving nor in the store."""
         status = self.status
+        if family == AUTO:
+            if version:
+                raise UnknownModel(f"options.version: {version!r} of which family? name it instead of {AUTO}")
+            return
         if family in ("", status.family) and version in ("", status.version):
             return
         if self._store is not None:

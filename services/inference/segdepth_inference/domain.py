@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Domain, Range
@@ -18,7 +19,7 @@ from segdepth_inference.familiarity import CHECK, Familiarity
 from segdepth_inference.lattice import find_lattice
 from segdepth_inference.network import Heads
 from segdepth_inference.prediction import Array, Check, Status
-from segdepth_inference.prepare import CONTRAST_GAIN
+from segdepth_inference.prepare import CONTRAST_GAIN, prepare
 from segdepth_inference.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
 
@@ -88,6 +89,20 @@ class Gate:
             self._add_lattice(checks, spectrum, [dose * field_A2 for dose in dose_B.tolist()], sampling_A)
         return checks
 
+    def lattice(self, frame: Array, sampling_A: float) -> tuple[float, bool]:
+        """The pixel size that the family's lattice implies over the stated one, and whether the gate permits that.
+
+        Of a frame [height, width] that `pixels` does not refuse. NaN and False where there is no such lattice.
+        """
+        intensity_1HW = torch.from_numpy(intensity(frame))[None]
+        x_1hw = prepare(intensity_1HW, sampling_A, self.canonical_A)
+        effective_A = (frame.shape[0] * sampling_A / x_1hw.shape[-2], frame.shape[1] * sampling_A / x_1hw.shape[-1])
+        lattice = find_lattice(Spectrum.of(x_1hw / CONTRAST_GAIN, effective_A), self.reflections)
+        if float(lattice.score[0]) < lattice.significant:
+            return math.nan, False
+        scale = float(lattice.scale[0])
+        return scale, "lattice" in self.ranges and _status(scale, self.ranges["lattice"]) < Status.REFUSED
+
     def _add_lattice(
         self, checks: list[list[Check]], spectrum: Spectrum, electrons: list[float], sampling_A: float
     ) -> None:
@@ -122,6 +137,11 @@ class Gate:
 
     def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:
         return judge(name, value, self.ranges[name], say(value))
+
+
+def intensity(frame: Array) -> NDArray[np.float32]:
+    """Pixels over their mean [float32], so that no unit of intensity is too large or too small."""
+    return np.multiply(frame, np.float32(1 / frame.mean(dtype=np.float64)), dtype=np.float32)
 
 
 def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:

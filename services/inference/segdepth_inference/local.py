@@ -13,12 +13,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.manifest import Range
+from segdepth_inference.families import Families
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.movie import Answering, answer_movie
-from segdepth_inference.prediction import Detail, Prediction, Status
-from segdepth_inference.predictor import Predictor
+from segdepth_inference.prediction import Prediction, Status
 from segdepth_inference.wire import detail_of, frame_result, model_version
-from segdepth_protos.contract import OutsideDomain, check_calibration, check_frame, pixels
+from segdepth_protos.contract import AUTO, OutsideDomain, check_calibration, check_frame, pixels
 from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb
@@ -44,7 +44,8 @@ def released_store() -> Path:
 class LocalBackend:
     """Answers in this process. May be called from several threads; one predicts at a time.
 
-    `model`: family, or family/version; empty = the default family's stable version. `store`: a folder or s3:// URL;
+    `model`: family, or family/version; empty = the default family's stable version; auto = of each frame the family
+    whose lattice it shows. `store`: a folder or s3:// URL;
     empty = SEGDEPTH_STORE, else the released model. The errors are those of segdepth_protos.contract.
     """
 
@@ -62,11 +63,13 @@ class LocalBackend:
         self._family, _, self._version = (model or "").partition("/")
         self._store: ArtefactStore = open_store(store or os.environ.get("SEGDEPTH_STORE") or released_store())
         folder = Path(cache) if cache else Path(tempfile.gettempdir()) / f"segdepth-models-{os.getuid()}"
-        self._keeper = ModelKeeper(self._store, folder, family=self._family, device=device, engine=engine)
+        own = "" if self._family == AUTO else self._family
+        self._keeper = ModelKeeper(self._store, folder, family=own, device=device, engine=engine)
+        self._families = Families(self._store)
         self._predicting = threading.Lock()
         if not self._version:
             self._keeper.refresh()
-        self._keeper.resolve(self._family, self._version)
+        self._keeper.resolve(own, self._version)
 
     def estimate(self, request: es.EstimateRequest, timeout_s: float) -> es.EstimateResponse:
         """The answer to one frame.
@@ -78,13 +81,12 @@ class LocalBackend:
         frame = request.frame
         check_frame(frame)
         check_calibration(frame.calibration)
-        predictor = self._model(request.options)
         if not self._predicting.acquire(timeout=max(0.0, timeout_s)):
             raise TimeoutError(f"no answer within {timeout_s:g} s: other frames came first")
         try:
             begun = time.perf_counter()
             sampling_A = frame.calibration.sampling_angstrom_per_px
-            prediction = predictor.predict([pixels(frame)], [sampling_A], detail_of(request.options.detail))[0]
+            (prediction,) = self._predict(request.options, [frame], [sampling_A])
         finally:
             self._predicting.release()
         if request.options.strict and prediction.verdict.status == Status.REFUSED:
@@ -100,20 +102,22 @@ class LocalBackend:
         A number twice or backwards ends the stream with InvalidFrame once everything before it is answered; what
         `frames` raises comes through likewise. Sessions mean nothing here: nothing can be cut.
         """
-        predictor = self._model(opening.options)
-        detail = detail_of(opening.options.detail)
+        family, version = self._asked(opening.options)
+        own = self._keeper.resolve("" if family == AUTO else family, version)
 
         def predict(batch: list[pb.Frame], samplings_A: list[float]) -> list[Prediction]:
             with self._predicting:
-                return self._predict(predictor, batch, samplings_A, detail)
+                return self._predict(opening.options, batch, samplings_A)
 
-        yield from answer_movie(Answering(opening, predict, predictor.best_batch), frames)
+        yield from answer_movie(Answering(opening, predict, own.best_batch), frames)
 
-    @staticmethod
     def _predict(
-        predictor: Predictor, batch: list[pb.Frame], samplings_A: list[float], detail: Detail
+        self, options: es.EstimateOptions, batch: list[pb.Frame], samplings_A: list[float]
     ) -> list[Prediction]:
-        return predictor.predict([pixels(frame) for frame in batch], samplings_A, detail)
+        self._families.refresh_if_old()
+        frames = [pixels(frame) for frame in batch]
+        choices = self._families.choices(*self._asked(options), frames, samplings_A)
+        return self._families.predict(choices, self._keeper.resolve, frames, samplings_A, detail_of(options.detail))
 
     def list_models(self, request: models_pb2.ListModelsRequest, timeout_s: float) -> models_pb2.ListModelsResponse:
         """Every complete version of the store (of one family, if named), newest first."""
@@ -130,11 +134,12 @@ class LocalBackend:
         """Nothing to give back but memory."""
         self._keeper.stop()
 
-    def _model(self, options: es.EstimateOptions) -> Predictor:
+    def _asked(self, options: es.EstimateOptions) -> tuple[str, str]:
+        """Family and version of a request."""
         version = options.version
         if not version and options.family in ("", self._family):
             version = self._version
-        return self._keeper.resolve(options.family or self._family, version)
+        return options.family or self._family, version
 
     def _describe(self, manifest: Manifest) -> models_pb2.Model:
         loaded = self._keeper.ready(manifest.family, manifest.version)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.calibration import temperature
 from segdepth_inference.columns import read_columns
-from segdepth_inference.domain import Gate
+from segdepth_inference.domain import Gate, intensity
 from segdepth_inference.engine import TorchEngine, choose_device, choose_engine
 from segdepth_inference.familiarity import FAMILIARITY, Familiarity, load_familiarity
 from segdepth_inference.maps import read_maps, refused_maps
@@ -190,7 +189,7 @@ class Predictor:
         alive = [one for one in work if not one.refused]
         if not alive:
             return torch.empty(0), torch.empty(0)
-        frames_BHW = torch.from_numpy(np.stack([_intensity(one.frame) for one in alive])).to(self.device)
+        frames_BHW = torch.from_numpy(np.stack([intensity(one.frame) for one in alive])).to(self.device)
         dose_B = measured_dose(frames_BHW, sampling_A)
         x_Bhw = prepare(frames_BHW, sampling_A, self.manifest.canonical_sampling_A)
         asked = self.gate.spectrum(x_Bhw, dose_B, work[0].frame.shape, sampling_A)
@@ -209,11 +208,6 @@ class Predictor:
             if not one.refused:
                 one.columns = columns[number]
                 one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail)
-
-
-def _intensity(frame: Array) -> NDArray[np.float32]:
-    """Pixels over their mean [float32], so that no unit of intensity is too large or too small."""
-    return np.multiply(frame, np.float32(1 / frame.mean(dtype=np.float64)), dtype=np.float32)
 
 
 class _Clock:

@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
 from segdepth_inference.cores import usable_cores
+from segdepth_inference.families import Choice, Families
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import Metrics, ShadowMetrics
 from segdepth_inference.prediction import Prediction, Status
@@ -18,12 +19,22 @@ from segdepth_inference.predictor import Predictor
 from segdepth_inference.settings import InferenceSettings
 from segdepth_inference.shadow import Shadow
 from segdepth_inference.wire import STATUS, detail_of, frame_result
+from segdepth_protos.contract import AUTO
 from segdepth_protos.v1 import estimator_pb2
 from segdepth_protos.v1 import frame_pb2 as pb
 
 LOOK_BACK_S, METRICS_S = 10.0, 2.0
 """Time over which calls under way are averaged to decide how many replicas there shall be, and how often they are
 counted [s]."""
+
+
+class Work(NamedTuple):
+    """A micro-batch of frames [height, width]: pixels, sampling [Å/px] and calibration of each, and who answers it."""
+
+    pixels: list[NDArray[Any]]
+    samplings_A: list[float]
+    stated: list[pb.Calibration]
+    choices: list[Choice]
 
 
 class Estimator:
@@ -41,6 +52,7 @@ class Estimator:
             device=settings.device,
             engine=settings.engine,
         )
+        self._families = Families(store, settings.channel)
         # One thread: the network takes all cores (or the GPU) for itself, and a second batch would only slow the first.
         self._predicting = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._unanswered = 0
@@ -54,6 +66,7 @@ class Estimator:
             channel=settings.shadow_channel,
         )
         self._keeper.start(settings.poll_s)
+        self._families.start()
         self._shadow.start(settings.shadow_poll_s, settings.shadow_write_s)
 
     async def estimate(
@@ -66,14 +79,20 @@ class Estimator:
         Raises UnknownModel for a family or version that is not there or may not serve.
         """
         asked = estimator_pb2.EstimateOptions.FromString(options)
-        predictor = self._keeper.ready(asked.family, asked.version)
-        if predictor is None:
-            predictor = await asyncio.to_thread(self._keeper.resolve, asked.family, asked.version)
+        stated = [pb.Calibration.FromString(calibration) for calibration in calibrations]
+        samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
         loop = asyncio.get_running_loop()
         self._unanswered += 1
         try:
+            choices = await self._choices(asked, pixels, samplings_A)
+            models: dict[tuple[str, str], Predictor] = {}
+            for choice in dict.fromkeys((choice.family, choice.version) for choice in choices):
+                predictor = self._keeper.ready(*choice)
+                if predictor is None:
+                    predictor = await asyncio.to_thread(self._keeper.resolve, *choice)
+                models[choice] = predictor
             return await loop.run_in_executor(
-                self._predicting, self._answer, predictor, pixels, calibrations, asked.detail
+                self._predicting, self._answer, Work(pixels, samplings_A, stated, choices), models, asked.detail
             )
         finally:
             self._unanswered -= 1
@@ -82,17 +101,28 @@ class Estimator:
                 comparing = loop.run_in_executor(self._predicting, self._shadow.compare, sample)
                 comparing.add_done_callback(self._shadow.ended)
 
+    async def _choices(
+        self, asked: estimator_pb2.EstimateOptions, pixels: list[NDArray[Any]], samplings_A: list[float]
+    ) -> list[Choice]:
+        """Who answers each frame. What has to look at the pixels does so in the thread that predicts."""
+        arguments = (asked.family, asked.version, pixels, samplings_A)
+        if asked.family != AUTO:
+            return self._families.choices(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._predicting, self._families.choices, *arguments)
+
     def _answer(
-        self, predictor: Predictor, pixels: list[NDArray[Any]], calibrations: list[bytes], detail: pb.Detail
+        self, work: Work, models: dict[tuple[str, str], Predictor], detail: pb.Detail
     ) -> tuple[list[bytes], list[int]]:
-        stated = [pb.Calibration.FromString(calibration) for calibration in calibrations]
-        samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
-        answers = predictor.predict(pixels, samplings_A, detail_of(detail))
+        answers = self._families.predict(
+            work.choices, lambda *choice: models[choice], work.pixels, work.samplings_A, detail_of(detail)
+        )
         self._observe(answers)
-        self._shadow.offer(predictor, pixels, answers)
+        if len(models) == 1:
+            (predictor,) = models.values()
+            self._shadow.offer(predictor, work.pixels, answers)
         results = [
             frame_result(answer, calibration).SerializeToString()
-            for answer, calibration in zip(answers, stated, strict=True)
+            for answer, calibration in zip(answers, work.stated, strict=True)
         ]
         return results, [int(STATUS[answer.verdict.status]) for answer in answers]
 
@@ -123,6 +153,7 @@ class Estimator:
         # Serve calls this when it stops the replica; an __init__ that failed has left nothing to stop.
         if hasattr(self, "_shadow"):
             self._keeper.stop()
+            self._families.stop()
             self._shadow.stop()
             self._predicting.shutdown(wait=False, cancel_futures=True)
 

@@ -136,7 +136,8 @@ def _models(connect: Callable[[], Client], server: str | None) -> tuple[list[Fin
 def _model(model: ModelInfo) -> Finding:
     what = f"{model.version.family} {model.version.version}"
     channels = ", ".join(model.channels)
-    state = "answers" if model.serving else "does not answer"
+    named = "answers when it is named" if "stable" in model.channels else "does not answer"
+    state = "answers" if model.serving else named
     good = None if not model.serving and not model.problem else not model.problem
     return Finding(what, good, f"{channels}: {model.problem or state}", "segdepth models" if model.problem else "")
 

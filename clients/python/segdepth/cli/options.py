@@ -63,7 +63,9 @@ Sampling = Annotated[
     float | None,
     typer.Option(metavar="Å", help="Pixel size at the specimen [Å/px], instead of the header's."),
 ]
-Model = Annotated[str, typer.Option(metavar="FAMILY", help="Model family, by default the service's.")]
+Model = Annotated[
+    str, typer.Option(metavar="FAMILY", help="Model family, by default the service's; auto = by lattice.")
+]
 Version = Annotated[str, typer.Option(help="Exact model version, by default what `stable` points at.")]
 
 

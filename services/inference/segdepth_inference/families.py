@@ -1,0 +1,174 @@
+"""Families served side by side: which one's lattice does a frame show?
+
+A caller names a family, or AUTO: then the lattice check of each family's gate is asked, and the one that it fits
+answers. A frame that no family's lattice fits is refused, and so is one that fits several: nothing is guessed. Where a
+named family refuses a frame for its lattice, the refusal says whose lattice it is.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+import torch
+
+from segdepth_artefacts import ArtefactStore
+from segdepth_artefacts.errors import ArtefactError
+from segdepth_inference.domain import Gate
+from segdepth_inference.maps import refused_maps
+from segdepth_inference.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
+from segdepth_inference.predictor import Predictor
+from segdepth_protos.contract import AUTO, UnknownModel
+
+log = structlog.get_logger(__name__)
+
+REFRESH_S = 30.0
+"""A family new to the store is known after this long [s]."""
+
+CHECK, LATTICE = "family", "lattice"
+
+
+class Fit(NamedTuple):
+    """How a family's lattice fits a frame: the pixel size that it implies over the stated one (NaN without a lattice),
+    and whether that is permitted."""
+
+    family: str
+    scale: float
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who answers a frame, and the check that this was. Empty family: the service's own; no check: the caller chose."""
+
+    family: str
+    version: str = ""
+    check: Check | None = None
+
+
+class Families:
+    """The families whose stable version may answer. Methods may be called from any thread."""
+
+    def __init__(self, store: ArtefactStore, channel: str = "stable"):
+        self._store = store
+        self._channel = channel
+        self._gates: dict[str, Gate] = {}
+        self._refreshed_at = -float("inf")
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Look for families now, and from time to time until `stop`."""
+        self.refresh()
+        self._thread = threading.Thread(target=self._run, name="families", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(REFRESH_S):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read which families there are, and the lattice of each. Keeps what it knows where the store does not say."""
+        try:
+            found = {}
+            for family in self._store.families():
+                channel = self._store.channel(family, self._channel)
+                if channel is not None:
+                    manifest = self._store.manifest(family, channel.version)
+                    if manifest.domain.reflections:
+                        found[family] = Gate(manifest.domain, manifest.canonical_sampling_A)
+            self._gates = found
+        except ArtefactError as error:
+            log.warning("families.unknown", problem=str(error))
+        self._refreshed_at = time.monotonic()
+
+    def refresh_if_old(self) -> None:
+        """The same, if the last look was a while ago: for those who do not `start`."""
+        if time.monotonic() - self._refreshed_at > REFRESH_S:
+            self.refresh()
+
+    def choices(self, family: str, version: str, frames: Sequence[Array], samplings_A: Sequence[float]) -> list[Choice]:
+        """Who answers each of the frames [height, width] at its sampling [Å/px]: `family`, or for AUTO by its lattice.
+
+        Raises UnknownModel for a version of AUTO.
+        """
+        if family != AUTO:
+            return [Choice(family, version)] * len(frames)
+        if version:
+            raise UnknownModel(f"options.version: {version!r} of which family? name it instead of {AUTO}")
+        return [self._choice(frame, sampling_A) for frame, sampling_A in zip(frames, samplings_A, strict=True)]
+
+    def _choice(self, frame: Array, sampling_A: float) -> Choice:
+        fits = self.fits(frame, sampling_A)
+        fitting = [fit.family for fit in fits if fit.fits]
+        if len(fitting) == 1:
+            return Choice(fitting[0], check=Check(CHECK, Status.OK, 1.0, 1.0, 1.0))
+        if fitting:
+            said = f"this lattice is that of {' and '.join(fitting)}"
+        else:
+            said = f"this lattice is that of no family here ({', '.join(sorted(self._gates)) or 'none has one'})"
+        nearest = min(
+            (fit for fit in fits if np.isfinite(fit.scale)), key=lambda fit: abs(np.log(fit.scale)), default=None
+        )
+        message = f"{CHECK}: {said}; name the family"
+        check = Check(CHECK, Status.REFUSED, float(len(fitting)), 1.0, 1.0, message=message)
+        return Choice(nearest.family if nearest else "", check=check)
+
+    @torch.inference_mode()
+    def fits(self, frame: Array, sampling_A: float) -> list[Fit]:
+        """How a frame [height, width] lies to the lattice of each family that has one."""
+        found = []
+        for family, gate in self._gates.items():
+            if worst(gate.pixels(frame, sampling_A)) < Status.REFUSED:
+                found.append(Fit(family, *gate.lattice(frame, sampling_A)))
+        return found
+
+    def advised(self, answer: Prediction, frame: Array) -> Prediction:
+        """The answer; where its family's lattice is not the frame's, its verdict says whose it is."""
+        wrong = next((c for c in answer.verdict.checks if c.name == LATTICE and c.status == Status.REFUSED), None)
+        if wrong is None:
+            return answer
+        fits = self.fits(frame, answer.sampling_A)
+        others = [fit.family for fit in fits if fit.fits and fit.family != answer.version.family]
+        if not others:
+            return answer
+        said = replace(wrong, message=f"{wrong.message}; this lattice is that of {' or '.join(others)}")
+        checks = tuple(said if check is wrong else check for check in answer.verdict.checks)
+        return replace(answer, verdict=Verdict(checks))
+
+    def predict(
+        self,
+        choices: Sequence[Choice],
+        model: Callable[[str, str], Predictor],
+        frames: Sequence[Array],
+        samplings_A: Sequence[float],
+        detail: Detail,
+    ) -> list[Prediction]:
+        """The answers to frames, each by the model of its choice: `model(family, version)` gives that."""
+        answers: dict[int, Prediction] = {}
+        for family, version in dict.fromkeys((choice.family, choice.version) for choice in choices):
+            some = [n for n, choice in enumerate(choices) if (choice.family, choice.version) == (family, version)]
+            given = model(family, version).predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
+            for number, answer in zip(some, given, strict=True):
+                answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
+        return [answers[number] for number in range(len(choices))]
+
+
+def _with(answer: Prediction, check: Check | None, detail: Detail) -> Prediction:
+    """The answer with the check that chose its family; refused with it."""
+    if check is None:
+        return answer
+    verdict = Verdict((*answer.verdict.checks, check))
+    if check.status < Status.REFUSED or answer.verdict.status == Status.REFUSED:
+        return replace(answer, verdict=verdict)
+    maps = refused_maps((answer.height, answer.width), detail)
+    return replace(answer, verdict=verdict, columns=Columns.none(), maps=maps)

@@ -1,0 +1,121 @@
+"""Two families side by side: who answers a frame, by name and by its lattice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segdepth_artefacts import open_store
+from segdepth_inference.families import Families
+from segdepth_inference.keeper import ModelKeeper
+from segdepth_inference.prediction import Detail, Prediction, Status
+from segdepth_protos.contract import AUTO, UnknownModel
+from tests.models import add_family, lattice_frame, tiny_store
+
+GOLD_A = 3.4
+SAMPLING_A = 0.1
+MAPS = Detail(depth_map=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tiny_store(tmp_path_factory.mktemp("families") / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A)
+    return store
+
+
+class Service:
+    """What a replica has: a keeper and the families, of one store."""
+
+    def __init__(self, folder: Path, cache: Path):
+        store = open_store(str(folder))
+        self.keeper = ModelKeeper(store, cache, family="tiny", device="cpu", engine="torch-fp32")
+        self.keeper.refresh()
+        self.families = Families(store)
+        self.families.refresh()
+
+    def answers(self, frames: list[np.ndarray], family: str = "", version: str = "") -> list[Prediction]:
+        samplings_A = [SAMPLING_A] * len(frames)
+        choices = self.families.choices(family, version, frames, samplings_A)
+        return self.families.predict(choices, self.keeper.resolve, frames, samplings_A, MAPS)
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return Service(folder, tmp_path_factory.mktemp("cache"))
+
+
+def said(answer: Prediction, check: str) -> str:
+    return next(c.message for c in answer.verdict.checks if c.name == check)
+
+
+def test_a_family_answers_by_name(service: Service) -> None:
+    (ours,) = service.answers([lattice_frame(3)])
+    (gold,) = service.answers([lattice_frame(3, spacing_A=GOLD_A)], "gold")
+    assert (ours.version.family, ours.version.species) == ("tiny", ("Ce", "O"))
+    assert (gold.version.family, gold.version.species) == ("gold", ("Au",))
+    assert gold.verdict.status == Status.OK
+    assert len(gold.columns) > 20
+    assert set(gold.columns.species) == {1}
+
+
+def test_each_frame_of_a_batch_is_answered_by_the_family_of_its_lattice(service: Service) -> None:
+    frames = [lattice_frame(1), lattice_frame(2, spacing_A=GOLD_A), lattice_frame(4), lattice_frame(5)]
+    answers = service.answers(frames, AUTO)
+    assert [answer.version.family for answer in answers] == ["tiny", "gold", "tiny", "tiny"]
+    assert all(answer.verdict.status == Status.OK and len(answer.columns) > 20 for answer in answers)
+    (named,) = service.answers(frames[1:2], "gold")
+    np.testing.assert_array_equal(answers[1].columns.probabilities, named.columns.probabilities)
+
+
+def test_a_refusal_says_whose_lattice_it_is(service: Service) -> None:
+    (answer,) = service.answers([lattice_frame(2, spacing_A=GOLD_A)])
+    assert answer.version.family == "tiny"
+    assert answer.verdict.status == Status.REFUSED
+    assert said(answer, "lattice").endswith("; this lattice is that of gold")
+    (own,) = service.answers([lattice_frame(2)])
+    assert own.verdict.status == Status.OK
+
+
+def test_a_lattice_of_no_family_is_refused_with_the_verdict_of_the_nearest(service: Service) -> None:
+    (answer,) = service.answers([lattice_frame(2, spacing_A=4.2)], AUTO)
+    assert answer.verdict.status == Status.REFUSED
+    assert answer.version.family == "gold"
+    assert said(answer, "family") == "family: this lattice is that of no family here (gold, tiny); name the family"
+    assert "the lattice implies" in said(answer, "lattice")
+    assert len(answer.columns) == 0
+    assert answer.maps.depth is not None
+    assert (answer.maps.depth == 255).all()
+
+
+def test_without_a_lattice_nothing_is_guessed(service: Service) -> None:
+    noise = np.random.default_rng(5).poisson(20, (256, 256)).astype(np.uint16)
+    flat = np.full((256, 256), 7, np.uint16)
+    for answer in service.answers([noise, flat], AUTO):
+        assert answer.verdict.status == Status.REFUSED
+        assert len(answer.columns) == 0
+    assert said(service.answers([flat], AUTO)[0], "pixels").endswith("an empty frame")
+
+
+def test_a_lattice_of_several_families_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    add_family(folder, "silver", spacing_A=GOLD_A * 1.01)
+    service = Service(folder, tmp_path)
+    (answer,) = service.answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
+    assert answer.verdict.status == Status.REFUSED
+    assert said(answer, "family") == "family: this lattice is that of gold and silver; name the family"
+
+
+def test_a_version_of_auto_is_no_model(service: Service) -> None:
+    with pytest.raises(UnknownModel, match="of which family"):
+        service.answers([lattice_frame(1)], AUTO, "1")
+
+
+def test_a_family_that_comes_later_is_found(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    families = Families(open_store(str(store)))
+    frame = lattice_frame(2, spacing_A=GOLD_A)
+    families.refresh()
+    assert [fit.fits for fit in families.fits(frame, SAMPLING_A)] == [False]
+    add_family(store, "gold", spacing_A=GOLD_A)
+    families.refresh()
+    assert [fit.family for fit in families.fits(frame, SAMPLING_A) if fit.fits] == ["gold"]
