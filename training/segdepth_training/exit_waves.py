@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_training.families import draw_for_benchmark
@@ -91,6 +92,12 @@ def prepare_store(place: Place, plan: Plan) -> None:
     if most > MOST_COLUMNS:
         raise ValueError(
             f"specimens.cell_A = {limits.cell_A:g}: some {most} columns, more than {MOST_COLUMNS}; make it smaller"
+        )
+    nearest_A = project(plan.recipe.crystal).nearest_A
+    if nearest_A <= 2 * plan.recipe.training.disk_A:
+        raise ValueError(
+            f"crystal: its columns are only {nearest_A:.3g} Å apart; training.disk_A = {plan.recipe.training.disk_A:g}"
+            " must be less than half of that, or the labels of neighbours overlap"
         )
     group: Any = zarr.open_group(place.arrays(), mode="a")
     if "digest" in group.attrs:
@@ -255,6 +262,16 @@ class ExitWaves:
         return len(self.waves)
 
 
+def spoilt(waves: Tensor, columns: Tensor, number: NDArray[np.int16], first: int) -> list[int]:
+    """Indices of specimens, from `first`, with a wave that is not finite everywhere, or columns that are not there."""
+    bad = []
+    for index, (wave, rows, count) in enumerate(zip(waves, columns, number.tolist(), strict=True), first):
+        # A sum is finite only where every part is, and needs no second array.
+        if not bool(torch.view_as_real(wave).sum().isfinite()) or not bool(rows[:count].isfinite().all()):
+            bad.append(index)
+    return bad
+
+
 def load(place: Place, plan: Plan, device: torch.device, span: range | None = None) -> ExitWaves:
     """Exit waves of a plan on the device, all or a span of them. Raises ValueError where some are missing."""
     span = range(plan.specimens) if span is None else span
@@ -276,5 +293,11 @@ def load(place: Place, plan: Plan, device: torch.device, span: range | None = No
         part = torch.from_numpy(np.asarray(group["waves"][start:stop]))
         waves[start - span.start : stop - span.start] = part.to(device)
     columns = torch.from_numpy(np.asarray(group["columns"][span.start : span.stop])[:, :most].copy()).to(device)
+    if broken := spoilt(waves, columns, facts[:, 0], span.start):
+        raise ValueError(
+            f"{place}: exit waves or columns of specimens {', '.join(map(str, broken[:5]))} are no numbers; delete"
+            f" {', '.join(f'{name}/c/{broken[0]}' for name in ARRAYS)} (and those of the others), then run"
+            " segdepth-train simulate"
+        )
     kind, family = (torch.from_numpy(facts[:, i].astype(np.int64)) for i in (1, 2))
     return ExitWaves(waves, columns, kind, family, plan.recipe.specimens.cell_A, span.start)

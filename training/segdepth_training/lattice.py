@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import cut
 from ase.spacegroup import crystal
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from segdepth_training.recipe import Crystal
 
@@ -26,6 +27,12 @@ class Projection:
     sites: NDArray[np.float64]
     elements: tuple[str, ...]
     frame: NDArray[np.float64]
+
+    @property
+    def nearest_A(self) -> float:
+        """Smallest distance of two columns [Å]."""
+        xy = self.columns(max(self.cell_A))[:, :2]
+        return float(cKDTree(xy).query(xy, k=2)[0][:, 1].min())
 
     def columns(self, extent_A: float) -> NDArray[np.float64]:
         """Sites within a square of +-extent_A around the origin, as rows of (x, y, phase, species)."""

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segdepth_inference.network import UNetConfig, build
+from segdepth_protos.contract import AUTO
+from segdepth_training.slips import length, plausible
 
 
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
@@ -21,34 +24,28 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
-def _not_nm(lattice_A: float) -> float:
-    if lattice_A < 1:
-        raise ValueError(f"{lattice_A:g} Å is no crystal's; given in nm?")
-    return lattice_A
-
-
-def _camera_sampling(sampling_A: float) -> float:
-    if not 0.03 <= sampling_A <= 1:
-        raise ValueError(f"{sampling_A:g} Å/px resolves no columns or no camera has it; given in nm/px or pm/px?")
-    return sampling_A
-
-
-def _thermal(interval_A: tuple[float, float]) -> tuple[float, float]:
-    if interval_A[1] > 0.5:
-        raise ValueError(f"({interval_A[0]:g}, {interval_A[1]:g}) Å: no crystal vibrates so far; given in pm?")
-    return interval_A
-
-
-def _spread(interval_A: tuple[float, float]) -> tuple[float, float]:
-    if interval_A[1] < 5 or interval_A[1] > 300:
-        raise ValueError(f"({interval_A[0]:g}, {interval_A[1]:g}) Å is no microscope's; given in nm or pm?")
-    return interval_A
+def _no_keyword(family: str) -> str:
+    if family == AUTO:
+        raise ValueError(f"{AUTO!r} is what callers say who leave the family to the frame's lattice; take another name")
+    return family
 
 
 def _per_area(dose: float | str) -> float | str:
     if isinstance(dose, float) and dose < 5:
         raise ValueError(f"{dose:g} e/Å² shows nothing; given per pixel?")
     return dose
+
+
+def _defocus(interval_A: tuple[float, float]) -> tuple[float, float]:
+    low, high = interval_A
+    if high <= 0 and low < 0:
+        raise ValueError(
+            f"({low:g}, {high:g}): underfocus throughout; overfocus is positive here (C10, the negative of what many"
+            " programs call defocus)"
+        )
+    if high < 10 or max(high, -low) > 2000:
+        raise ValueError(f"({low:g}, {high:g}): from 10 to 2000 Å would be plausible; given in nm or pm instead of Å?")
+    return interval_A
 
 
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
@@ -65,14 +62,19 @@ class Crystal(Part):
 
     elements: tuple[str, ...]
     basis: tuple[tuple[float, float, float], ...]
-    spacegroup: int = Field(ge=1, le=230)
-    lattice_A: Annotated[float, Field(gt=0, lt=30), AfterValidator(_not_nm)]
+    spacegroup: int = Field(ge=195, le=230, description="a cubic one")
+    lattice_A: Annotated[float, length(2, 30)]
     axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
     @model_validator(mode="after")
     def _one_position_each(self) -> "Crystal":
         if len(self.elements) != len(self.basis):
             raise ValueError(f"{len(self.elements)} elements but {len(self.basis)} positions in basis; one for each")
+        unknown = [element for element in self.elements if element not in atomic_numbers]
+        if unknown or len(set(self.elements)) < len(self.elements):
+            raise ValueError(f"elements = {list(self.elements)}: symbols of elements, each once")
+        if any(abs(part) >= 1 for position in self.basis for part in position):
+            raise ValueError(f"basis = {list(self.basis)}: parts of the cell, below 1; given in Å?")
         return self
 
 
@@ -87,11 +89,13 @@ class Specimens(Part):
     perturbed_share: float = Field(0.5, ge=0, le=1, description="share of specimens with isolated defects")
     perturbed_columns: Interval = Field((0.02, 0.15), description="share of their columns changed by 1 or 2 atoms")
     vacuum_share: float = Field(0.75, ge=0, le=1, description="share of specimens that end inside the field")
-    displacement_A: Annotated[Interval, AfterValidator(_thermal)] = Field(
+    displacement_A: Annotated[Interval, length(0.02, 0.5, none=True)] = Field(
         (0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]"
     )
     tilt_share: float = Field(0.3, ge=0, le=1)
-    tilt_deg: float = Field(0.7, ge=0, le=5, description="largest tilt off the zone axis [°]")
+    tilt_deg: Annotated[float, plausible(0.05, 5, "°", "rad or mrad", none=True)] = Field(
+        0.7, ge=0, description="largest tilt off the zone axis [°]"
+    )
 
 
 class Multislice(Part):
@@ -99,55 +103,67 @@ class Multislice(Part):
 
     sampling_A: float = Field(0.1, ge=0.02, le=0.1, description="of the multislice grid [Å/px]")
     slice_A: float = Field(2.0, ge=0.5, le=2.5, description="thickness of a slice [Å]")
-    stored_sampling_A: float = Field(0.2, gt=0, description="exit waves are Fourier-cropped to this [Å/px]")
+    stored_sampling_A: Annotated[float, length(0.05, 0.3)] = Field(
+        0.2, description="exit waves are Fourier-cropped to this [Å/px]"
+    )
+
+    @model_validator(mode="after")
+    def _cropped(self) -> "Multislice":
+        if self.stored_sampling_A < self.sampling_A:
+            raise ValueError(
+                f"stored_sampling_A = {self.stored_sampling_A:g}: at least multislice.sampling_A ({self.sampling_A:g})"
+            )
+        return self
 
 
 class Microscope(Part):
     """Aberrations in the convention exp(-i chi), C10 > 0 is overfocus."""
 
     energy_keV: float = Field(300.0, ge=20, le=1000)
-    c30_um: float = Field(-9.0, ge=-2000, le=3000, description="third-order spherical aberration [µm]")
+    c30_um: Annotated[float, plausible(0.1, 3000, "µm", "mm or Å", none=True)] = Field(
+        -9.0, description="third-order spherical aberration [µm]"
+    )
     c30_spread_um: float = Field(2.0, ge=0)
-    c50_mm: float = Field(5.0, ge=-100, le=100, description="fifth-order spherical aberration [mm]")
-    defocus_A: Interval = Field(
+    c50_mm: Annotated[float, plausible(0.05, 100, "mm", "µm or m", none=True)] = Field(
+        5.0, description="fifth-order spherical aberration [mm]"
+    )
+    defocus_A: Annotated[Interval, AfterValidator(_defocus)] = Field(
         (10.0, 90.0), description="C10 from the plane of the lowest atom; overfocus is positive [Å]"
     )
-    focal_spread_A: Annotated[Interval, AfterValidator(_spread)] = Field(
-        (20.0, 40.0), description="standard deviation [Å]"
+    focal_spread_A: Annotated[Interval, length(5, 300)] = Field((20.0, 40.0), description="standard deviation [Å]")
+    aperture_per_A: Annotated[float, plausible(0.3, 5, "1/Å", "1/nm or mrad")] = Field(
+        2.0, description="objective aperture or acceptance of the lens, radius [1/Å]"
     )
-    aperture_per_A: float = Field(2.0, gt=0, description="objective aperture or acceptance of the lens, radius [1/Å]")
-    astigmatism_A: float = Field(6.0, ge=0, description="largest residual two-fold astigmatism [Å]")
-    coma_A: float = Field(300.0, ge=0, description="largest residual axial coma [Å]")
+    astigmatism_A: Annotated[float, length(1, 500, none=True)] = Field(
+        6.0, ge=0, description="largest residual two-fold astigmatism [Å]"
+    )
+    coma_A: Annotated[float, length(50, 1e5, none=True)] = Field(
+        300.0, ge=0, description="largest residual axial coma [Å]"
+    )
 
     @property
     def wavelength_A(self) -> float:
         """Relativistic electron wavelength [Å] (de Broglie; 0.0197 Å at 300 keV)."""
         return float(12.2643 / (self.energy_keV * 1e3 + 0.97845 * self.energy_keV**2) ** 0.5)
 
-    @model_validator(mode="after")
-    def _units(self) -> "Microscope":
-        low, high = self.defocus_A
-        if high <= 0 and low < 0:
-            raise ValueError(
-                f"defocus_A = ({low:g}, {high:g}): underfocus throughout; overfocus is positive here (C10, the"
-                " negative of what many programs call defocus)"
-            )
-        if high < 10:
-            raise ValueError(f"defocus_A = ({low:g}, {high:g}): below 10 Å throughout; given in nm instead of Å?")
-        return self
-
 
 class Camera(Part):
     """The noise chain at the camera's own pixels."""
 
-    samplings_A: Annotated[tuple[Annotated[float, AfterValidator(_camera_sampling)], ...], Field(min_length=1)] = (
+    samplings_A: Annotated[tuple[Annotated[float, length(0.03, 1)], ...], Field(min_length=1)] = (
         *(0.06, 0.08, 0.1, 0.12, 0.16, 0.2, 0.25),
     )
     dose: Interval = Field((20.0, 5000.0), description="mean electrons per Å² in vacuum and frame, log-uniform")
     noise_free_share: float = Field(0.08, ge=0, le=1)
-    vibration_A: Interval = Field((0.0, 0.25), description="blur of the specimen's image, standard deviation [Å]")
-    drift_A: float = Field(0.3, ge=0, description="largest drift during a frame [Å]")
-    mtf_px: Interval = Field((0.0, 0.6), description="point spread of the sensor, standard deviation [px]")
+    vibration_A: Annotated[Interval, length(0.04, 2, none=True)] = Field(
+        (0.0, 0.25), description="blur of the specimen's image, standard deviation [Å]"
+    )
+    drift_A: Annotated[float, length(0.04, 5, none=True)] = Field(
+        0.3, ge=0, description="largest drift during a frame [Å]"
+    )
+    mtf_px: Annotated[Interval, plausible(0.05, 5, "px", "µm", none=True)] = Field(
+        (0.0, 0.6), description="point spread of the sensor, standard deviation [px]"
+    )
     correlated_share: float = Field(
         0.5, ge=0, le=1, description="share of frames whose noise passes the point spread too"
     )
@@ -174,7 +190,7 @@ class Training(Part):
         " random weights",
     )
     network: dict[str, object] = {}
-    canonical_sampling_A: float = Field(0.2, gt=0)
+    canonical_sampling_A: Annotated[float, length(0.05, 0.4)] = 0.2
     field_px: int = Field(256, ge=64, description="side of a training frame at the canonical sampling [px]")
     steps: int = Field(gt=0)
     frames: int = Field(8, ge=1, description="frames in a step")
@@ -183,8 +199,8 @@ class Training(Part):
     weight_decay: float = Field(1e-2, ge=0)
     warmup_share: float = Field(0.03, ge=0, lt=1)
     average: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is released")
-    disk_A: float = Field(0.6, gt=0, le=0.66, description="radius of a column's label [Å]")
-    centre_A: float = Field(0.35, gt=0, description="standard deviation of the centre target [Å]")
+    disk_A: Annotated[float, length(0.2, 0.66)] = Field(0.6, description="radius of a column's label [Å]")
+    centre_A: Annotated[float, length(0.1, 1)] = Field(0.35, description="standard deviation of the centre target [Å]")
     background_weight: float = Field(0.15, gt=0)
     inverted_share: float = Field(0.06, ge=0, lt=0.5, description="frames shown inverted, to learn to tell them")
     easy_share: float = Field(0.15, ge=0, le=1, description="part of the run that keeps to doses above `easy_dose`")
@@ -227,14 +243,16 @@ class Set(Part):
 class Gates(Part):
     """What a model must reach to be released. Doses in e/Å²."""
 
-    paper_accuracy: dict[str, float] = Field({}, description="least accuracy on paper-like surfaces, by dose")
-    ece: float = Field(0.04, description="largest calibration error of all families together, at any dose")
+    paper_accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {}, description="least accuracy on paper-like surfaces, a share, by dose"
+    )
+    ece: float = Field(0.04, ge=0, le=1, description="largest calibration error of all families together, at any dose")
 
 
 class Recipe(Part):
     """One model, from its crystal to its gates."""
 
-    family: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    family: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$"), AfterValidator(_no_keyword)]
     description: str
     crystal: Crystal
     specimens: Specimens
@@ -262,6 +280,27 @@ class Recipe(Part):
         return {**said, "training": {**training, "network": {**network, "species": elements}}}
 
     @model_validator(mode="after")
+    def _doses_are_known(self) -> "Recipe":
+        """No dose below those trained on, and a gate only at a dose that the evaluation measures."""
+        low, high = self.camera.dose
+        for name, doses in (("calibration", self.calibration.doses), ("benchmark", self.benchmark.doses)):
+            small = [dose for dose in doses if isinstance(dose, float) and dose < low]
+            if small:
+                raise ValueError(
+                    f"{name}.doses: {small[0]:g} e/Å² is below camera.dose ({low:g}-{high:g}); given per pixel?"
+                )
+        if self.training.easy_share and not 5 <= self.training.easy_dose <= high:
+            raise ValueError(
+                f"training.easy_dose = {self.training.easy_dose:g}: within camera.dose ({low:g}-{high:g} e/Å²)"
+            )
+        measured = [dose if isinstance(dose, str) else f"{dose:g}" for dose in self.benchmark.doses]
+        if unmeasured := [dose for dose in self.gates.paper_accuracy if dose not in measured]:
+            raise ValueError(
+                f"gates.paper_accuracy: {unmeasured[0]} e/Å² is not among benchmark.doses ({', '.join(measured)})"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         species = self.training.network.get("species", UNetConfig.species)
         if species != len(self.crystal.elements):
@@ -272,7 +311,8 @@ class Recipe(Part):
         if spare < 3.2 - 1e-6:
             raise ValueError(
                 f"specimens.cell_A = {self.specimens.cell_A:g}: must exceed the training field (training.field_px"
-                " x training.canonical_sampling_A) by 3.2 Å, so that what wraps around the periodic cell stays outside"
+                " x training.canonical_sampling_A) by 3.2 Å, so that what wraps around the periodic cell stays outside;"
+                " given in nm?"
             )
         return self
 

@@ -37,6 +37,7 @@ def train_model(workspace: Workspace, store: str, minutes: float | None = None) 
 
     if workspace.model.read(model.MANIFEST) is not None:
         return True
+    refuse_leaks(workspace)
     origin = keep_start(workspace, store)
     with bar("training") as progress:
         checkpoint = train(workspace.run(minutes), progress)
@@ -49,6 +50,14 @@ def train_model(workspace: Workspace, store: str, minutes: float | None = None) 
             model.export_weights(trained, workspace.recipe, folder)
             model.draft(folder, workspace.recipe, workspace.seeds, origin)
     return True
+
+
+def refuse_leaks(workspace: Workspace) -> None:
+    """ValueError where a specimen to train on is one to calibrate or to evaluate on, too."""
+    from segdepth_training.leakage import refuse_shared
+
+    purposes = (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK)
+    refuse_shared({purpose.name.lower(): workspace.data(purpose) for purpose in purposes})
 
 
 def keep_start(workspace: Workspace, store: str) -> str | None:
@@ -129,6 +138,7 @@ def evaluate_model(workspace: Workspace, store: str | None = None) -> dict[str, 
     """Evaluate the model in the making; with a store also the family's present stable version, on the same frames."""
     from segdepth_training.evaluate import evaluate
 
+    refuse_leaks(workspace)
     purpose, recipe = SeedRange.BENCHMARK, workspace.recipe
     data, plan = workspace.data(purpose), workspace.plan(purpose)
     with workspace.model.files() as folder, rival(workspace, store) as other, bar("evaluation") as progress:

@@ -11,6 +11,7 @@ from segdepth_training.figures import (
     confusion,
     debiased_calibration_error,
     detection,
+    named,
     risk_coverage,
     summary,
 )
@@ -51,6 +52,16 @@ def test_a_known_gap_is_the_error() -> None:
     error = debiased_calibration_error(made["p_count"], made["count"] == made["true"], made["specimen"])
     assert error.value == pytest.approx(0.2, abs=0.015)
     assert error.low < 0.2 < error.high
+
+
+def test_a_crystal_of_one_element_has_figures_of_one_species() -> None:
+    made = rows(0.7, 0.7)
+    made["true_species"] = made["species"] = 0
+    figures = summary(made, named(["Au"]))
+    assert list(figures["by_species"]) == ["gold"]
+    assert figures["by_species"]["gold"]["exact"] == figures["exact"]
+    assert figures["species"]["value"] == 1
+    assert named(["Ce", "O"]) == CERIA
 
 
 def test_specimens_that_differ_widen_the_interval() -> None:

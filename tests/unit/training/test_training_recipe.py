@@ -28,9 +28,14 @@ def toml(parts: dict[str, Any]) -> str:
     return "\n".join(top)
 
 
-@pytest.mark.parametrize("name", ["smoke", "ceo2-110"])
-def test_shipped_recipes_load(name: str):
-    assert load_recipe(RECIPES / f"{name}.toml").family.startswith("ceo2-110")
+@pytest.mark.parametrize("name, family", [("smoke", "ceo2-110-smoke"), ("ceo2-110", "ceo2-110"), ("au-110", "au-110")])
+def test_shipped_recipes_load(name: str, family: str):
+    assert load_recipe(RECIPES / f"{name}.toml").family == family
+
+
+def test_the_network_tells_the_crystals_own_species():
+    assert load_recipe(RECIPES / "au-110.toml").training.network["species"] == 1
+    assert "species" not in load_recipe(RECIPES / "ceo2-110.toml").training.network
 
 
 def test_small_recipe_round_trips(tmp_path: Path):
@@ -55,6 +60,39 @@ def test_small_recipe_round_trips(tmp_path: Path):
         ({"multislice__slice_A": 0.2}, "multislice.slice_A", "0.5"),
         ({"multislice__sampling_A": 0.01}, "multislice.sampling_A", "0.02"),
         ({"calibration__doses": [0.5, 20]}, "calibration.doses", "per pixel"),
+        ({"calibration__doses": [5, 20]}, "calibration.doses", "per pixel"),
+        ({"benchmark__doses": [5, 20]}, "benchmark.doses", "per pixel"),
+        ({"training__easy_dose": 2}, "training.easy_dose", "camera.dose"),
+        ({"gates__paper_accuracy": {"500": 0.8}}, "gates.paper_accuracy", "benchmark.doses (1000, noise-free)"),
+        ({"gates__paper_accuracy": {"1000": 83}}, "gates.paper_accuracy.1000", "1"),
+        ({"gates__ece": 4}, "gates.ece", "1"),
+        ({"microscope__defocus_A": [1000, 9000]}, "microscope.defocus_A", "pm"),
+        ({"microscope__defocus_A": [-90, 0]}, "microscope.defocus_A", "overfocus is positive"),
+        ({"microscope__astigmatism_A": 0.6}, "microscope.astigmatism_A", "0 for none"),
+        ({"microscope__coma_A": 30}, "microscope.coma_A", "nm"),
+        ({"microscope__c30_um": -0.009}, "microscope.c30_um", "mm"),
+        ({"microscope__c30_um": -90000}, "microscope.c30_um", "Å"),
+        ({"microscope__c50_mm": 5000}, "microscope.c50_mm", "µm"),
+        ({"microscope__focal_spread_A": [2000, 4000]}, "microscope.focal_spread_A", "pm"),
+        ({"microscope__aperture_per_A": 20}, "microscope.aperture_per_A", "1/nm"),
+        ({"microscope__energy_keV": 300000}, "microscope.energy_keV", "1000"),
+        ({"specimens__displacement_A": [0, 0.009]}, "specimens.displacement_A", "nm"),
+        ({"specimens__tilt_deg": 12}, "specimens.tilt_deg", "mrad"),
+        ({"multislice__stored_sampling_A": 0.02}, "multislice.stored_sampling_A", "nm"),
+        ({"multislice__stored_sampling_A": 0.09}, "multislice", "at least multislice.sampling_A (0.1)"),
+        ({"camera__vibration_A": [0, 25]}, "camera.vibration_A", "pm"),
+        ({"camera__drift_A": 0.03}, "camera.drift_A", "nm"),
+        ({"camera__mtf_px": [0, 60]}, "camera.mtf_px", "µm"),
+        ({"training__canonical_sampling_A": 0.02}, "training.canonical_sampling_A", "nm"),
+        ({"training__disk_A": 0.06}, "training.disk_A", "nm"),
+        ({"training__centre_A": 35}, "training.centre_A", "pm"),
+        ({"crystal__lattice_A": 541.13}, "crystal.lattice_A", "pm"),
+        ({"crystal__spacegroup": 62}, "crystal.spacegroup", "195"),
+        ({"crystal__elements": ["Ce", "Ox"]}, "crystal", "symbols of elements"),
+        ({"crystal__elements": ["O", "O"]}, "crystal", "each once"),
+        ({"crystal__basis": [[0, 0, 0], [1.353, 1.353, 1.353]]}, "crystal", "given in Å?"),
+        ({"training__network": {"widths": [8, 12], "decoder_blocks": [1], "species": 3}}, "training.network.species", "leave it out"),
+        ({"family": "auto"}, "family", "take another name"),
         ({"specimens__cell_A": 1.6}, "cell_A", "3.2 Å"),
         ({"training__stpes": 4}, "training.stpes", "misspelt"),
         ({"camera__doses": [20, 5000]}, "camera.doses", "misspelt"),
