@@ -195,7 +195,6 @@ def strict(spacing_A: float = SPACING_A) -> Domain:
     return Domain(description="a square lattice of bright columns", checks=checks, reflections=reflections)
 
 
-@cache
 def trained(seed: int, species: int = 2) -> UNet:
     """A network of three levels that has seen a few dozen small frames of `lattice_frame`'s kind."""
     threads = torch.get_num_threads()
@@ -207,6 +206,7 @@ def trained(seed: int, species: int = 2) -> UNet:
         torch.set_num_threads(threads)
 
 
+@cache
 def _train(seed: int, species: int) -> UNet:
     torch.manual_seed(seed)
     network = UNet(UNetConfig(widths=(12, 16, 16), decoder_blocks=(1, 1), species=species))
