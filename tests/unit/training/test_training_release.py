@@ -9,11 +9,13 @@ import torch
 
 from segdepth_artefacts import open_store
 from segdepth_training.calibrate import Sample, fitted_temperature, table
+from segdepth_training.figures import named
 from segdepth_training.gates import failures
 from segdepth_training.recipe import Gates
-from segdepth_training.release import GateRefused, release
+from segdepth_training.release import GateRefused, release, write_card
 from segdepth_training.seeds import SeedRange, run_seed
 from segdepth_training.workspace import Workspace
+from tests.models import tiny_model
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 GATES = Gates(paper_accuracy={"500": 0.83}, ece=0.04)
@@ -100,3 +102,25 @@ def test_run_id_decides_the_training_specimens_alone(tmp_path: Path):
     assert run_seed("a") == run_seed("a") != run_seed("b")
     assert run_seed("17") == 17
     assert np.iinfo(np.uint32).max >= run_seed("any name")
+
+
+def test_a_card_names_the_species_that_the_model_knows(tmp_path: Path):
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    figures = dict.fromkeys(("centre_class", "exact", "within_1", "recall", "precision", "interval_covers"), share)
+    for elements, sentence, row in (
+        (("Au",), "probability for each count.\n", "| 0.500 | 0.500 | 0.500 | 0.500 | 0.030 | 0.500 |"),
+        (("Ce", "O"), "probability for each count, and tells cerium from oxygen columns.\n", "| 0.030 | 0.500 |"),
+    ):
+        manifest = tiny_model(tmp_path, species=elements)
+        manifest = manifest.model_copy(
+            update={"recipe": {"train_specimens": 9, "training": {"start": None}, "specimens": {"tilt_deg": 0.7}}}
+        )
+        doses = {"500": {**figures, "columns": 7, "ece": 0.03, "by_species": dict.fromkeys(named(elements), figures)}}
+        report = {"specimens": 3, "seed_range": "benchmark", "engine": "torch-fp32", "families": {"all": doses}}
+        card = write_card(tmp_path, manifest, report).read_text()
+        assert sentence in card
+        assert "simulated specimens\n- Evaluated" in card
+        head, rule, *rows = (line for line in card.splitlines() if line.startswith("|"))
+        assert head.count("|") == rule.count("|") == rows[0].count("|")
+        assert rows[0].endswith(row)
+        assert ("oxygen vacancy" in card) == ("O" in elements)
