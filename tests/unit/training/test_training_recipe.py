@@ -91,7 +91,11 @@ def test_small_recipe_round_trips(tmp_path: Path):
         ({"crystal__elements": ["Ce", "Ox"]}, "crystal", "symbols of elements"),
         ({"crystal__elements": ["O", "O"]}, "crystal", "each once"),
         ({"crystal__basis": [[0, 0, 0], [1.353, 1.353, 1.353]]}, "crystal", "given in Å?"),
-        ({"training__network": {"widths": [8, 12], "decoder_blocks": [1], "species": 3}}, "training.network.species", "leave it out"),
+        (
+            {"training__network": {"widths": [8, 12], "decoder_blocks": [1], "species": 3}},
+            "training.network.species",
+            "leave it out",
+        ),
         ({"family": "auto"}, "family", "take another name"),
         ({"specimens__cell_A": 1.6}, "cell_A", "3.2 Å"),
         ({"training__stpes": 4}, "training.stpes", "misspelt"),
