@@ -181,7 +181,10 @@ def _endpoint(settings: StoreSettings) -> str | None:
     return None if settings.endpoint.endswith("amazonaws.com") else settings.endpoint
 
 
-def _times(folder: Path) -> dict[str, tuple[int, int]]:
-    """When each finished file was written [ns], and its size [bytes]."""
+def _times(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """When each finished file was written [ns], its size [bytes], and which file it is.
+
+    A file system's clock ticks every few milliseconds: what is replaced within a tick has another inode alone.
+    """
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.endswith(PARTIAL)]
-    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+    return {path.name: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for path in files for stat in [path.stat()]}
