@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2, models_pb2
@@ -77,12 +76,12 @@ class Shadow:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PoolingNumbers:
     """A model's own numbers for pooling a movie (segdepth_protos.pooling)."""
 
-    prior: NDArray[np.float64]
-    """[species, class]"""
+    prior: tuple[tuple[float, ...], ...]
+    """Of each species: probability of each class."""
     dose: tuple[float, ...]
     """e/Å² of a frame, ascending."""
     correlation: tuple[float, ...]
@@ -98,7 +97,7 @@ class PoolingNumbers:
     def from_message(cls, message: models_pb2.Pooling) -> "PoolingNumbers":
         """From the wire."""
         return cls(
-            prior=np.array(message.prior, np.float64).reshape(-1, contract.CLASSES),
+            prior=tuple(map(tuple, np.array(message.prior, float).reshape(-1, contract.CLASSES).tolist())),
             dose=tuple(message.dose_electrons_per_angstrom2),
             correlation=tuple(message.correlation),
             hop=message.hop,

@@ -192,7 +192,7 @@ def combined(seen: list[Seen], numbers: PoolingNumbers) -> tuple[PooledColumns, 
         votes[index, one.species] += 1
     species = votes[:, 1 : len(numbers.prior) + 1].argmax(axis=1)
     dose = float(np.median([one.dose for one, _ in kept]))
-    said = pooled(posteriors, numbers.prior[species], numbers.correlation_at(dose), numbers.hop)
+    said = pooled(posteriors, np.array(numbers.prior)[species], numbers.correlation_at(dose), numbers.hop)
     count = said.posterior.argmax(axis=1)
     lo90, hi90 = interval(said.posterior)
     xy_px = tracks.xy_A / seen[0].sampling_A
