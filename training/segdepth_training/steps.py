@@ -106,6 +106,7 @@ def _copy(model_folder: Path, workspace: Workspace) -> None:
 
 def calibrate_model(workspace: Workspace) -> None:
     """Teach the model in the making what is foreign to it, calibrate its probabilities, and fit how they pool."""
+    from segdepth_training import model
     from segdepth_training.calibrate import calibrate
     from segdepth_training.exit_waves import load
     from segdepth_training.familiarity import Source, familiarise
@@ -114,6 +115,7 @@ def calibrate_model(workspace: Workspace) -> None:
     purpose, cpu = SeedRange.CALIBRATION, torch.device("cpu")
     known, strange = workspace.plan(purpose), workspace.strangers
     with workspace.model.files() as folder, bar("familiarity") as progress:
+        model.read(folder)  # Says that training comes first, before exit waves are asked for.
         familiarise(
             folder,
             Source(load(workspace.data(purpose), known, cpu), known),

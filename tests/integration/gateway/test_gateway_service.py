@@ -15,6 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from numpy.typing import NDArray
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.shadow import Counts, ShadowRecord
@@ -37,6 +38,21 @@ class InProcess(SumEstimator):
 
     async def statuses(self) -> list[dict[str, Any]]:
         return [await self.status()] * self.running
+
+
+class Held(InProcess):
+    """Answers nothing before it may, and tells that it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def estimate(
+        self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
+    ) -> tuple[list[bytes], list[int]]:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().estimate(pixels, calibrations, options)
 
 
 def report(stable: str | None, value: float = 0.01, missed: list[str] | None = None) -> dict[str, Any]:
@@ -221,16 +237,19 @@ async def test_probes_ask_a_port_that_knows_health_alone(tmp_path: Path) -> None
 
 
 async def test_probes_see_that_a_gateway_drains() -> None:
+    estimator = Held()
     async with (
-        running(InProcess(), health_port=0) as gateway,
+        running(estimator, health_port=0, drain_s=60.0) as gateway,
         dial(gateway.port) as station,
         dial(gateway.health_port or 0) as channel,
     ):
         await is_health(channel, SERVING)
-        call = await stream(station, opening(options={"family": "sleep:1"}))
+        call = await stream(station)
         await call.send_all([frame(0)])
+        await asyncio.wait_for(estimator.asked.wait(), 20)
         stopping = asyncio.create_task(gateway.stop())
         await is_health(channel, NOT_SERVING)
+        estimator.may_answer.set()
         assert (await call.rest()).order == [0]
         await stopping
 
