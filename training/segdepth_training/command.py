@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -125,6 +126,9 @@ def bench(
         list[Path] | None, typer.Option(help="Folder of a model, again for more; by default the stable one of --store.")
     ] = None,
     store: Store = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="Folder of baselines, a folder for each family, to examine beside the models.")
+    ] = None,
     probes: Annotated[
         Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
     ] = None,
@@ -143,7 +147,41 @@ def bench(
         raise ValueError(f"--size {size}: one of {', '.join(Size)}")
     known = load_recipe(recipe)
     models = model or [stable_model(open_store(store_url(store)), known.family, work / "models")]
-    print_bars(Examination(known, work, Size(size), processes, probes).run(models))
+    print_bars(Examination(known, work, Size(size), processes, probes, baselines).run(models))
+
+
+@app.command()
+def baseline_network(
+    kind: Annotated[str, typer.Argument(help="regression or denoiser.")],
+    work: Work,
+    out: Annotated[
+        Path, typer.Option(help="Folder for weights and manifest: FAMILY/KIND under `--baselines` of bench.")
+    ],
+    recipe: RecipeFile = None,
+    run_id: RunId = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model that segments denoised frames; by default the stable one.")
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Train and calibrate a baseline of the benchmark on exit waves that are there.
+
+    Example: `segdepth-train baseline-network regression --work runs/regression --recipe
+    training/recipes/baselines/ceo2-110-regression.toml --out training/released/baselines/ceo2-110/regression`
+    """
+    from segdepth_artefacts import open_store
+    from segdepth_training.benchmark import networks
+    from segdepth_training.benchmark.command import stable_model
+
+    if kind not in networks.KINDS:
+        raise ValueError(f"{kind}: one of {', '.join(networks.KINDS)}")
+    workspace, url = Workspace.open(work, recipe, run_id), store_url(store)
+    if kind == networks.REGRESSION:
+        networks.make_regression(workspace, url, out)
+    else:
+        with TemporaryDirectory(prefix="segdepth-") as cache:
+            segments = model or stable_model(open_store(url), workspace.recipe.family, Path(cache))
+            networks.make_denoiser(workspace, segments, out)
 
 
 @app.command()
