@@ -23,8 +23,8 @@ from segdepth_training.plots import plot_report
 from segdepth_training.specimen import FAMILIES
 
 TEMPLATE = Path(__file__).parent / "report.md.jinja"
-REPORT, PAGE, ACCURACY, RELIABILITY, CONFUSION = (
-    *("benchmark.json", "benchmark.md", "accuracy.png", "reliability.png", "confusion.png"),
+REPORT, PAGE, ACCURACY, RELIABILITY, CONFUSION, WORST = (
+    *("benchmark.json", "benchmark.md", "accuracy.png", "reliability.png", "confusion.png", "worst.png"),
 )
 LOW, SURE = 8, 0.5
 """Of columns of 11-20 atoms: a count as low as that with a probability above this is what must not be."""
