@@ -36,6 +36,10 @@ def fill(
     message.hop, message.abstain_below = hop, abstain_below
 
 
+FOUND_SHARE = 0.5
+"""A column is one if at least this share of the frames has it."""
+
+
 class Pooled(NamedTuple):
     """What a movie says of its columns."""
 
@@ -45,9 +49,13 @@ class Pooled(NamedTuple):
     """Probability that the number of atoms changed during the movie [N]."""
     frames: NDArray[np.int64]
     """Frames in which each column was found [N]."""
+    seen: NDArray[np.bool_]
+    """Whether it is a column at all: found in FOUND_SHARE of the frames, or in their sum [N]."""
 
 
-def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: float) -> Pooled:
+def pooled(
+    posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: float, summed_NK: Array | None = None
+) -> Pooled:
     """Combine the posteriors of columns over the frames of a movie; rows of NaN where a frame has not found a column.
 
     What frame i adds to the prior p(n) is p(n|i) / p(n), and the prior counts once (Bayes, for independent noise):
@@ -71,10 +79,15 @@ def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: floa
     The answer is the mixture of the still column's posterior and, for a hop, of the mean: a column whose frames
     contradict each other loses its confidence. The order of frames means nothing.
 
+    summed_NK: what the model says of the frames' sum, if it was asked. It sees what no frame shows alone and takes the
+    place of p(n | all); rows of NaN where it has not found a column. Whether a column hops, only the frames tell.
+
     Raises ValueError for arrays that do not belong together, or numbers outside 0-1.
     """
     if posteriors_FNK.ndim != 3 or posteriors_FNK.shape[1:] != prior_NK.shape:
         raise ValueError(f"posteriors {posteriors_FNK.shape} and prior {prior_NK.shape} do not belong together")
+    if summed_NK is not None and summed_NK.shape != prior_NK.shape:
+        raise ValueError(f"posteriors of the sum {summed_NK.shape} and prior {prior_NK.shape} do not belong together")
     if not (0 <= correlation <= 1 and 0 <= hop < 1):
         raise ValueError(f"correlation {correlation} and hop {hop}: both lie between 0 and 1")
     found_FN: Array = np.asarray(np.isfinite(posteriors_FNK).all(axis=2))
@@ -85,13 +98,17 @@ def pooled(posteriors_FNK: Array, prior_NK: Array, correlation: float, hop: floa
     told_FNK = np.where(found_FN[..., None], (log_FNK - log_prior_NK) * beta_N[:, None], 0.0)
     still_NK = log_prior_NK + told_FNK.sum(axis=0)
     still_NK = np.exp(still_NK - _log_sum(still_NK)[:, None])
+    seen_N = frames_N >= FOUND_SHARE * len(posteriors_FNK)
+    if summed_NK is not None:
+        still_NK = np.where(np.isfinite(summed_NK), summed_NK, still_NK)
+        seen_N |= np.isfinite(summed_NK).all(axis=1)
     seen_FNK = np.where(found_FN[..., None], posteriors_FNK, 0.0)
     mean_NK = seen_FNK.sum(axis=0) / np.maximum(frames_N, 1)[:, None]
     expected_NK = np.log(np.maximum(correlation * mean_NK + (1 - correlation) * prior_NK, SMALLEST))
     evidence_N = _log_sum(expected_NK + np.where(found_FN[..., None], log_FNK - expected_NK, 0.0).sum(axis=0))
     hopping_N = np.where(frames_N > 1, hop / (hop + (1 - hop) * np.exp(np.clip(evidence_N, -700, 700))), 0.0)
     posterior_NK = (1 - hopping_N[:, None]) * still_NK + hopping_N[:, None] * mean_NK
-    return Pooled(posterior_NK / posterior_NK.sum(axis=1, keepdims=True), hopping_N, frames_N)
+    return Pooled(posterior_NK / posterior_NK.sum(axis=1, keepdims=True), hopping_N, frames_N, seen_N)
 
 
 def _log_sum(log: Array) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from segdepth_artefacts.manifest import Manifest, Pooling
 from segdepth_inference.comparison import MATCH_A
 from segdepth_inference.predictor import Predictor
 from segdepth_protos.contract import CLASSES
-from segdepth_protos.pooling import SMALLEST, pooled
+from segdepth_protos.pooling import FOUND_SHARE, SMALLEST, pooled
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan
 from segdepth_training.observation import Observation, movie
@@ -30,9 +30,6 @@ MOVIES = 10
 
 HOP = 0.02
 """Columns that change during a movie, before it is seen: few, so that only frames that contradict each other say so."""
-
-FOUND_SHARE = 0.5
-"""A column is fitted if at least this share of the frames has it: as clients pool it."""
 
 
 class Watched(NamedTuple):

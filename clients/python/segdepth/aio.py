@@ -11,7 +11,7 @@ from segdepth.account import Account
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
 from segdepth.errors import InvalidFrame, OutsideDomain, from_contract
 from segdepth.models import PoolingNumbers
-from segdepth.pooling import Pool, PooledFrames, numbers_of
+from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames
@@ -135,12 +135,17 @@ class AsyncClient:
             opening.frame_deadline.CopyFrom(_duration(frame_deadline_s))
         return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
 
-    async def pool(self, answers: AsyncIterable[Answer], frames: int) -> AsyncIterator[PooledFrames]:
+    async def pool(
+        self, answers: AsyncIterable[Answer], frames: int, images: Images | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> AsyncIterator[PooledFrames]:
         """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
 
-        answers: a `stream`, in order; refused frames and gaps are left out and counted. Drift is not tracked: frames
-        that have moved are left out and counted too.
-        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers.
+        answers: a `stream`, in order; refused frames and gaps are left out and counted. images: the movie's frames by
+        their sequence numbers; with them the model is asked about each group's sum, too, within `timeout_s`, which
+        counts better than the single frames' posteriors do together. Drift is not tracked: frames that have moved are
+        left out and counted too.
+        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
+        and for a sum what `estimate` does.
         """
         known: dict[tuple[str, str], PoolingNumbers] = {}
         collected = Pool(lambda version: known[version.family, version.version], frames)
@@ -150,9 +155,14 @@ class AsyncClient:
                 if (model.family, model.version) not in known:
                     known[model.family, model.version] = numbers_of(await self.models(model.family), model)
             if group := collected.add(answer):
-                yield group
+                yield await self._pooled(group, images, timeout_s)
         if rest := collected.finish():
-            yield rest
+            yield await self._pooled(rest, images, timeout_s)
+
+    async def _pooled(self, group: Group, images: Images | None, timeout_s: float) -> PooledFrames:
+        if images is None or len(group) == 1:
+            return group.pooled()
+        return group.pooled(await self.estimate(*group.summed(images), timeout_s=timeout_s))
 
     async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

@@ -10,7 +10,7 @@ from segdepth import background
 from segdepth.account import Account
 from segdepth.aio import TIMEOUT_S, AsyncClient, AsyncStream
 from segdepth.calibration import Calibration, Frame, Options, Policy
-from segdepth.pooling import PooledFrames, numbers_of, pool
+from segdepth.pooling import Group, Images, Pool, PooledFrames, groups, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.window import WAITING_FRAMES
 from segdepth.transport import Transport
@@ -110,14 +110,25 @@ class Client:
             )
         )
 
-    def pool(self, answers: Iterable[Answer], frames: int) -> Iterator[PooledFrames]:
+    def pool(
+        self, answers: Iterable[Answer], frames: int, images: Images | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> Iterator[PooledFrames]:
         """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
 
         answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
+        images: the movie's frames by their sequence numbers; with them the model is asked about each group's sum, too,
+        within `timeout_s`, which counts better than the single frames' posteriors do together.
         Drift is not tracked: frames that have moved are left out and counted too.
-        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers.
+        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
+        and for a sum what `estimate` does.
         """
-        return pool(answers, lambda version: numbers_of(self.models(version.family), version), frames)
+        collected = Pool(lambda version: numbers_of(self.models(version.family), version), frames)
+        return (self._pooled(group, images, timeout_s) for group in groups(answers, collected))
+
+    def _pooled(self, group: Group, images: Images | None, timeout_s: float) -> PooledFrames:
+        if images is None or len(group) == 1:
+            return group.pooled()
+        return group.pooled(self.estimate(*group.summed(images), timeout_s=timeout_s))
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

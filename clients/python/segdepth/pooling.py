@@ -1,4 +1,4 @@
-"""A movie's frames pooled: the same column's posteriors of several frames combined into one.
+"""A movie's frames pooled: what several frames, and the model's answer to their sum, say of the same column.
 
 Columns are the same where they lie within half an ångström of each other. Drift is not tracked: register a drifting
 movie first.
@@ -6,22 +6,20 @@ movie first.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.calibration import Calibration, Options
 from segdepth.columns import SPECIES, named
 from segdepth.errors import NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import Answer, FrameResult
-from segdepth.tracking import Tracks
+from segdepth.tracking import MATCH_A, Tracks, nearest
 from segdepth_protos import contract
 from segdepth_protos.pooling import interval, pooled
-
-FOUND_SHARE = 0.5
-"""A column is one if at least this share of the frames has it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class PooledColumns:
     p_hop: NDArray[np.float64]
     """Probability that the column changed during these frames."""
     frames: NDArray[np.int64]
-    """Frames in which the column was found."""
+    """Frames in which the column was found; 0 where only their sum shows it."""
     elements: tuple[str, ...] = SPECIES
     """What the model's columns may be of."""
 
@@ -69,9 +67,19 @@ class PooledFrames:
     """Frames without an answer: refused, or in a gap."""
     moved: int
     """Answered frames left out because too few of their columns lie where those of the frames before do."""
+    summed: bool
+    """Whether the model was asked about the frames' sum, too, and did not refuse it."""
     sampling_A: float
     model: ModelVersion
     columns: PooledColumns
+
+
+class Images(Protocol):
+    """A movie's frames by their sequence numbers: an array [frame, height, width], a list, a file's Movie."""
+
+    def __getitem__(self, sequence: int, /) -> NDArray[Any]:
+        """The frame [height, width]."""
+        ...
 
 
 Numbers = PoolingNumbers | Callable[[ModelVersion], PoolingNumbers]
@@ -92,11 +100,12 @@ def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNum
 class Seen(NamedTuple):
     """What pooling keeps of an answered frame, whose maps would fill the memory: columns, and the measured dose."""
 
+    sequence: int
+    calibration: Calibration
     xy_A: NDArray[np.float64]
     species: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     dose: float
-    sampling_A: float
     elements: tuple[str, ...] = SPECIES
 
     @classmethod
@@ -105,11 +114,106 @@ class Seen(NamedTuple):
         columns = result.columns
         dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
         xy_A = np.column_stack([columns.x_A, columns.y_A])
-        return cls(xy_A, columns.species, columns.probabilities, dose, result.sampling_A, columns.elements)
+        return cls(
+            result.sequence, result.calibration, xy_A, columns.species, columns.probabilities, dose, columns.elements
+        )
+
+
+class Group:
+    """Frames `first` to `last` of a movie, which are pooled together; `seen` are those that were answered.
+
+    Frames lie where those before them do, or are left out.
+    """
+
+    def __init__(
+        self, seen: list[Seen], first: int, last: int, refused: int, model: ModelVersion, numbers: PoolingNumbers
+    ):
+        self.first, self.last, self.refused, self.model = first, last, refused, model
+        self._numbers, self._tracks = numbers, Tracks()
+        self._kept: list[tuple[Seen, NDArray[np.int64]]] = []
+        for one in seen:
+            index = self._tracks.add(one.xy_A)
+            if index is not None:
+                self._kept.append((one, index))
+        self._moved = len(seen) - len(self._kept)
+
+    def __len__(self) -> int:
+        """Frames that are pooled."""
+        return len(self._kept)
+
+    def summed(self, images: Images) -> tuple[NDArray[np.float32], Calibration, Options]:
+        """What to ask `estimate` of: the frames' sum, how it was taken, and the model that answered them."""
+        total = np.zeros((), np.float64)
+        for one, _ in self._kept:
+            total = total + images[one.sequence]
+        calibration = self._kept[0][0].calibration
+        if calibration.dose_per_A2 is not None:
+            calibration = replace(calibration, dose_per_A2=calibration.dose_per_A2 * len(self))
+        return total.astype(np.float32), calibration, Options(self.model.family, self.model.version)
+
+    def pooled(self, summed: FrameResult | None = None) -> PooledFrames:
+        """What the frames say together; `summed`: the answer to their sum, which counts better than each of them."""
+        total = None if summed is None or summed.refused else Seen.of(summed)
+        columns = self._columns(total)
+        sampling_A = self._kept[0][0].calibration.sampling_A
+        return PooledFrames(
+            first=self.first,
+            last=self.last,
+            frames=len(self),
+            refused=self.refused,
+            moved=self._moved,
+            summed=total is not None,
+            sampling_A=sampling_A,
+            model=self.model,
+            columns=columns,
+        )
+
+    def _columns(self, total: Seen | None) -> PooledColumns:
+        """A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told
+        by. A column that only the sum shows is one, too."""
+        known, species_of = len(self._tracks.found), len(self._numbers.prior)
+        at = np.empty(0, np.int64) if total is None else nearest(total.xy_A, self._tracks.xy_A, MATCH_A)
+        at[at < 0] = known + np.arange((at < 0).sum())
+        number = max(known, int(at.max(initial=-1)) + 1)
+        posteriors = np.full((len(self), number, contract.CLASSES), np.nan)
+        votes = np.zeros((number, species_of + 1), np.int64)
+        xy_A = np.zeros((number, 2))
+        xy_A[:known] = self._tracks.xy_A
+        for row, (one, index) in enumerate(self._kept):
+            posteriors[row, index] = one.probabilities
+            votes[index, one.species] += 1
+        of_sum = None
+        if total is not None:
+            of_sum = np.full((number, contract.CLASSES), np.nan)
+            of_sum[at] = total.probabilities
+            votes[at, total.species] += len(self)
+            xy_A[at[at >= known]] = total.xy_A[at >= known]
+        species = votes[:, 1:].argmax(axis=1)
+        dose = float(np.median([one.dose for one, _ in self._kept]))
+        prior, correlation = np.array(self._numbers.prior)[species], self._numbers.correlation_at(dose)
+        said = pooled(posteriors, prior, correlation, self._numbers.hop, of_sum)
+        count = said.posterior.argmax(axis=1)
+        lo90, hi90 = interval(said.posterior)
+        xy_px = xy_A / self._kept[0][0].calibration.sampling_A
+        keep = said.seen & (count > 0)
+        order = np.flatnonzero(keep)[np.lexsort((xy_px[keep, 0], xy_px[keep, 1]))]
+        return PooledColumns(
+            x_px=xy_px[order, 0],
+            y_px=xy_px[order, 1],
+            species=(species[order] + 1).astype(np.uint8),
+            probabilities=said.posterior[order],
+            count=count[order],
+            lo90=lo90[order],
+            hi90=hi90[order],
+            abstained=said.posterior.max(axis=1)[order] < self._numbers.abstain_below,
+            p_hop=said.hopping[order],
+            frames=said.frames[order],
+            elements=self._kept[0][0].elements,
+        )
 
 
 class Pool:
-    """Collects the answers to a movie and pools every `frames` of them that follow each other.
+    """Collects the answers to a movie and groups every `frames` of them that follow each other.
 
     Where another model takes over, the group before it ends early: posteriors of two models are not pooled.
     Raises ValueError for fewer than two frames.
@@ -126,7 +230,7 @@ class Pool:
         self._last = 0
         self._refused = 0
 
-    def add(self, answer: Answer) -> PooledFrames | None:
+    def add(self, answer: Answer) -> Group | None:
         """The next answer; returns a group when it is complete. Raises NotSupported for a model that cannot pool."""
         answered = isinstance(answer, FrameResult) and not answer.refused
         ended = None
@@ -147,68 +251,28 @@ class Pool:
         ours = self._model
         return ours is not None and (ours.family, ours.version) == (model.family, model.version)
 
-    def finish(self) -> PooledFrames | None:
+    def finish(self) -> Group | None:
         """What is left of the movie, if any frame of it was answered."""
         if not self._seen or self._first is None or self._model is None or self._numbers is None:
             return None
         seen, first, refused = self._seen, self._first, self._refused
         self._seen, self._first, self._refused = [], None, 0
-        columns, frames = combined(seen, self._numbers)
-        moved = len(seen) - frames
-        return PooledFrames(first, self._last, frames, refused, moved, seen[0].sampling_A, self._model, columns)
+        return Group(seen, first, self._last, refused, self._model, self._numbers)
 
 
 def pool(answers: Iterable[Answer], numbers: Numbers, frames: int) -> Iterator[PooledFrames]:
     """Pool every `frames` answered frames of a stream; what is left at its end is pooled too.
 
     Raises ValueError for fewer than two frames, NotSupported for a model that cannot pool. `Client.pool` asks the
-    server for the numbers by itself.
+    server for the numbers by itself, and about the frames' sum: that counts better.
     """
-    return _groups(answers, Pool(numbers, frames))
+    return (group.pooled() for group in groups(answers, Pool(numbers, frames)))
 
 
-def _groups(answers: Iterable[Answer], collected: Pool) -> Iterator[PooledFrames]:
+def groups(answers: Iterable[Answer], collected: Pool) -> Iterator[Group]:
+    """The groups of a stream's answers; what is left at its end is one too."""
     for answer in answers:
         if group := collected.add(answer):
             yield group
     if rest := collected.finish():
         yield rest
-
-
-def combined(seen: list[Seen], numbers: PoolingNumbers) -> tuple[PooledColumns, int]:
-    """The pooled columns of frames, and how many of the frames lie where those before them do: the others are left out.
-
-    A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told by.
-    """
-    tracks, kept = Tracks(), []
-    for one in seen:
-        index = tracks.add(one.xy_A)
-        if index is not None:
-            kept.append((one, index))
-    posteriors = np.full((len(kept), len(tracks.found), contract.CLASSES), np.nan)
-    votes = np.zeros((len(tracks.found), len(numbers.prior) + 1), np.int64)
-    for number, (one, index) in enumerate(kept):
-        posteriors[number, index] = one.probabilities
-        votes[index, one.species] += 1
-    species = votes[:, 1 : len(numbers.prior) + 1].argmax(axis=1)
-    dose = float(np.median([one.dose for one, _ in kept]))
-    said = pooled(posteriors, np.array(numbers.prior)[species], numbers.correlation_at(dose), numbers.hop)
-    count = said.posterior.argmax(axis=1)
-    lo90, hi90 = interval(said.posterior)
-    xy_px = tracks.xy_A / seen[0].sampling_A
-    keep = (said.frames >= FOUND_SHARE * len(kept)) & (count > 0)
-    order = np.flatnonzero(keep)[np.lexsort((xy_px[keep, 0], xy_px[keep, 1]))]
-    columns = PooledColumns(
-        x_px=xy_px[order, 0],
-        y_px=xy_px[order, 1],
-        species=(species[order] + 1).astype(np.uint8),
-        probabilities=said.posterior[order],
-        count=count[order],
-        lo90=lo90[order],
-        hi90=hi90[order],
-        abstained=said.posterior.max(axis=1)[order] < numbers.abstain_below,
-        p_hop=said.hopping[order],
-        frames=said.frames[order],
-        elements=seen[0].elements,
-    )
-    return columns, len(kept)

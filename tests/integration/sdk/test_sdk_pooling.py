@@ -116,11 +116,51 @@ def test_the_client_asks_for_the_numbers(local):
     assert not single.columns.p_hop.any()
 
 
-async def test_the_async_client_pools_the_same(store, local):
+def test_what_the_sum_says_counts(local):
+    """Of columns that stand still the answer is the one to the frames' sum, but for what a hop leaves it."""
+    frames = movie(7)
+    said = list(local.pool(local.stream(frames, SAMPLING_A), 3, frames))
+    assert [(group.frames, group.summed) for group in said] == [(3, True), (3, True), (1, False)]
+    alone = local.estimate(np.sum(frames[:3], axis=0).astype(np.float32), SAMPLING_A).columns
+    columns = said[0].columns
+    at = nearest(np.column_stack([columns.x_px, columns.y_px]), np.column_stack([alone.x_px, alone.y_px]), 5)
+    both = at >= 0
+    assert both.sum() > 20
+    change = np.abs(columns.probabilities[both] - alone.probabilities[at[both]]).max(1)
+    assert (change <= columns.p_hop[both] + 1e-4).all()
+    without = next(local.pool(local.stream(frames, SAMPLING_A), 3))
+    assert not without.summed
+    assert np.abs(without.columns.probabilities.max(1).mean() - columns.probabilities.max(1).mean()) > 1e-6
+
+
+def test_a_frame_that_has_moved_is_not_in_the_sum(local):
+    frames = movie(3)
+    frames[2] = np.roll(frames[2], (7, 9), (0, 1))
+    pool = segdepth.Pool(numbers(local), 3)
+    group = None
+    for answer in local.stream(frames, segdepth.Calibration(SAMPLING_A, dose_per_A2=300.0)):
+        group = pool.add(answer) or group
+    image, calibration, options = group.summed(frames)
+    np.testing.assert_array_equal(image, frames[0].astype(float) + frames[1])
+    assert calibration == segdepth.Calibration(SAMPLING_A, dose_per_A2=600.0)
+    assert (options.model, options.version) == ("tiny", "1")
+
+
+def test_a_sum_that_is_refused_leaves_the_posteriors(local):
+    frames = movie(2)
+    images = [np.zeros(SHAPE, np.uint16)] * 2
+    ours, theirs = (next(local.pool(local.stream(frames, SAMPLING_A), 2, taken)) for taken in (images, None))
+    assert not ours.summed
+    np.testing.assert_array_equal(ours.columns.probabilities, theirs.columns.probabilities)
+
+
+@pytest.mark.parametrize("summed", [False, True])
+async def test_the_async_client_pools_the_same(store, local, summed):
     frames = movie(4)
+    images = frames if summed else None
     async with segdepth.connect_async("local", store=str(store)) as client:
-        ours = [group async for group in client.pool(client.stream(frames, SAMPLING_A), 2)]
-    theirs = list(local.pool(local.stream(frames, SAMPLING_A), 2))
+        ours = [group async for group in client.pool(client.stream(frames, SAMPLING_A), 2, images)]
+    theirs = list(local.pool(local.stream(frames, SAMPLING_A), 2, images))
     for one, other in zip(ours, theirs, strict=True):
         assert (one.first, one.last, one.frames) == (other.first, other.last, other.frames)
         np.testing.assert_array_equal(one.columns.probabilities, other.columns.probabilities)

@@ -15,9 +15,10 @@ from segdepth_training.benchmark.contenders import baselines, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
 from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
-from segdepth_training.benchmark.report import PAGE, write_report
+from segdepth_training.benchmark.report import PAGE, WORST, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
 from segdepth_training.benchmark.shifts import SHIFTS, Shift, ShiftPlan
+from segdepth_training.benchmark.worst import draw_worst, worst
 from segdepth_training.exit_waves import Plan, load, simulate
 from segdepth_training.figures import named
 from segdepth_training.place import Place
@@ -80,6 +81,8 @@ class Examination:
             "movies": movies.figures(pooled),
         }
         report = write_report(self.work, facts, rows, shifted, [entry.name for entry in compared])
+        worst_of = worst(rows[entries[0].name])
+        draw_worst(worst_of, families.place, plan, entries[0].make(), self.work / WORST)
         say(f"wrote {self.work / PAGE}")
         return report
 

@@ -30,20 +30,24 @@ from segdepth_training.specimen import FAMILIES
 FRAMES, DOSE = 10, 500.0
 """Of a movie; e/Å² of a frame."""
 
+WAYS = ("pooled", "posteriors", "one", "summed")
+"""As clients pool: the frames' posteriors and their sum's; the posteriors alone; one frame of the whole dose; the sum
+alone."""
+
 ROW = np.dtype(
     [
         *(("specimen", "i4"), ("family", "U10"), ("true", "i2"), ("species", "i2"), ("changed", "i2")),
-        *(("pooled", "i2"), ("p_pooled", "f4"), ("one", "i2"), ("p_one", "f4"), ("summed", "i2"), ("p_summed", "f4")),
+        *((kind, type_) for name in WAYS for kind, type_ in ((name, "i2"), (f"p_{name}", "f4"))),
         *(("first", "i2"), ("hop_still", "f4"), ("before", "i2"), ("p_before", "f4"), ("p_hopped", "f4")),
         ("hop_hopped", "f4"),
     ]
 )
-"""A true column: counts and their probabilities by pooling, by one frame of the whole dose, and by the sum of the
-frames, and the count of the first frame alone; -1 where it was not found. `hop_still`: probability of a hop in that
-movie. Of `perturbed` also: `before` and `p_before`, pooled count and its probability in a movie of the specimen without
-its changes; `p_hopped` and `hop_hopped`, of a movie that is without them in its first half."""
+"""A true column: counts and their probabilities in each of WAYS, and the count of the first frame alone; -1 where it
+was not found. `hop_still`: probability of a hop in that movie. Of `perturbed` also: `before` and `p_before`, pooled
+count and its probability in a movie of the specimen without its changes; `p_hopped` and `hop_hopped`, of a movie that
+is without them in its first half."""
 
-RULES = 2
+RULES = 3
 """Counts up whenever the same movie gives other rows: rows kept before are not used again."""
 
 
@@ -86,15 +90,16 @@ class Movies:
         frames = movie(waves, self.plan, index, DOSE, FRAMES)
         answers = [contender.answer(frame) for frame in frames]
         whole = contender.answer(at_dose(waves, self.plan, index, DOSE * FRAMES))
-        total = np.stack([frame.frame for frame in frames]).sum(axis=0)
-        summed = contender.answer(dataclasses.replace(frames[0], frame=total))
+        summed = contender.answer(added(frames))
         truth = frames[0].columns
-        said = together(frames[0], answers, numbers)
+        said = together(frames[0], answers, numbers, summed)
+        without_sum = together(frames[0], answers, numbers)
         rows = np.zeros(len(truth), ROW)
         rows["specimen"], rows["family"] = index, frames[0].family
         rows["true"] = np.minimum(truth[:, 2], CLASSES - 1)
         rows["species"], rows["changed"] = truth[:, 3], truth[:, 4]
         rows["pooled"], rows["p_pooled"], rows["hop_still"] = answered(said)
+        rows["posteriors"], rows["p_posteriors"], _ = answered(without_sum)
         for name, answer in (("one", whole), ("summed", summed)):
             rows[name], rows[f"p_{name}"] = counted(frames[0], answer)
         rows["first"], _ = counted(frames[0], answers[0])
@@ -102,9 +107,11 @@ class Movies:
         if rows["changed"].any() and frames[0].family == "perturbed":
             before = movie(self._unchanged(index, waves), self.plan, index, DOSE, FRAMES)
             earlier = [contender.answer(frame) for frame in before]
-            rows["before"], rows["p_before"], _ = answered(together(frames[0], earlier, numbers))
+            still = together(frames[0], earlier, numbers, contender.answer(added(before)))
+            rows["before"], rows["p_before"], _ = answered(still)
             half = FRAMES // 2
-            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers)
+            whole = contender.answer(added([*before[:half], *frames[half:]]))
+            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers, whole)
             _, rows["p_hopped"], rows["hop_hopped"] = answered(hopped)
         border = BORDER_A / frames[0].sampling_A
         return rows[inside(truth[:, :2], frames[0].frame.shape, border)]
@@ -129,11 +136,15 @@ def at_dose(waves: ExitWaves, plan: Plan, index: int, dose: float) -> Observatio
     return observe(waves, plan, index, DOSE, alter=alter)
 
 
+def added(frames: list[Observation]) -> Observation:
+    """The sum of frames of one movie."""
+    return dataclasses.replace(frames[0], frame=np.stack([frame.frame for frame in frames]).sum(axis=0))
+
+
 def answered(said: Pooled) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Pooled count of each column, its probability, and that of a hop; -1 and NaN in less than half of the frames."""
-    seen = said.frames >= FRAMES / 2
-    count = np.where(seen, said.posterior.argmax(1), -1)
-    return count, np.where(seen, said.posterior.max(1), np.nan), np.where(seen, said.hopping, np.nan)
+    """Pooled count of each column, its probability, and that of a hop; -1 and NaN for what is no column."""
+    count = np.where(said.seen, said.posterior.argmax(1), -1)
+    return count, np.where(said.seen, said.posterior.max(1), np.nan), np.where(said.seen, said.hopping, np.nan)
 
 
 def counted(first: Observation, answer: Prediction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -145,17 +156,24 @@ def counted(first: Observation, answer: Prediction) -> tuple[NDArray[np.int64], 
     return found, sure
 
 
-def together(first: Observation, answers: list[Prediction], numbers: Pooling) -> Pooled:
-    """The answers to a movie pooled at its true columns."""
-    posteriors = np.full((len(answers), len(first.columns), CLASSES), np.nan)
-    for number, answer in enumerate(answers):
-        columns = answer.columns
-        xy = np.column_stack([columns.x_px, columns.y_px])
-        index = match(first.columns[:, :2], xy, MATCH_A / first.sampling_A)
-        posteriors[number, index >= 0] = columns.probabilities[index[index >= 0]]
+def said_of(first: Observation, answer: Prediction) -> NDArray[np.float64]:
+    """Posterior of each true column in one answer [n, K]; NaN where it was not found."""
+    columns = answer.columns
+    index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / first.sampling_A)
+    posterior = np.full((len(index), CLASSES), np.nan)
+    posterior[index >= 0] = columns.probabilities[index[index >= 0]]
+    return posterior
+
+
+def together(
+    first: Observation, answers: list[Prediction], numbers: Pooling, summed: Prediction | None = None
+) -> Pooled:
+    """The answers to a movie, and the one to its sum, pooled at its true columns."""
+    posteriors = np.stack([said_of(first, answer) for answer in answers])
     prior = np.array(numbers.prior)[first.columns[:, 3].astype(int)]
     correlation = float(np.interp(np.log(DOSE), np.log(numbers.dose), numbers.correlation))
-    return pooled(posteriors, prior, correlation, numbers.hop)
+    total = None if summed is None else said_of(first, summed)
+    return pooled(posteriors, prior, correlation, numbers.hop, total)
 
 
 def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
@@ -169,15 +187,14 @@ def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
         if not len(some):
             continue
         who = some["specimen"]
-        right = {name: (some[name] == some["true"]).astype(float) for name in ("pooled", "one", "summed", "first")}
+        right = {name: (some[name] == some["true"]).astype(float) for name in (*WAYS, "first")}
         found[family] = {
             "columns": len(some),
             **{name: vars(mean(hit, who)) for name, hit in right.items()},
             "against_one": vars(mean(right["pooled"] - right["one"], who)),
             "against_summed": vars(mean(right["pooled"] - right["summed"], who)),
             "ece": _error(some, "pooled"),
-            "ece_one": _error(some, "one"),
-            "ece_summed": _error(some, "summed"),
+            **{f"ece_{name}": _error(some, name) for name in WAYS[1:]},
             "hopping": vars(mean(*_known(some, "hop_still"))),
         }
         changed = (some["changed"] != 0) & (some["pooled"] >= 0) & np.isfinite(some["p_before"] + some["p_hopped"])

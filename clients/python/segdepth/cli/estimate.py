@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +30,6 @@ from segdepth.export import FORMATS, MovieExport
 from segdepth.export.pooled import PooledTable
 from segdepth.files import Movie, open_movie
 from segdepth.lattice import NoLattice, corrected, lattice_sampling
-from segdepth.models import ModelVersion, PoolingNumbers
-from segdepth.pooling import numbers_of
 from segdepth.results import Answer, FrameResult, Status
 
 PICTURES = 10
@@ -86,15 +85,9 @@ class Wanted:
     pictures: int
     pool: int | None
 
-    def pooling(self, client: Client, movie: Movie) -> PooledTable | None:
+    def pooled(self, movie: Movie) -> PooledTable | None:
         """The table of pooled frames, where it is wanted."""
-        if self.pool is None or self.out_dir is None:
-            return None
-
-        def ask(version: ModelVersion) -> PoolingNumbers:
-            return numbers_of(client.models(version.family), version)
-
-        return PooledTable(self.out_dir, movie.path.stem, self.pool, ask)
+        return PooledTable(self.out_dir, movie.path.stem) if self.pool and self.out_dir else None
 
 
 def estimate(
@@ -216,23 +209,31 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
         options = Options(options.model, options.version, MovieExport.detail(formats))
     with ExitStack() as stack:
         export = out_dir and stack.enter_context(MovieExport(out_dir, movie, formats, pictures))
-        pooling = wanted.pooling(client, movie)
-        if pooling:
-            stack.enter_context(pooling)
+        pooled = wanted.pooled(movie)
+        if pooled:
+            stack.enter_context(pooled)
         bar = stack.enter_context(progress())
         task = bar.add_task(escape(movie.path.name), total=len(movie), rate="")
         stream = stack.enter_context(client.stream(movie, movie.calibration, options, name=movie.path.name))
-        for answer in stream:
-            if export:
-                export.add(answer)
-            if pooling:
-                pooling.add(answer)
-            done += tally.add(answer)
-            bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
+
+        def seen() -> Iterator[Answer]:
+            nonlocal done
+            for answer in stream:
+                if export:
+                    export.add(answer)
+                done += tally.add(answer)
+                bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
+                yield answer
+
+        if pooled and wanted.pool:
+            for group in client.pool(seen(), wanted.pool, movie):
+                pooled.add(group)
+        else:
+            deque(seen(), maxlen=0)
     _report(movie, tally, out_dir, time.monotonic() - started)
-    if pooling:
-        moved = f", {pooling.moved} frames left out that have moved" if pooling.moved else ""
-        out().print(f"  pooled: {pooling.groups} groups of up to {wanted.pool} frames{moved}")
+    if pooled:
+        moved = f", {pooled.moved} frames left out that have moved" if pooled.moved else ""
+        out().print(f"  pooled: {pooled.groups} groups of up to {wanted.pool} frames{moved}")
     if out_dir is not None and "png" in formats and pictures < len(movie):
         out().print(f"  pictures of the first {pictures} of {len(movie)} frames; --pictures {len(movie)} draws all")
     return tally

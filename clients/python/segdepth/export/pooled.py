@@ -5,20 +5,16 @@ from types import TracebackType
 from typing import Self
 
 from segdepth.export.atomic import AtomicFile, cannot_write
-from segdepth.pooling import Numbers, Pool, PooledFrames
-from segdepth.results import Answer
+from segdepth.pooling import PooledFrames
 
 CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,found_in,p_hop\n"
 
 
 class PooledTable:
-    """Writes STEM.pooled.csv of every `frames` answered frames into a folder, whole or not at all.
+    """Writes STEM.pooled.csv of a movie's groups of frames into a folder, whole or not at all. Raises CannotWrite."""
 
-    The answers come in order. `numbers` gives those of the model that answered. Raises CannotWrite.
-    """
-
-    def __init__(self, folder: Path, stem: str, frames: int, numbers: Numbers):
-        self._path, self._pool = folder / f"{stem}.pooled.csv", Pool(numbers, frames)
+    def __init__(self, folder: Path, stem: str):
+        self._path = folder / f"{stem}.pooled.csv"
         self.groups = self.moved = 0
 
     def __enter__(self) -> Self:
@@ -30,15 +26,11 @@ class PooledTable:
         self._file.write(CSV_HEADER.encode())
         return self
 
-    def add(self, answer: Answer) -> None:
-        """The next answer."""
-        self._write(self._pool.add(answer))
-
-    def _write(self, group: PooledFrames | None) -> None:
-        if group is not None:
-            self.groups += 1
-            self.moved += group.moved
-            self._file.write(csv_rows(group).encode())
+    def add(self, group: PooledFrames) -> None:
+        """The next group."""
+        self.groups += 1
+        self.moved += group.moved
+        self._file.write(csv_rows(group).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -46,7 +38,6 @@ class PooledTable:
         if error is not None:
             self._file.discard()
             return
-        self._write(self._pool.finish())
         self._file.finish()
         self._file.publish()
 

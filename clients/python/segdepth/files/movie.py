@@ -67,6 +67,10 @@ class Movie:
         except UnreadableFile as error:
             raise UnreadableFile(f"{self.path}: frame {index}: {error}") from error
 
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """The same as `frame(index)`."""
+        return self.frame(index)
+
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self.frame(index) for index in range(len(self)))
 
