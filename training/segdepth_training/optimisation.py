@@ -71,7 +71,8 @@ def started(folder: Path, settings: Training) -> tuple[UNet, tuple[str, ...]]:
     context = known.context or asked.context
     if dataclasses.replace(known, context=context, depth=asked.depth) != asked:
         raise ValueError(f"training.start = {folder}: its network is another than training.network asks for")
-    state, fresh = network.state_dict(), ("context.",)
+    state = network.state_dict()
+    fresh: tuple[str, ...] = ("context.",)
     if known.depth != asked.depth:
         fresh += ("head.",)
         depth, rest = 4 * known.depth_channels, 4 * asked.depth_channels

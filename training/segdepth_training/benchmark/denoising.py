@@ -7,7 +7,7 @@ The denoiser is trained on simulated frames for the mean squared error alone (as
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -41,7 +41,7 @@ class Denoiser(Trunk):
     def __init__(self, widths: tuple[int, ...], decoder_blocks: tuple[int, ...]):
         super().__init__(widths, decoder_blocks)
         self.head = nn.Conv2d(widths[0], 4, 1)
-        nn.init.zeros_(self.head.weight)
+        self.head.load_state_dict({name: torch.zeros_like(t) for name, t in self.head.state_dict().items()})
 
     def forward(self, x_BHW: Tensor) -> Tensor:
         """Contrast [B, H, W] of frames [B, H, W]; H and W multiples of 2 to the number of levels."""
@@ -106,8 +106,7 @@ def train(data: ExitWaves, recipe: Recipe, seed: int, progress: Callable[..., No
         average.update_parameters(denoiser)
         noise = F.mse_loss(noisy_BHW, clean_BHW)
         progress(step + 1, settings.steps, {"squared error": float(loss), "of the noise": float(noise)})
-    trained: Denoiser = average.module
-    return trained.cpu().eval()
+    return cast(Denoiser, average.module).cpu().eval()
 
 
 def load_denoiser(folder: Path) -> Denoiser:
