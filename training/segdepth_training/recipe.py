@@ -227,6 +227,8 @@ class Training(Part):
                 network(torch.zeros(1, stride, stride))
         except (TypeError, RuntimeError, IndexError) as error:
             raise ValueError(f"network = {self.network}: cannot be built: {error}") from error
+        if self.keep_norms and self.start is None:
+            raise ValueError("keep_norms = true: only with training.start, whose statistics are kept")
         if self.field_px % stride:
             raise ValueError(f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride")
         return self

@@ -107,7 +107,7 @@ def test_norms_are_kept(waves: ExitWaves, tmp_path: Path):
 
     tiny_model(tmp_path)
     for keeps in (True, False):
-        small = sharp(training__network=REGRESSION, training__keep_norms=keeps)
+        small = sharp(training__network=REGRESSION, training__keep_norms=keeps, training__start="stable")
         optimisation = Optimisation(small.training, 5, CPU, tmp_path)
         before = {name: value.clone() for name, value in optimisation.network.state_dict().items() if "running" in name}
         optimisation.advance(draw_batch(waves, small, torch.Generator().manual_seed(0)))
