@@ -128,6 +128,9 @@ def bench(
     probes: Annotated[
         Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
     ] = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="Folder of baselines, a folder for each family, to examine beside the models.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
 ) -> None:
     """Regenerate the public benchmark and examine models on it, a report beside.
@@ -143,7 +146,24 @@ def bench(
         raise ValueError(f"--size {size}: one of {', '.join(Size)}")
     known = load_recipe(recipe)
     models = model or [stable_model(open_store(store_url(store)), known.family, work / "models")]
-    print_bars(Examination(known, work, Size(size), processes, probes).run(models))
+    print_bars(Examination(known, work, Size(size), processes, probes, baselines).run(models))
+
+
+@app.command()
+def baselines(
+    work: Work,
+    out: Annotated[Path, typer.Option(help="Folder of baselines; the family's own is made in it.")],
+) -> None:
+    """Make what the benchmark's baselines need, from a run's calibration specimens (after `simulate`).
+
+    Example: `segdepth-train baselines --work runs/first --out training/released/baselines`
+    """
+    from segdepth_training.benchmark.mixture import LIBRARY, Library
+
+    workspace = Workspace.open(work, None, None)
+    folder = out / workspace.recipe.family
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LIBRARY).write_text(Library.of_run(workspace).model_dump_json() + "\n")
 
 
 @app.command()

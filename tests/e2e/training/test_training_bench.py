@@ -11,11 +11,13 @@ import pytest
 from segdepth_training.benchmark.probes import Probes
 from tests.e2e.training.drivers import COMMAND, RECIPE
 
-MODELS = Path(__file__).parents[3] / "training" / "released" / "models" / "ceo2-110"
+RELEASED = Path(__file__).parents[3] / "training" / "released"
+MODELS = RELEASED / "models" / "ceo2-110"
 
 
 def bench(work: Path, probes: Path, *words: str) -> subprocess.CompletedProcess[str]:
     given = ["--recipe", RECIPE, "--work", work, "--size", "small", "--probes", probes]
+    given += ["--baselines", RELEASED / "baselines"]
     models = [word for folder in sorted(MODELS.iterdir())[-1:] for word in ("--model", folder)]
     command = [str(word) for word in (COMMAND, "bench", *given, *models, *words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=1200)

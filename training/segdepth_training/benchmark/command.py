@@ -11,7 +11,7 @@ from segdepth_artefacts import ArtefactStore
 from segdepth_training.benchmark import movies
 from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
 from segdepth_training.benchmark.bound import Bound, figures
-from segdepth_training.benchmark.contenders import MIXTURE, released
+from segdepth_training.benchmark.contenders import baselines, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
 from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
@@ -36,6 +36,8 @@ class Examination:
     size: Size
     processes: int
     probes: Path | None
+    baselines: Path | None = None
+    """Folder with a folder of baselines for each family."""
 
     def run(self, models: list[Path]) -> dict[str, Any]:
         """Regenerate what is missing, examine the models in these folders and write the report; returns it.
@@ -51,7 +53,9 @@ class Examination:
         # Before there are threads: simulation forks.
         shifts = {shift.name: self._shifted(shift) for shift in SHIFTS}
         kept = self.work / "answers" / f"{found.digest[:12]}-{RULES}"
-        entries = [*map(released, models), MIXTURE]
+        entries = [*map(released, models)]
+        if self.baselines is not None:
+            entries += baselines(self.baselines / self.recipe.family)
         with workers(self.processes) as pool:
             rows = {}
             for entry in entries:

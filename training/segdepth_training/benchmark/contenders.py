@@ -11,7 +11,7 @@ from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import REFERENCE
 from segdepth_inference.prediction import Detail, Prediction
 from segdepth_inference.predictor import Predictor
-from segdepth_training.benchmark.mixture import Mixture
+from segdepth_training.benchmark.mixture import LIBRARY, Library, Mixture
 from segdepth_training.observation import Observation
 
 
@@ -69,5 +69,21 @@ def released(folder: Path) -> Entry:
     return Entry(f"{manifest.family} {manifest.version}", key, Load(folder))
 
 
-MIXTURE = Entry("Gaussian mixture, true positions", "1", Mixture)
-"""A baseline beside every model."""
+@dataclass(frozen=True)
+class LoadMixture:
+    """Makes the Gaussian mixture of a library's file."""
+
+    path: Path
+
+    def __call__(self) -> Contender:
+        """In whatever process."""
+        return Mixture(Library.read(self.path))
+
+
+def baselines(folder: Path) -> list[Entry]:
+    """The baselines of a family in a folder, those that are there."""
+    library = folder / LIBRARY
+    if not library.exists():
+        return []
+    key = sha256(library.read_bytes()).hexdigest()[:12]
+    return [Entry("Gaussian mixture, true positions", key, LoadMixture(library))]
