@@ -16,7 +16,7 @@ import structlog
 import torch
 
 from segdepth_artefacts import ArtefactStore
-from segdepth_artefacts.errors import ArtefactError
+from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVersion
 from segdepth_inference.domain import Gate
 from segdepth_inference.maps import refused_maps
 from segdepth_inference.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
@@ -81,15 +81,27 @@ class Families:
         try:
             found = {}
             for family in self._store.families():
-                channel = self._store.channel(family, self._channel)
-                if channel is not None:
-                    manifest = self._store.manifest(family, channel.version)
-                    if manifest.domain.reflections:
-                        found[family] = Gate(manifest.domain, manifest.canonical_sampling_A)
+                gate = self._gate(family)
+                if gate is not None:
+                    found[family] = gate
             self._gates = found
         except ArtefactError as error:
             log.warning("families.unknown", problem=str(error))
         self._refreshed_at = time.monotonic()
+
+    def _gate(self, family: str) -> Gate | None:
+        """The gate of a family, None without a lattice to tell it by. What is wrong with one concerns no other."""
+        try:
+            channel = self._store.channel(family, self._channel)
+            if channel is None:
+                return None
+            manifest = self._store.manifest(family, channel.version)
+        except (CorruptArtefact, UnknownVersion) as error:
+            log.warning("family.unknown", family=family, problem=str(error))
+            return self._gates.get(family)
+        if not manifest.domain.reflections or LATTICE not in manifest.domain.checks:
+            return None
+        return Gate(manifest.domain, manifest.canonical_sampling_A)
 
     def refresh_if_old(self) -> None:
         """The same, if the last look was a while ago: for those who do not `start`."""

@@ -119,3 +119,19 @@ def test_a_family_that_comes_later_is_found(tmp_path: Path) -> None:
     add_family(store, "gold", spacing_A=GOLD_A)
     families.refresh()
     assert [fit.family for fit in families.fits(frame, SAMPLING_A) if fit.fits] == ["gold"]
+
+
+def test_a_family_whose_channel_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    for family, spacing_A in (("broken", 3.0), ("gold", GOLD_A)):
+        add_family(store, family, spacing_A=spacing_A)
+    channel = store / "channels" / "broken" / "stable.json"
+    good = channel.read_text()
+    channel.write_text("{}")
+    families, frame = Families(open_store(str(store))), lattice_frame(2)
+    families.refresh()
+    assert [fit.family for fit in families.fits(frame, SAMPLING_A)] == ["gold", "tiny"]
+    for text in (good, "{}"):  # What was known of it stays.
+        channel.write_text(text)
+        families.refresh()
+        assert [fit.family for fit in families.fits(frame, SAMPLING_A)] == ["broken", "gold", "tiny"]
