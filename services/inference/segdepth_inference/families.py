@@ -124,10 +124,13 @@ class Families:
         fitting = [fit.family for fit in fits if fit.fits]
         if len(fitting) == 1:
             return Choice(fitting[0], check=Check(CHECK, Status.OK, 1.0, 1.0, 1.0))
+        families = ", ".join(sorted(self._gates)) or "none has one"
         if fitting:
             said = f"this lattice is that of {' and '.join(fitting)}"
+        elif fits or not self._gates:
+            said = f"this lattice is that of no family here ({families})"
         else:
-            said = f"this lattice is that of no family here ({', '.join(sorted(self._gates)) or 'none has one'})"
+            said = f"no family here ({families}) takes such a frame"
         nearest = min(
             (fit for fit in fits if np.isfinite(fit.scale)), key=lambda fit: abs(np.log(fit.scale)), default=None
         )
@@ -137,12 +140,15 @@ class Families:
 
     @torch.inference_mode()
     def fits(self, frame: Array, sampling_A: float) -> list[Fit]:
-        """How a frame [height, width] lies to the lattice of each family that has one."""
-        found = []
-        for family, gate in self._gates.items():
-            if worst(gate.pixels(frame, sampling_A)) < Status.REFUSED:
-                found.append(Fit(family, *gate.lattice(frame, sampling_A)))
-        return found
+        """How a frame [height, width] lies to the lattice of each family that has one; none where all refuse its pixels.
+
+        Also of those that refuse it for its sampling, which is no sign of another crystal: two of the same lattice are
+        two at every pixel size.
+        """
+        gates = self._gates
+        if all(worst(gate.pixels(frame, sampling_A)) == Status.REFUSED for gate in gates.values()):
+            return []
+        return [Fit(family, *gate.lattice(frame, sampling_A)) for family, gate in gates.items()]
 
     def advised(self, answer: Prediction, frame: Array) -> Prediction:
         """The answer; where its family's lattice is not the frame's, its verdict says whose it is."""

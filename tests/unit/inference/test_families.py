@@ -94,7 +94,9 @@ def test_without_a_lattice_nothing_is_guessed(service: Service) -> None:
     for answer in service.answers([noise, flat], AUTO):
         assert answer.verdict.status == Status.REFUSED
         assert len(answer.columns) == 0
-    assert said(service.answers([flat], AUTO)[0], "pixels").endswith("an empty frame")
+    (empty,) = service.answers([flat], AUTO)
+    assert said(empty, "pixels").endswith("an empty frame")
+    assert said(empty, "family") == "family: no family here (gold, tiny) takes such a frame; name the family"
 
 
 def test_a_lattice_of_several_families_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
@@ -103,6 +105,24 @@ def test_a_lattice_of_several_families_is_refused_by_name(folder: Path, tmp_path
     (answer,) = service.answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
     assert answer.verdict.status == Status.REFUSED
     assert said(answer, "family") == "family: this lattice is that of gold and silver; name the family"
+
+
+def test_a_family_that_refuses_the_sampling_counts_too(tmp_path: Path) -> None:
+    """At 0.1 Å/px only one of the two answers: the other's lattice is in the frame all the same."""
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A)
+    add_family(store, "silver", spacing_A=GOLD_A * 1.01, finest_A=0.12)
+    frame = lattice_frame(2, spacing_A=GOLD_A)
+    (answer,) = Service(store, tmp_path / "cache").answers([frame], AUTO)
+    assert said(answer, "family") == "family: this lattice is that of gold and silver; name the family"
+
+
+def test_a_frame_of_a_family_that_refuses_its_sampling_is_told_so(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A, finest_A=0.12)
+    (answer,) = Service(store, tmp_path / "cache").answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
+    assert answer.version.family == "gold"
+    assert answer.verdict.reason == "sampling: sampling 0.1 Å/px; permitted 0.12-0.26 Å/px"
 
 
 def test_a_version_of_auto_is_no_model(service: Service) -> None:
