@@ -190,3 +190,8 @@ def _with(answer: Prediction, check: Check | None, detail: Detail) -> Prediction
         return replace(answer, verdict=verdict)
     maps = refused_maps((answer.height, answer.width), detail)
     return replace(answer, verdict=verdict, columns=Columns.none(), maps=maps)
+
+
+def undecided(answer: Prediction) -> bool:
+    """Whether the frame was refused because its lattice is that of no family or of several, whatever the model says."""
+    return any(check.name == CHECK and check.status == Status.REFUSED for check in answer.verdict.checks)
