@@ -140,7 +140,7 @@ class Families:
 
     @torch.inference_mode()
     def fits(self, frame: Array, sampling_A: float) -> list[Fit]:
-        """How a frame [height, width] lies to the lattice of each family that has one; none where all refuse the pixels.
+        """How a frame [height, width] lies to the lattice of each family that has one; none if all refuse the pixels.
 
         Also of those that refuse it for its sampling, which is no sign of another crystal: two of the same lattice are
         two at every pixel size.
