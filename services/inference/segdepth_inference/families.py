@@ -7,7 +7,7 @@ named family refuses a frame for its lattice, the refusal says whose lattice it 
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ REFRESH_S = 30.0
 
 CHECK, LATTICE = "family", "lattice"
 
+OWN = ("", "")
+"""Family and version of a request that names neither."""
+
 
 class Fit(NamedTuple):
     """How a family's lattice fits a frame: the pixel size that it implies over the stated one (NaN without a lattice),
@@ -47,6 +50,15 @@ class Choice:
     family: str
     version: str = ""
     check: Check | None = None
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Family and version, as a keeper of models takes them."""
+        return self.family, self.version
+
+
+Models = Mapping[tuple[str, str], Predictor]
+"""By family and version."""
 
 
 class Families:
@@ -166,19 +178,44 @@ class Families:
     def predict(
         self,
         choices: Sequence[Choice],
-        model: Callable[[str, str], Predictor],
+        models: Models,
         frames: Sequence[Array],
         samplings_A: Sequence[float],
         detail: Detail,
     ) -> list[Prediction]:
-        """The answers to frames, each by the model of its choice: `model(family, version)` gives that."""
+        """The answers to frames, each by the model of its choice. Both are those of `answerable`."""
         answers: dict[int, Prediction] = {}
-        for family, version in dict.fromkeys((choice.family, choice.version) for choice in choices):
-            some = [n for n, choice in enumerate(choices) if (choice.family, choice.version) == (family, version)]
-            given = model(family, version).predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
+        for wanted in dict.fromkeys(choice.model for choice in choices):
+            some = [n for n, choice in enumerate(choices) if choice.model == wanted]
+            given = models[wanted].predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
             for number, answer in zip(some, given, strict=True):
                 answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
         return [answers[number] for number in range(len(choices))]
+
+
+def answerable(choices: Sequence[Choice], resolve: Callable[[str, str], Predictor]) -> tuple[list[Choice], Models]:
+    """Choices, and their models as `resolve(family, version)` gives them.
+
+    Where the model of a family that the lattice chose may not answer, its frames alone are refused, by the service's
+    own. Raises UnknownModel where a caller named it.
+    """
+    kept, models = list(choices), {}
+    for wanted in dict.fromkeys(choice.model for choice in choices):
+        try:
+            models[wanted] = resolve(*wanted)
+        except UnknownModel as error:
+            if wanted == OWN:
+                raise
+            models[OWN] = resolve(*OWN)
+            kept = [_given_up(choice, error) if choice.model == wanted else choice for choice in kept]
+    return kept, models
+
+
+def _given_up(choice: Choice, error: UnknownModel) -> Choice:
+    if choice.check is None:
+        raise error
+    said = choice.check.message or f"{CHECK}: this lattice is that of {choice.family}"
+    return Choice(*OWN, check=replace(choice.check, status=Status.REFUSED, message=f"{said}; {error}"))
 
 
 def _with(answer: Prediction, check: Check | None, detail: Detail) -> Prediction:

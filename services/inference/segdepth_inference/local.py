@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.manifest import Range
-from segdepth_inference.families import Families
+from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.movie import Answering, answer_movie
 from segdepth_inference.prediction import Prediction, Status
@@ -118,7 +118,8 @@ class LocalBackend:
         self._families.refresh_if_old()
         frames = [pixels(frame) for frame in batch]
         choices = self._families.choices(*self._asked(options), frames, samplings_A)
-        return self._families.predict(choices, self._keeper.resolve, frames, samplings_A, detail_of(options.detail))
+        choices, models = answerable(choices, self._keeper.resolve)
+        return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail))
 
     def list_models(self, request: models_pb2.ListModelsRequest, timeout_s: float) -> models_pb2.ListModelsResponse:
         """Every complete version of the store (of one family, if named), newest first."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segdepth_artefacts import open_store
-from segdepth_inference.families import Families
+from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.prediction import Detail, Prediction, Status
 from segdepth_protos.contract import AUTO, UnknownModel
@@ -37,7 +37,8 @@ class Service:
     def answers(self, frames: list[np.ndarray], family: str = "", version: str = "") -> list[Prediction]:
         samplings_A = [SAMPLING_A] * len(frames)
         choices = self.families.choices(family, version, frames, samplings_A)
-        return self.families.predict(choices, self.keeper.resolve, frames, samplings_A, MAPS)
+        choices, models = answerable(choices, self.keeper.resolve)
+        return self.families.predict(choices, models, frames, samplings_A, MAPS)
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,16 @@ def test_a_family_whose_channel_cannot_be_read_hides_no_other(tmp_path: Path) ->
         channel.write_text(text)
         families.refresh()
         assert [fit.family for fit in families.fits(frame, SAMPLING_A)] == ["broken", "gold", "tiny"]
+
+
+def test_a_family_whose_model_may_not_answer_costs_no_other_its_frames(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A)
+    (store / "models" / "gold" / "1" / "weights.safetensors").write_bytes(b"broken")
+    service = Service(store, tmp_path / "cache")
+    ours, gold = service.answers([lattice_frame(3), lattice_frame(3, spacing_A=GOLD_A)], AUTO)
+    assert (ours.version.family, ours.verdict.status) == ("tiny", Status.OK)
+    assert (gold.verdict.status, len(gold.columns)) == (Status.REFUSED, 0)
+    assert said(gold, "family").startswith("family: this lattice is that of gold; model gold 1 may not answer")
+    with pytest.raises(UnknownModel, match="may not answer"):
+        service.answers([lattice_frame(3, spacing_A=GOLD_A)], "gold")
