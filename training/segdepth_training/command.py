@@ -229,6 +229,7 @@ def run(
         print_report(steps.read_report(workspace) or {})
         return
     workspace = Workspace.open(place, recipe, run_id)
+    steps.check_start(workspace, url)
     steps.simulate_all(workspace, processes)
     steps.train_model(workspace, url)
     if not steps.is_calibrated(workspace):

@@ -12,6 +12,7 @@ import torch
 from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segdepth_inference.domain import SMALLEST_FIELD_A
 from segdepth_inference.network import UNetConfig, build
 from segdepth_protos.contract import AUTO
 from segdepth_training.slips import length, plausible
@@ -339,7 +340,13 @@ class Recipe(Part):
                 f"specimens.kinds = {kinds}: some of {', '.join(PAPER)} and some other kind, for calibration and"
                 " evaluation look at either"
             )
-        spare = self.specimens.cell_A - self.training.field_px * self.training.canonical_sampling_A
+        field_A = self.training.field_px * self.training.canonical_sampling_A
+        if field_A - max(self.camera.samplings_A) < SMALLEST_FIELD_A:
+            raise ValueError(
+                f"training.field_px = {self.training.field_px}: a field of {field_A:.3g} Å, evaluation's too; frames"
+                f" below {SMALLEST_FIELD_A:g} Å are refused"
+            )
+        spare = self.specimens.cell_A - field_A
         if spare < 3.2 - 1e-6:
             raise ValueError(
                 f"specimens.cell_A = {self.specimens.cell_A:g}: must exceed the training field (training.field_px"
