@@ -51,9 +51,9 @@ Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class Part(BaseModel):
-    """Immutable; a misspelt field is an error."""
+    """Immutable; a misspelt field is an error, and so is a number that is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Crystal(Part):

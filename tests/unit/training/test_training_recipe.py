@@ -20,7 +20,7 @@ def toml(parts: dict[str, Any]) -> str:
     def value(item: Any) -> str:
         if isinstance(item, dict):
             return "{" + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + "}"
-        return json.dumps(item)
+        return json.dumps(item).replace("Infinity", "inf")
 
     top = [f"{k} = {value(v)}" for k, v in parts.items() if not isinstance(v, dict)]
     for name, section in parts.items():
@@ -78,6 +78,8 @@ def test_small_recipe_round_trips(tmp_path: Path):
             "is one of them given per pixel",
         ),
         ({"camera__dose": [20, 500]}, "calibration.doses", "outside camera.dose (20-500)"),
+        ({"camera__dose": [20, float("inf")]}, "camera.dose.1", "finite"),
+        ({"specimens__displacement_A": [-0.05, 0.09]}, "specimens.displacement_A", "begins below 0"),
         ({"calibration__doses": []}, "calibration.doses", "at least 1"),
         ({"benchmark__specimens": 2}, "benchmark.specimens", "3"),
         ({"camera__read_noise": [0, 10]}, "camera.read_noise", "%"),
