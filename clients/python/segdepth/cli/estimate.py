@@ -226,7 +226,7 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
                 yield answer
 
         if pooled and wanted.pool:
-            for group in client.pool(seen(), wanted.pool, movie):
+            for group in client.pool(seen(), wanted.pool, movie, options):
                 pooled.add(group)
         else:
             deque(seen(), maxlen=0)
