@@ -121,10 +121,10 @@ def contrast_range(values: NDArray[np.float64]) -> Range:
     return Range(lower=low / CONTRAST_MARGIN, upper=high * CONTRAST_MARGIN, ok_lower=low / half, ok_upper=high * half)
 
 
-def calibrate(folder: Path, data: Place, plan: Plan, settings: Set, progress: Callable[[int, int], None]) -> Manifest:
-    """Fit the temperatures of the model in `folder` on the plan's specimens and write them to its manifest."""
-    manifest = model.read(folder)
-    predictor = Predictor.load(folder, device="cpu", engine="torch-fp32", evaluated=False)
+def temperatures(
+    predictor: Predictor, data: Place, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+) -> tuple[Calibration, NDArray[np.float64]]:
+    """The calibration that fits a predictor on the plan's specimens, and the contrast of their frames."""
     waves = load(data, plan, torch.device("cpu"))
     samples: dict[float, Sample] = {}
     total = len(waves) * len(settings.doses) * settings.frames_per_dose
@@ -140,7 +140,15 @@ def calibrate(folder: Path, data: Place, plan: Plan, settings: Set, progress: Ca
         species=table(groups, "species"),
         abstain_below=ABSTAIN_BELOW,
     )
-    checks = {**manifest.domain.checks, "contrast": contrast_range(np.concatenate([g.contrast for g in groups]))}
+    return calibration, np.concatenate([group.contrast for group in groups])
+
+
+def calibrate(folder: Path, data: Place, plan: Plan, settings: Set, progress: Callable[[int, int], None]) -> Manifest:
+    """Fit the temperatures of the model in `folder` on the plan's specimens and write them to its manifest."""
+    manifest = model.read(folder)
+    predictor = Predictor.load(folder, device="cpu", engine="torch-fp32", evaluated=False)
+    calibration, contrasts = temperatures(predictor, data, plan, settings, progress)
+    checks = {**manifest.domain.checks, "contrast": contrast_range(contrasts)}
     domain = manifest.domain.model_copy(update={"checks": checks})
     # How an earlier calibration pooled says nothing of this one.
     manifest = manifest.model_copy(update={"calibration": calibration, "domain": domain, "pooling": None})

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -125,11 +126,11 @@ def bench(
         list[Path] | None, typer.Option(help="Folder of a model, again for more; by default the stable one of --store.")
     ] = None,
     store: Store = None,
-    probes: Annotated[
-        Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
-    ] = None,
     baselines: Annotated[
         Path | None, typer.Option(help="Folder of baselines, a folder for each family, to examine beside the models.")
+    ] = None,
+    probes: Annotated[
+        Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
 ) -> None:
@@ -150,20 +151,38 @@ def bench(
 
 
 @app.command()
-def baselines(
+def baseline(
+    kind: Annotated[str, typer.Argument(help="mixture, regression or denoiser.")],
     work: Work,
-    out: Annotated[Path, typer.Option(help="Folder of baselines; the family's own is made in it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the family's baselines: FAMILY under `--baselines` of bench.")],
+    recipe: RecipeFile = None,
+    run_id: RunId = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model that segments denoised frames; by default the stable one.")
+    ] = None,
+    store: Store = None,
 ) -> None:
-    """Make what the benchmark's baselines need, from a run's calibration specimens (after `simulate`).
+    """Make a baseline of the benchmark of a run's exit waves; networks are trained and calibrated.
 
-    Example: `segdepth-train baselines --work runs/first --out training/released/baselines`
+    Example: `segdepth-train baseline regression --work runs/regression --recipe
+    training/recipes/baselines/ceo2-110-regression.toml --out training/released/baselines/ceo2-110`
     """
-    from segdepth_training.benchmark.mixture import LIBRARY, Library
+    from segdepth_artefacts import open_store
+    from segdepth_training.benchmark import mixture, networks
+    from segdepth_training.benchmark.command import stable_model
 
-    workspace = Workspace.open(work, None, None)
-    folder = out / workspace.recipe.family
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / LIBRARY).write_text(Library.of_run(workspace).model_dump_json() + "\n")
+    kinds = (mixture.KIND, *networks.KINDS)
+    if kind not in kinds:
+        raise ValueError(f"{kind}: one of {', '.join(kinds)}")
+    workspace, url = Workspace.open(work, recipe, run_id), store_url(store)
+    if kind == mixture.KIND:
+        mixture.make_library(workspace, out)
+    elif kind == networks.REGRESSION:
+        networks.make_regression(workspace, url, out / kind)
+    else:
+        with TemporaryDirectory(prefix="segdepth-") as cache:
+            segments = model or stable_model(open_store(url), workspace.recipe.family, Path(cache))
+            networks.make_denoiser(workspace, segments, out / kind)
 
 
 @app.command()

@@ -58,8 +58,10 @@ def _draws(specimens: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).integers(specimens, size=(RESAMPLES, specimens))
 
 
-def paired_difference(ours: NDArray[np.void], theirs: NDArray[np.void]) -> Figure:
+def paired_difference(ours: NDArray[np.void], theirs: NDArray[np.void], *, counts: bool = False) -> Figure:
     """How much larger the share of right classes at true centres is in our rows than in theirs, of the same frames.
+
+    With `counts` that of right counts of columns found.
 
     Specimens are resampled (seeded), each with both its answers: what makes a specimen hard is no doubt about which
     model is better. ValueError where the rows are not of the same true columns.
@@ -68,7 +70,10 @@ def paired_difference(ours: NDArray[np.void], theirs: NDArray[np.void]) -> Figur
     names = ["specimen", "dose", "true", "true_species"]
     if len(ours) != len(theirs) or (ours[names] != theirs[names]).any():
         raise ValueError("a paired difference is of the same true columns in the same order")
-    right = [(rows["centre"] == rows["true"]).astype(float) for rows in (ours, theirs)]
+    right = [
+        (rows["found"] & (rows["count"] == rows["true"]) if counts else rows["centre"] == rows["true"]).astype(float)
+        for rows in (ours, theirs)
+    ]
     return mean(right[0] - right[1], ours["specimen"])
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import fast_bfloat16
-from segdepth_inference.network import Heads, UNet, build
+from segdepth_inference.network import Heads, UNet, build, gaussian_centre
 from segdepth_inference.weights import load_network
 from segdepth_training.batches import Batch
 from segdepth_training.recipe import Training
@@ -31,7 +31,7 @@ def loss_parts(heads: Heads, batch: Batch, settings: Training) -> dict[str, Tens
     upright_B = (~batch.inverted).float()
     depth_BHW, species_BHW = batch.labels.depth, batch.labels.species
     weight_BHW = torch.where(depth_BHW > 0, 1.0, settings.background_weight) * upright_B[:, None, None]
-    depth = F.cross_entropy(heads.depth_BKHW.float(), depth_BHW, reduction="none")
+    depth = depth_loss(heads.depth_BKHW.float(), depth_BHW, regression=settings.regresses)
     on_disk_BHW = (species_BHW >= 0) * upright_B[:, None, None]
     species = F.cross_entropy(heads.species_BSHW.float(), species_BHW.clamp(min=0), reduction="none")
     centre = F.binary_cross_entropy_with_logits(heads.centre_BHW.float(), batch.labels.centre, reduction="none")
@@ -43,6 +43,13 @@ def loss_parts(heads: Heads, batch: Batch, settings: Training) -> dict[str, Tens
     }
 
 
+def depth_loss(logits_BKHW: Tensor, depth_BHW: Tensor, *, regression: bool) -> Tensor:
+    """Of each pixel [B, H, W]: cross-entropy of its class, or the smooth distance in atoms where one number is told."""
+    if regression:
+        return F.smooth_l1_loss(gaussian_centre(logits_BKHW), depth_BHW.float(), reduction="none")
+    return F.cross_entropy(logits_BKHW, depth_BHW, reduction="none")
+
+
 def learning_rate(step: int, settings: Training) -> float:
     """Linear warm-up, then half a cosine to 1 % of the peak."""
     warmup = max(1, int(settings.warmup_share * settings.steps))
@@ -52,29 +59,37 @@ def learning_rate(step: int, settings: Training) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def started(folder: Path, settings: Training) -> UNet:
-    """The network of the released model in `folder`, with a descriptor of the frame added where the settings want one.
+def started(folder: Path, settings: Training) -> tuple[UNet, tuple[str, ...]]:
+    """The network of the released model in `folder` as the settings want it, and the names of its parts that are new.
 
-    Raises ValueError where it is not the network that the settings ask for.
+    New is the frame's descriptor where the released network has none, and of the head what tells the depth where that
+    is told in another way. Raises ValueError where anything else differs.
     """
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     network, wanted = load_network(folder, manifest), build("unet", dict(settings.network))
-    if network.config == wanted.config:
-        return network
-    if network.config != dataclasses.replace(wanted.config, context=0):
+    known, asked = network.config, wanted.config
+    context = known.context or asked.context
+    if dataclasses.replace(known, context=context, depth=asked.depth) != asked:
         raise ValueError(f"training.start = {folder}: its network is another than training.network asks for")
-    wanted.load_state_dict(network.state_dict(), strict=False)
-    return wanted
+    state = network.state_dict()
+    fresh: tuple[str, ...] = ("context.",)
+    if known.depth != asked.depth:
+        fresh += ("head.",)
+        depth, rest = 4 * known.depth_channels, 4 * asked.depth_channels
+        for name, anew in wanted.head.state_dict().items():  # Depth comes first, then what both have.
+            state[f"head.{name}"] = torch.cat([anew[:rest], state[f"head.{name}"][depth:]])
+    wanted.load_state_dict(state, strict=False)
+    return wanted, fresh
 
 
-def parameter_groups(network: UNet, settings: Training, *, begun: bool) -> list[dict[str, Any]]:
+def parameter_groups(network: UNet, settings: Training, new: tuple[str, ...]) -> list[dict[str, Any]]:
     """Parameters for the optimiser: matrices decay, vectors do not; `share` is of the learning rate.
 
-    A network that began with a released model's weights learns slower, but for its descriptor of the frame.
+    What a network has of a released model learns slower than its parts that are `new`.
     """
     groups = []
     for fresh in (True, False):
-        some = [p for name, p in network.named_parameters() if (not begun or name.startswith("context.")) == fresh]
+        some = [p for name, p in network.named_parameters() if name.startswith(new) == fresh]
         share = 1.0 if fresh else settings.start_share
         for decay, matrices in ((settings.weight_decay, True), (0.0, False)):
             params = [p for p in some if (p.ndim > 1) == matrices]
@@ -97,10 +112,14 @@ class Optimisation:
         torch.manual_seed(seed)
         self.settings, self.device, self.step = settings, device, 0
         self._bfloat16 = fast_bfloat16(device)
-        network = build("unet", dict(settings.network)) if start is None else started(start, settings)
+        new: tuple[str, ...] = ("",)
+        if start is None:
+            network = build("unet", dict(settings.network))
+        else:
+            network, new = started(start, settings)
         self.network: UNet = network.to(device).to(memory_format=torch.channels_last)
         self.average: UNet = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, settings, begun=start is not None))
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, settings, new))
         self.forward: nn.Module = self.network
         if settings.compile and device.type == "cuda":
             self.forward = cast(nn.Module, torch.compile(self.network))
@@ -110,6 +129,10 @@ class Optimisation:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.settings) * group["share"]
         self.forward.train()
+        if self.settings.keep_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             heads = self.forward(batch.frames)
         parts = loss_parts(heads, batch, self.settings)

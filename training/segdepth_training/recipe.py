@@ -228,6 +228,9 @@ class Training(Part):
     frames: int = Field(8, ge=1, description="frames in a step")
     learning_rate: float = Field(2e-3, gt=0)
     start_share: float = Field(1.0, gt=0, le=1, description="share of the learning rate for what `start` already knew")
+    keep_norms: bool = Field(
+        False, description="batch norms keep the statistics of `start`, which those of a few frames would spoil"
+    )
     weight_decay: float = Field(1e-2, ge=0)
     warmup_share: float = Field(0.03, ge=0, lt=1)
     average: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average that is released")
@@ -241,6 +244,11 @@ class Training(Part):
     compile: bool = Field(False, description="compile the network (GPU only)")
     workers: int = Field(1, ge=0, description="Ray Train workers; 0 = in this process, without Ray")
 
+    @property
+    def regresses(self) -> bool:
+        """Whether the network tells the number of atoms as one number instead of a logit for each class."""
+        return self.network.get("depth") == "regression"
+
     @model_validator(mode="after")
     def _network_fits(self) -> "Training":
         """Build the network and pass a small field through it: a recipe that cannot train ends here."""
@@ -251,6 +259,8 @@ class Training(Part):
                 network(torch.zeros(1, stride, stride))
         except (TypeError, RuntimeError, IndexError) as error:
             raise ValueError(f"network = {self.network}: cannot be built: {error}") from error
+        if self.keep_norms and self.start is None:
+            raise ValueError("keep_norms = true: only with training.start, whose statistics are kept")
         if self.field_px % stride:
             raise ValueError(f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride")
         return self

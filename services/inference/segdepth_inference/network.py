@@ -4,7 +4,7 @@ Shape suffixes: B batch, C channels, H, W pixels at the canonical sampling, h, w
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +35,23 @@ class Heads(NamedTuple):
 @dataclass(frozen=True)
 class UNetConfig:
     """Channels of each level (each level halves the resolution), residual blocks of its decoder, features of the
-    frame's descriptor (0 = none), and species that the family's columns may be of."""
+    frame's descriptor (0 = none), species that the family's columns may be of, and how the number of atoms is told:
+    a logit for each class, or one number."""
 
     widths: tuple[int, ...] = (48, 96, 192, 256, 160)
     decoder_blocks: tuple[int, ...] = (1, 2, 1, 1)
     context: int = 0
     species: int = 2
+    depth: Literal["classes", "regression"] = "classes"
+
+    def __post_init__(self) -> None:
+        if self.depth not in ("classes", "regression"):
+            raise ValueError(f'depth = {self.depth!r}: "classes" or "regression"')
+
+    @property
+    def depth_channels(self) -> int:
+        """Of the head, for each pixel's number of atoms."""
+        return CLASSES if self.depth == "classes" else 1
 
     @property
     def stride(self) -> int:
@@ -109,16 +120,14 @@ class Context(nn.Module):
         self.batches += 1
 
 
-class UNet(nn.Module):
-    """Residual UNet on space-to-depth input: the finest level works at half the canonical resolution.
+class Trunk(nn.Module):
+    """Residual encoder and decoder on space-to-depth input: the finest level works at half the canonical resolution.
 
     Pixel-unshuffle keeps every pixel as a channel, so columns 1.35 Å apart stay apart at a quarter of the cost.
     """
 
-    def __init__(self, config: UNetConfig):
+    def __init__(self, widths: tuple[int, ...], decoder_blocks: tuple[int, ...]):
         super().__init__()
-        self.config = config
-        widths = config.widths
         self.stem = nn.Conv2d(4, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
             ResidualBlock(below, width) for below, width in zip((widths[0], *widths), widths, strict=False)
@@ -126,11 +135,8 @@ class UNet(nn.Module):
         self.lift = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1))
         self.decoder = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, width) for _ in range(blocks)))
-            for width, blocks in zip(widths, config.decoder_blocks, strict=False)
+            for width, blocks in zip(widths, decoder_blocks, strict=False)
         )
-        self.head = nn.Conv2d(widths[0], 4 * (CLASSES + config.species + 1), 1)
-        self.frame_head = nn.Linear(widths[-1], 1)
-        self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
 
     def encode(self, x_BHW: Tensor) -> list[Tensor]:
         """Features [B, C, h, w] of every level; of a lone frame two rows from PAIRED_LEVEL down."""
@@ -144,13 +150,9 @@ class UNet(nn.Module):
             levels.append(x_BChw)
         return levels
 
-    def forward(self, x_BHW: Tensor) -> Heads:
-        """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
-        skips = self.encode(x_BHW)
+    def decode(self, skips: list[Tensor], told: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Features [B, C, h, w] of the finest level from every level's; `told`: scale and shift of each level."""
         x_BChw = skips[-1]
-        inverted_B = self.frame_head(x_BChw.mean((2, 3)))[: len(x_BHW), 0]
-        means_BC = frame_means(skips)
-        told = self.context(means_BC) if self.context else None
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
             x_BChw = up_BChw[: len(skips[level])] + skips[level]
@@ -158,9 +160,46 @@ class UNet(nn.Module):
                 scale, shift = told[level]
                 x_BChw = x_BChw * scale[: len(x_BChw)] + shift[: len(x_BChw)]
             x_BChw = self.decoder[level](x_BChw)
-        y_BCHW = F.pixel_shuffle(self.head(x_BChw), 2)
-        depth_BKHW, species_BSHW, centre_B1HW = torch.split(y_BCHW, [CLASSES, self.config.species, 1], dim=1)
+        return x_BChw
+
+
+class UNet(Trunk):
+    """The trunk with a head for every pixel, one for the frame, and the frame's descriptor where there is one."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__(config.widths, config.decoder_blocks)
+        self.config = config
+        widths = config.widths
+        self.head = nn.Conv2d(widths[0], 4 * (config.depth_channels + config.species + 1), 1)
+        self.frame_head = nn.Linear(widths[-1], 1)
+        self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
+
+    def forward(self, x_BHW: Tensor) -> Heads:
+        """Logits of frames `x_BHW` (contrast as `prepare.normalise` gives it); H and W multiples of config.stride."""
+        skips = self.encode(x_BHW)
+        inverted_B = self.frame_head(skips[-1].mean((2, 3)))[: len(x_BHW), 0]
+        means_BC = frame_means(skips)
+        told = self.context(means_BC) if self.context else None
+        y_BCHW = F.pixel_shuffle(self.head(self.decode(skips, told)), 2)
+        parts = torch.split(y_BCHW, [self.config.depth_channels, self.config.species, 1], dim=1)
+        depth_BKHW, species_BSHW, centre_B1HW = parts
+        if self.config.depth == "regression":
+            depth_BKHW = gaussian_logits(depth_BKHW)
         return Heads(depth_BKHW, species_BSHW, centre_B1HW[:, 0], inverted_B, means_BC[: len(x_BHW)])
+
+
+def gaussian_logits(atoms_B1HW: Tensor) -> Tensor:
+    """Logits [B, K, H, W] of a Gaussian around a number of atoms. Its variance is the temperature that divides them.
+
+    Their mean over pixels is, but for a constant, the Gaussian around the pixels' mean.
+    """
+    classes_K = torch.arange(CLASSES, device=atoms_B1HW.device, dtype=torch.float32)
+    return -0.5 * (atoms_B1HW.float() - classes_K[:, None, None]).square()
+
+
+def gaussian_centre(logits_BKHW: Tensor) -> Tensor:
+    """The number of atoms [B, H, W] around which `gaussian_logits` are."""
+    return logits_BKHW[:, 1] - logits_BKHW[:, 0] + 0.5
 
 
 def frame_means(levels: list[Tensor]) -> Tensor:

@@ -38,11 +38,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(1500)
 def test_the_report_has_every_family_dose_and_shift(work: Path):
     report = json.loads((work / "work" / "benchmark.json").read_text())
-    figures, mixture = report["contenders"].values()
+    figures, mixture, *_ = report["contenders"].values()
     assert set(figures) == {"all", "paper", "perturbed", "particle"}
     assert list(figures["paper"]) == ["50", "100", "200", "500", "1000", "2000", "5000", "noise-free"]
     assert figures["perturbed"]["noise-free"]["exact"]["value"] > figures["perturbed"]["50"]["exact"]["value"]
     assert mixture["paper"]["noise-free"]["recall"]["value"] == 1
+    assert [report["model"], *report["against"]] == list(report["contenders"])
     assert len(report["shifts"]) > 15
     assert report["shifts"]["gold-110"]["2000"]["refused"] > 0
     assert report["bound"]["2000"]["oxygen"]["columns"] + report["bound"]["2000"]["cerium"]["columns"] >= 2

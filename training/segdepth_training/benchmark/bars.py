@@ -49,15 +49,20 @@ def judged(
     shifted: Report | None = None,
     bound: dict[str, Any] | None = None,
     movies: dict[str, Any] | None = None,
+    against: dict[str, Report] | None = None,
 ) -> list[Bar]:
-    """Every bar that the reports on families, shift sets and movies have a figure for, and the Bayes bound."""
+    """Every bar that the reports on families, shift sets and movies have a figure for, and the Bayes bound.
+
+    `against`: how many more counts are right than a baseline's, as against[baseline][family][dose].
+    """
     found = [*_shares(report, bound or {})]
     for family, doses in report.items():
         if family != TOGETHER:
             for dose, figures in doses.items():
                 found += [*_calibration(family, dose, figures), *_intervals(family, dose, figures)]
                 found += _risk(family, dose, figures)
-    return [*found, *_bounded(report, bound or {}), *_gate(report), *_shifts(shifted or {}), *_pooled(movies or {})]
+    found += [*_bounded(report, bound or {}), *_gate(report), *_shifts(shifted or {}), *_pooled(movies or {})]
+    return [*found, *_beaten(against or {})]
 
 
 def _shares(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
@@ -91,6 +96,14 @@ def _pooled(movies: dict[str, Any]) -> Iterator[Bar]:
                 fall = figures[name]["fall"]
                 what = f"confidence of {which}, fall"
                 yield Bar(family, "10 x 500", what, "interval above 0", fall["value"], fall["low"] > 0)
+
+
+def _beaten(against: dict[str, Report]) -> Iterator[Bar]:
+    for baseline, report in against.items():
+        for family, doses in report.items():
+            for dose, more in doses.items():
+                what = f"counts, beats {baseline}"
+                yield Bar(family, dose, what, "interval above 0", more["value"], more["low"] > 0)
 
 
 def _bounded(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:

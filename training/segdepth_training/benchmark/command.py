@@ -53,9 +53,8 @@ class Examination:
         # Before there are threads: simulation forks.
         shifts = {shift.name: self._shifted(shift) for shift in shifts_for(self.recipe.crystal)}
         kept = self.work / "answers" / f"{found.digest[:12]}-{RULES}"
-        entries = [*map(released, models)]
-        if self.baselines is not None:
-            entries += baselines(self.baselines / self.recipe.family)
+        compared = baselines(self.baselines and self.baselines / self.recipe.family, models[0])
+        entries = [*map(released, models), *compared]
         with workers(self.processes) as pool:
             rows = {}
             for entry in entries:
@@ -81,7 +80,7 @@ class Examination:
             "bound": figures(bound, species),
             "movies": movies.figures(pooled),
         }
-        report = write_report(self.work, facts, rows, shifted)
+        report = write_report(self.work, facts, rows, shifted, [entry.name for entry in compared])
         worst_of = worst(rows[entries[0].name])
         draw_worst(worst_of, families.place, plan, entries[0].make(), self.work / WORST)
         say(f"wrote {self.work / PAGE}")

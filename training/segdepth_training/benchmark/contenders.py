@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +11,11 @@ from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import REFERENCE
 from segdepth_inference.prediction import Detail, Prediction
 from segdepth_inference.predictor import Predictor
+from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser
 from segdepth_training.benchmark.mixture import LIBRARY, Library, Mixture
+from segdepth_training.benchmark.networks import REGRESSION
 from segdepth_training.observation import Observation
+from segdepth_training.progress import say
 
 
 class Contender(Protocol):
@@ -80,10 +83,41 @@ class LoadMixture:
         return Mixture(Library.read(self.path))
 
 
-def baselines(folder: Path) -> list[Entry]:
-    """The baselines of a family in a folder, those that are there."""
-    library = folder / LIBRARY
-    if not library.exists():
+@dataclass(frozen=True)
+class LoadDenoising:
+    """Makes the contender of a denoiser's folder and the model that segments what it gives."""
+
+    folder: Path
+    model: Path
+
+    def __call__(self) -> Contender:
+        """In whatever process."""
+        manifest = Manifest.model_validate_json((self.folder / "manifest.json").read_text())
+        return Released(denoising(load_denoiser(self.folder), self.model, manifest))
+
+
+def baselines(folder: Path | None, model: Path) -> list[Entry]:
+    """Those that a model is compared with, as far as `folder` has them: the mixture, and networks.
+
+    A denoiser is left out where it was calibrated with the weights of another model than the one in the folder `model`.
+    """
+    if folder is None:
         return []
-    key = sha256(library.read_bytes()).hexdigest()[:12]
-    return [Entry("Gaussian mixture, true positions", key, LoadMixture(library))]
+    found = []
+    if (library := folder / LIBRARY).exists():
+        key = sha256(library.read_bytes()).hexdigest()[:12]
+        found.append(Entry("Gaussian mixture, true positions", key, LoadMixture(library)))
+    if (folder / REGRESSION / "manifest.json").exists():
+        found.append(replace(released(folder / REGRESSION), name=f"{REGRESSION} network"))
+    if (folder / DENOISER / "manifest.json").exists():
+        segments = Manifest.model_validate_json((model / "manifest.json").read_text())
+        manifest = Manifest.model_validate_json((folder / DENOISER / "manifest.json").read_text())
+        if manifest.recipe[SEGMENTED_BY] == segments.weights_sha256:
+            entry = released(folder / DENOISER)
+            found.append(replace(entry, name="denoise, then segment", make=LoadDenoising(folder / DENOISER, model)))
+        else:
+            say(
+                f"without the denoiser: it was calibrated with other weights than {segments.version}'s; run"
+                " segdepth-train baseline denoiser"
+            )
+    return found

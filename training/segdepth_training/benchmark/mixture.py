@@ -6,7 +6,7 @@ that the recipe draws, since a frame does not tell its own.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from segdepth_inference.prediction import Columns, Maps, Prediction, Verdict, Ve
 from segdepth_protos.contract import CLASSES
 from segdepth_training.exit_waves import load
 from segdepth_training.observation import Observation, observe
+from segdepth_training.progress import bar, say
 from segdepth_training.seeds import SeedRange
 from segdepth_training.workspace import Workspace
 
@@ -35,7 +36,7 @@ ABSTAIN_BELOW = 0.5
 VERSION = Version("mixture", "1", "0" * 64, "scikit-learn")
 
 
-LIBRARY = "mixture.json"
+KIND, LIBRARY = "mixture", "mixture.json"
 BINS = 60
 """Of intensity, equally filled."""
 
@@ -72,15 +73,6 @@ class Library(BaseModel, frozen=True):
         return cls(edges=tuple(edges), atoms=tuple(atoms))
 
     @classmethod
-    def of_run(cls, workspace: Workspace) -> Self:
-        """From the calibration specimens of a run, VIEWS frames of each."""
-        purpose = SeedRange.CALIBRATION
-        plan = workspace.plan(purpose)
-        waves = load(workspace.data(purpose), plan, torch.device("cpu"))
-        frames = (observe(waves, plan, i, math.inf, FIRST + view) for i in range(len(waves)) for view in range(VIEWS))
-        return cls.of(frames, len(workspace.recipe.crystal.elements))
-
-    @classmethod
     def read(cls, path: Path) -> Self:
         """As it was written with `model_dump_json`. Raises OSError and pydantic's ValidationError."""
         return cls.model_validate_json(path.read_text())
@@ -88,6 +80,25 @@ class Library(BaseModel, frozen=True):
     def count(self, species: int, intensity: NDArray[np.float64]) -> NDArray[np.int64]:
         """Most likely number of atoms at intensities [n]."""
         return np.array(self.atoms[species])[np.digitize(intensity, self.edges[species])]
+
+
+def make_library(workspace: Workspace, folder: Path) -> None:
+    """Write the library of a run's calibration specimens to `folder`, of VIEWS frames of each."""
+    purpose = SeedRange.CALIBRATION
+    plan = workspace.plan(purpose)
+    waves = load(workspace.data(purpose), plan, torch.device("cpu"))
+
+    def frames() -> Iterator[Observation]:
+        with bar(KIND) as progress:
+            for index in range(len(waves)):
+                for view in range(VIEWS):
+                    yield observe(waves, plan, index, math.inf, FIRST + view)
+                progress(index + 1, len(waves))
+
+    library = Library.of(frames(), len(workspace.recipe.crystal.elements))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LIBRARY).write_text(library.model_dump_json() + "\n")
+    say(f"wrote {folder / LIBRARY}")
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,13 @@ from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.answers import Answers
 from segdepth_training.benchmark.bars import judged
 from segdepth_training.evaluate import by_dose_and_family, dose_name
-from segdepth_training.figures import BINS
+from segdepth_training.figures import BINS, paired_difference
 from segdepth_training.plots import plot_report
 from segdepth_training.specimen import FAMILIES
 
 TEMPLATE = Path(__file__).parent / "report.md.jinja"
-REPORT, PAGE, ACCURACY, RELIABILITY, CONFUSION, WORST = (
-    *("benchmark.json", "benchmark.md", "accuracy.png", "reliability.png", "confusion.png", "worst.png"),
-)
+REPORT, PAGE, WORST = "benchmark.json", "benchmark.md", "worst.png"
+ACCURACY, AGAINST, RELIABILITY, CONFUSION = "accuracy.png", "against.png", "reliability.png", "confusion.png"
 LOW, SURE = 8, 0.5
 """Of columns of 11-20 atoms: a count as low as that with a probability above this is what must not be."""
 
@@ -34,27 +33,62 @@ CONFUSED_AT = 500.0
 
 
 def write_report(
-    folder: Path, facts: dict[str, Any], rows: dict[str, NDArray[np.void]], shifted: dict[str, Answers]
+    folder: Path,
+    facts: dict[str, Any],
+    rows: dict[str, NDArray[np.void]],
+    shifted: dict[str, Answers],
+    baselines: Sequence[str],
 ) -> dict[str, Any]:
     """Write everything to `folder`; returns what benchmark.json holds.
 
     `facts`: among others the `species` of the columns; `rows`: of each contender, the model first; `shifted`: the
-    model's answers to each shift set.
+    model's answers to each shift set; `baselines`: names of the contenders that the model must beat.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contenders = {name: by_dose_and_family(each, facts["species"]) for name, each in rows.items()}
     model = next(iter(rows))
     shifts = {name: shift_figures(answers) for name, answers in shifted.items()}
-    bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"], facts["movies"])]
-    report = {**facts, "model": model, "bars": bars, "contenders": contenders, "shifts": shifts}
+    against = {name: differences(rows[model], rows[name]) for name in baselines}
+    bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"], facts["movies"], against)]
+    said = {"model": model, "bars": bars, "contenders": contenders, "against": against, "shifts": shifts}
+    report = {**facts, **said}
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     plot_report({"families": contenders[model]}, folder / ACCURACY)
+    plot_against(contenders, folder / AGAINST)
     plot_reliability(rows[model], folder / RELIABILITY)
     plot_confusion(rows[model], facts["species"], folder / CONFUSION)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     page = environment.from_string(TEMPLATE.read_text()).render(**report, families=FAMILIES)
     (folder / PAGE).write_text(page)
     return report
+
+
+def differences(ours: NDArray[np.void], theirs: NDArray[np.void]) -> dict[str, dict[str, Any]]:
+    """How many more of our counts are right than of theirs, a share, as report[family][dose]; specimens paired."""
+    found: dict[str, dict[str, Any]] = {}
+    for family in FAMILIES:
+        for dose in np.unique(ours["dose"]):
+            pair = [rows[(rows["family"] == family) & (rows["dose"] == dose)] for rows in (ours, theirs)]
+            found.setdefault(family, {})[dose_name(float(dose))] = vars(paired_difference(*pair, counts=True))
+    return found
+
+
+def plot_against(contenders: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
+    """Share of right counts by dose, a panel for each family, a line for each contender."""
+    figure, axes = plt.subplots(1, len(FAMILIES), figsize=(4 * len(FAMILIES), 3.8), layout="constrained", sharey=True)
+    for axis, family in zip(axes, FAMILIES, strict=True):
+        for name, report in contenders.items():
+            exact = [figures["exact"] for figures in report[family].values()]
+            values = np.array([(one["value"], one["low"], one["high"]) for one in exact])
+            (line,) = axis.plot([*report[family]], values[:, 0], marker=".", lw=1, label=name)
+            axis.fill_between(range(len(values)), values[:, 1], values[:, 2], color=line.get_color(), alpha=0.15)
+        axis.set(title=family, xlabel="e/Å²", ylim=(0, 1))
+        axis.tick_params(axis="x", rotation=60)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("share of right counts")
+    axes[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 def shift_figures(answers: Answers) -> dict[str, dict[str, float]]:
