@@ -96,10 +96,16 @@ def tiny_store(folder: Path, *, strict_domain: bool = False, versions: int = 1) 
     return folder
 
 
-def add_family(folder: Path, family: str, *, spacing_A: float) -> Manifest:
-    """Register version "1" of another family, which knows columns of gold at that distance alone; `stable` is it."""
+def add_family(folder: Path, family: str, *, spacing_A: float, finest_A: float = 0.05) -> Manifest:
+    """Register version "1" of another family, which knows columns of gold at that distance alone; `stable` is it.
+
+    `finest_A`: the smallest sampling that it takes [Å/px].
+    """
     staging = folder.parent / f".staging-{folder.name}-{family}"
     manifest = tiny_model(staging, strict_domain=True, family=family, spacing_A=spacing_A, species=("Au",))
+    sampling = manifest.domain.checks["sampling"].model_copy(update={"lower": finest_A})
+    domain = manifest.domain.model_copy(update={"checks": {**manifest.domain.checks, "sampling": sampling}})
+    manifest = manifest.model_copy(update={"domain": domain})
     open_store(str(folder)).register(manifest, {name: staging / name for name in manifest.files})
     point(folder, "1", family=family)
     return manifest

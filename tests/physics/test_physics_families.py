@@ -7,10 +7,9 @@ import pytest
 
 from segdepth_training.families import BY_ONE_SHARE, draw_for_benchmark, perturbation
 from segdepth_training.lattice import Projection, project
-from segdepth_training.recipe import Recipe, load_recipe
+from segdepth_training.recipe import PAPER, Recipe, load_recipe
 from segdepth_training.seeds import SeedRange, generator
 from segdepth_training.specimen import FAMILIES, Specimen, draw
-from segdepth_training.surfaces import PAPER
 
 RECIPE: Recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "ceo2-110.toml")
 SPACING_A = 5.4113 / 2

@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose
 from scipy.spatial import cKDTree
 
 from segdepth_training.lattice import Projection, project
-from segdepth_training.recipe import Recipe, Specimens, load_recipe
+from segdepth_training.recipe import PAPER, Recipe, Specimens, load_recipe
 from segdepth_training.seeds import SeedRange, generator
 from segdepth_training.specimen import FAMILIES, Specimen, draw
-from segdepth_training.surfaces import PAPER, SURFACES
+from segdepth_training.surfaces import SURFACES
 
 A = 5.4113
 RECIPE: Recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "ceo2-110.toml")

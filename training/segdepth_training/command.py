@@ -151,12 +151,10 @@ def bench(
 
 
 @app.command()
-def baseline_network(
-    kind: Annotated[str, typer.Argument(help="regression or denoiser.")],
+def baseline(
+    kind: Annotated[str, typer.Argument(help="mixture, regression or denoiser.")],
     work: Work,
-    out: Annotated[
-        Path, typer.Option(help="Folder for weights and manifest: FAMILY/KIND under `--baselines` of bench.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder of the family's baselines: FAMILY under `--baselines` of bench.")],
     recipe: RecipeFile = None,
     run_id: RunId = None,
     model: Annotated[
@@ -164,24 +162,27 @@ def baseline_network(
     ] = None,
     store: Store = None,
 ) -> None:
-    """Train and calibrate a baseline of the benchmark on exit waves that are there.
+    """Make a baseline of the benchmark of a run's exit waves; networks are trained and calibrated.
 
-    Example: `segdepth-train baseline-network regression --work runs/regression --recipe
-    training/recipes/baselines/ceo2-110-regression.toml --out training/released/baselines/ceo2-110/regression`
+    Example: `segdepth-train baseline regression --work runs/regression --recipe
+    training/recipes/baselines/ceo2-110-regression.toml --out training/released/baselines/ceo2-110`
     """
     from segdepth_artefacts import open_store
-    from segdepth_training.benchmark import networks
+    from segdepth_training.benchmark import mixture, networks
     from segdepth_training.benchmark.command import stable_model
 
-    if kind not in networks.KINDS:
-        raise ValueError(f"{kind}: one of {', '.join(networks.KINDS)}")
+    kinds = (mixture.KIND, *networks.KINDS)
+    if kind not in kinds:
+        raise ValueError(f"{kind}: one of {', '.join(kinds)}")
     workspace, url = Workspace.open(work, recipe, run_id), store_url(store)
-    if kind == networks.REGRESSION:
-        networks.make_regression(workspace, url, out)
+    if kind == mixture.KIND:
+        mixture.make_library(workspace, out)
+    elif kind == networks.REGRESSION:
+        networks.make_regression(workspace, url, out / kind)
     else:
         with TemporaryDirectory(prefix="segdepth-") as cache:
             segments = model or stable_model(open_store(url), workspace.recipe.family, Path(cache))
-            networks.make_denoiser(workspace, segments, out)
+            networks.make_denoiser(workspace, segments, out / kind)
 
 
 @app.command()
@@ -247,6 +248,7 @@ def run(
         print_report(steps.read_report(workspace) or {})
         return
     workspace = Workspace.open(place, recipe, run_id)
+    steps.check_start(workspace, url)
     steps.simulate_all(workspace, processes)
     steps.train_model(workspace, url)
     if not steps.is_calibrated(workspace):

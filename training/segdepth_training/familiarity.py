@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segdepth_artefacts.manifest import Manifest, Range
+from segdepth_inference.domain import SMALLEST_FIELD_A
 from segdepth_inference.familiarity import CHECK, FAMILIARITY, Familiarity, powers, save_familiarity
 from segdepth_inference.network import UNet, frame_means
 from segdepth_inference.prepare import prepare
@@ -44,9 +45,6 @@ TIMES = (3.0, 10.0)
 
 FRAMES = {"known": 6, "altered": 2, "stranger": 3}
 """Frames of each exit wave."""
-
-SMALLEST_A = 20.0
-"""Half of the frames are cut to a random field of at least this [Å]: what a small frame shows scatters more."""
 
 OK_SHARE, ANSWERED_SHARE = 0.978, 0.993
 """Share of the domain's frames that is neither suspect nor refused, and that is not refused."""
@@ -122,7 +120,10 @@ def altered(rng: np.random.Generator, recipe: Recipe) -> Alter:
 
 
 def frames_of(source: Source, kind: str) -> Iterator[Observation]:
-    """Frames of every exit wave at doses over the camera's range, a tenth of them without noise, half of them cut."""
+    """Frames of every exit wave at doses over the camera's range, a tenth of them without noise.
+
+    Half of them are cut to a random field: what a small frame shows scatters more.
+    """
     recipe = source.plan.recipe
     low, high = recipe.camera.dose
     for index in range(len(source.waves)):
@@ -135,9 +136,9 @@ def frames_of(source: Source, kind: str) -> Iterator[Observation]:
 
 
 def cut(rng: np.random.Generator, observation: Observation) -> Observation:
-    """A random part of a frame, at least SMALLEST_A wide."""
+    """A random part of a frame, at least SMALLEST_FIELD_A wide."""
     height, width = observation.frame.shape
-    smallest = min(int(np.ceil(SMALLEST_A / observation.sampling_A)), height, width)
+    smallest = min(int(np.ceil(SMALLEST_FIELD_A / observation.sampling_A)), height, width)
     side = int(rng.integers(smallest, min(height, width) + 1))
     y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     return dataclasses.replace(observation, frame=observation.frame[y : y + side, x : x + side].copy())

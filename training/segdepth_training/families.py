@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth_training.lattice import Projection
-from segdepth_training.recipe import Specimens
+from segdepth_training.recipe import PAPER, Specimens
 from segdepth_training.specimen import Specimen, Stacks, assembled, surface, turned
-from segdepth_training.surfaces import PAPER
 
 CHANGED_SHARE = 0.10
 """Columns of a perturbed specimen that are changed."""

@@ -100,16 +100,17 @@ cubic zirconia as in yttria-stabilised crystals."""
 OTHER_ZONES = ((1, 1, 2), (1, 2, 0), (1, 3, 0), (1, 2, 2), (1, 1, 3))
 
 
+def alike(one: Foreign, own: Crystal) -> bool:
+    """Whether a crystal along its zone axis is too like the own one to be foreign to a model of `own`."""
+    elements = len(set(bulk(one.symbol, one.structure, a=one.lattice_A, cubic=True).get_chemical_symbols()))
+    same = elements == len(own.elements) and _direction(one.zone) == _direction(own.axes[2])
+    return same and abs(one.lattice_A / own.lattice_A - 1) < ALIKE
+
+
 def strangers(own: Crystal) -> list[Foreign | OtherZone]:
     """Crystals, and zone axes of the own one, that are foreign to a model of `own`."""
-
-    def alike(one: Foreign) -> bool:
-        elements = len(set(bulk(one.symbol, one.structure, a=one.lattice_A, cubic=True).get_chemical_symbols()))
-        same = elements == len(own.elements) and _direction(one.zone) == _direction(own.axes[2])
-        return same and abs(one.lattice_A / own.lattice_A - 1) < ALIKE
-
     others = [OtherZone(own, zone) for zone in OTHER_ZONES if _direction(zone) != _direction(own.axes[2])]
-    return [*(one for one in STRANGERS if not alike(one)), *others]
+    return [*(one for one in STRANGERS if not alike(one, own)), *others]
 
 
 def _direction(zone: tuple[float, ...]) -> tuple[float, ...]:

@@ -67,7 +67,7 @@ class Projection:
 def project(structure: Crystal) -> Projection:
     """The projection of a crystal along the third of its `axes`.
 
-    Raises ValueError where the axes do not span a rectangular cell with its third side along the beam.
+    Raises ValueError where the axes are not those of a rectangular cell with its third side along the beam.
     """
     unit = crystal(
         structure.elements,
@@ -75,6 +75,12 @@ def project(structure: Crystal) -> Projection:
         spacegroup=structure.spacegroup,
         cellpar=[structure.lattice_A] * 3 + [90] * 3,
     )
+    for axis in structure.axes:
+        if not is_period(unit, axis):
+            raise ValueError(
+                f"crystal.axes {structure.axes}: {axis} is no period of the crystal; axes are in units of the cell and"
+                " take every atom to one like it"
+            )
     cell = cut(unit, *structure.axes)
     lengths, angles = cell.cell.lengths(), cell.cell.angles()
     if not np.allclose(angles, 90, atol=1e-6):
@@ -88,6 +94,16 @@ def project(structure: Crystal) -> Projection:
         raise ValueError(f"crystal.axes {structure.axes}: columns hold several atoms a period; shorten the third axis")
     side_A, period_A = (float(lengths[0]), float(lengths[1])), float(lengths[2])
     return Projection(side_A, period_A, sites, tuple(structure.elements), unit_axes(structure))
+
+
+def is_period(unit: Atoms, axis: tuple[float, float, float]) -> bool:
+    """Whether a step along `axis` (units of the cell) leads from every atom to one of the same element."""
+
+    def placed(step: tuple[float, float, float]) -> set[tuple[float, ...]]:
+        places = np.round((unit.get_scaled_positions() + step) % 1, 4) % 1
+        return set(map(tuple, np.column_stack([places, unit.numbers]).tolist()))
+
+    return any(axis) and placed(axis) == placed((0.0, 0.0, 0.0))
 
 
 def unit_axes(structure: Crystal) -> NDArray[np.float64]:

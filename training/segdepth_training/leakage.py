@@ -26,7 +26,10 @@ def fingerprint(columns: NDArray[np.float32]) -> str:
 
 
 def fingerprints(place: Place) -> dict[str, int]:
-    """The index of each specimen in a store by its fingerprint. Those without columns have none; no store, no entry."""
+    """The index of each specimen in a store by its fingerprint. No store, no entry.
+
+    Specimens without columns have none, and those whose columns are no numbers: whoever loads them says so.
+    """
     try:
         group: Any = zarr.open_group(place.arrays(), mode="r")
     except FileNotFoundError:
@@ -38,8 +41,9 @@ def fingerprints(place: Place) -> dict[str, int]:
     for start in range(0, len(number), 256):
         part = np.asarray(group["columns"][start : start + 256])
         for index, columns in enumerate(part, start):
-            if number[index] > 0:
-                found[fingerprint(columns[: number[index]])] = index
+            rows = columns[: number[index]]
+            if number[index] > 0 and np.isfinite(rows[:, :4]).all():
+                found[fingerprint(rows)] = index
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from segdepth_artefacts.manifest import Calibration, Domain, Engine, File, Manifest, Range, Reflection, TemperatureTable
+from segdepth_inference.domain import SMALLEST_FIELD_A
 from segdepth_inference.lattice import SEARCHED
 from segdepth_inference.network import build
 from segdepth_inference.weights import WEIGHTS, network_of, save_weights
@@ -83,7 +84,7 @@ def stated_domain(recipe: Recipe) -> Domain:
         "sampling": Range(
             lower=0.9 * low_A, upper=1.1 * high_A, ok_lower=0.99 * low_A, ok_upper=1.01 * high_A, unit="Å/px"
         ),
-        "field": Range(lower=20.0, upper=820.0, unit="Å"),
+        "field": Range(lower=SMALLEST_FIELD_A, upper=820.0, unit="Å"),
         "snr": Range(lower=0.5 * recipe.camera.dose[0], ok_lower=0.8 * recipe.camera.dose[0], unit="e/Å²"),
         "lattice": Range(lower=0.96, upper=1.04, ok_lower=0.985, ok_upper=1.015),
         "inverted": Range(upper=0.9, ok_upper=0.5),

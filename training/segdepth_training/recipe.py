@@ -12,6 +12,7 @@ import torch
 from ase.data import atomic_numbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segdepth_inference.domain import SMALLEST_FIELD_A
 from segdepth_inference.network import UNetConfig, build
 from segdepth_protos.contract import AUTO
 from segdepth_training.slips import length, plausible
@@ -38,23 +39,21 @@ def _per_area(dose: float | str) -> float | str:
 
 def _defocus(interval_A: tuple[float, float]) -> tuple[float, float]:
     low, high = interval_A
-    if high <= 0 and low < 0:
-        raise ValueError(
-            f"({low:g}, {high:g}): underfocus throughout; overfocus is positive here (C10, the negative of what many"
-            " programs call defocus)"
-        )
-    if high < 10 or max(high, -low) > 2000:
+    if not 10 <= max(high, -low) <= 2000:
         raise ValueError(f"({low:g}, {high:g}): from 10 to 2000 Å would be plausible; given in nm or pm instead of Å?")
     return interval_A
 
+
+PAPER = ("flat", "sawtooth", "stepped")
+"""Kinds of surface of Leibovich et al. 2026."""
 
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class Part(BaseModel):
-    """Immutable; a misspelt field is an error."""
+    """Immutable; a misspelt field is an error, and so is a number that is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Crystal(Part):
@@ -82,12 +81,16 @@ class Specimens(Part):
     """Surfaces drawn for training, by weight, and what disturbs them."""
 
     cell_A: float = Field(57.6, description="side of the simulated cell [Å]")
-    kinds: dict[Literal["flat", "sawtooth", "stepped", "smooth", "particle", "islands"], float]
-    atoms: tuple[int, int] = Field((3, 10), description="usual number of atoms in a column")
+    kinds: dict[Literal["flat", "sawtooth", "stepped", "smooth", "particle", "islands"], Annotated[float, Field(ge=0)]]
+    atoms: Annotated[tuple[Annotated[int, Field(ge=1)], int], AfterValidator(_ordered)] = Field(
+        (3, 10), description="usual number of atoms in a column"
+    )
     thick_share: float = Field(0.1, ge=0, le=1, description="share of specimens with columns of up to `thick_atoms`")
     thick_atoms: int = Field(20, ge=10, le=40)
     perturbed_share: float = Field(0.5, ge=0, le=1, description="share of specimens with isolated defects")
-    perturbed_columns: Interval = Field((0.02, 0.15), description="share of their columns changed by 1 or 2 atoms")
+    perturbed_columns: Annotated[Interval, plausible(0.001, 1, "of the columns", "%", none=True)] = Field(
+        (0.02, 0.15), description="share of their columns changed by 1 or 2 atoms"
+    )
     vacuum_share: float = Field(0.75, ge=0, le=1, description="share of specimens that end inside the field")
     displacement_A: Annotated[Interval, length(0.02, 0.5, none=True)] = Field(
         (0.0, 0.09), description="thermal displacement, standard deviation along an axis [Å]"
@@ -96,6 +99,17 @@ class Specimens(Part):
     tilt_deg: Annotated[float, plausible(0.05, 5, "°", "rad or mrad", none=True)] = Field(
         0.7, ge=0, description="largest tilt off the zone axis [°]"
     )
+
+    @model_validator(mode="after")
+    def _drawable(self) -> "Specimens":
+        if not sum(self.kinds.values()) > 0:
+            raise ValueError(f"specimens.kinds = {self.kinds}: some weight must be above 0")
+        if self.atoms[1] > self.thick_atoms:
+            raise ValueError(
+                f"specimens.atoms = {self.atoms}: at most specimens.thick_atoms ({self.thick_atoms}), what thick"
+                " specimens have"
+            )
+        return self
 
 
 class Multislice(Part):
@@ -123,7 +137,9 @@ class Microscope(Part):
     c30_um: Annotated[float, plausible(0.1, 3000, "µm", "mm or Å", none=True)] = Field(
         -9.0, description="third-order spherical aberration [µm]"
     )
-    c30_spread_um: float = Field(2.0, ge=0)
+    c30_spread_um: Annotated[float, plausible(0.01, 500, "µm", "mm or Å", none=True)] = Field(
+        2.0, ge=0, description="of the third-order spherical aberration, standard deviation [µm]"
+    )
     c50_mm: Annotated[float, plausible(0.05, 100, "mm", "µm or m", none=True)] = Field(
         5.0, description="fifth-order spherical aberration [mm]"
     )
@@ -140,6 +156,18 @@ class Microscope(Part):
     coma_A: Annotated[float, length(50, 1e5, none=True)] = Field(
         300.0, ge=0, description="largest residual axial coma [Å]"
     )
+
+    @model_validator(mode="after")
+    def _compensated(self) -> "Microscope":
+        low, high = self.defocus_A
+        if (self.c30_um < 0 and high <= 0) or (self.c30_um > 0 and low >= 0):
+            side, other = ("underfocus", "over") if high <= 0 else ("overfocus", "under")
+            raise ValueError(
+                f"microscope.defocus_A = ({low:g}, {high:g}): {side} throughout, which adds to c30_um ="
+                f" {self.c30_um:g} instead of balancing it; overfocus is positive here (C10, the negative of what many"
+                f" programs call defocus). If it is meant, let the interval begin at some {other}focus"
+            )
+        return self
 
     @property
     def wavelength_A(self) -> float:
@@ -167,8 +195,12 @@ class Camera(Part):
     correlated_share: float = Field(
         0.5, ge=0, le=1, description="share of frames whose noise passes the point spread too"
     )
-    read_noise: Interval = Field((0.0, 0.1), description="read noise as a share of the shot noise's standard deviation")
-    contrast: Interval = Field((0.9, 1.05), description="factor on the contrast (Stobbs, inelastic background)")
+    read_noise: Annotated[Interval, plausible(0.001, 3, "of the shot noise", "% or electrons", none=True)] = Field(
+        (0.0, 0.1), description="read noise as a share of the shot noise's standard deviation"
+    )
+    contrast: Annotated[Interval, plausible(0.1, 3, "times", "%")] = Field(
+        (0.9, 1.05), description="factor on the contrast (Stobbs, inelastic background)"
+    )
 
     @model_validator(mode="after")
     def _per_area(self) -> "Camera":
@@ -237,17 +269,11 @@ class Training(Part):
 class Set(Part):
     """Specimens of one purpose."""
 
-    specimens: int = Field(gt=0)
+    specimens: int = Field(ge=3, description="one of each family at least: paper, perturbed, particle")
     frames_per_dose: int = Field(1, ge=1, description="frames of each specimen and dose")
-    doses: tuple[Annotated[float | Literal["noise-free"], AfterValidator(_per_area)], ...] = (
-        50.0,
-        100.0,
-        200.0,
-        500.0,
-        1000.0,
-        2000.0,
-        "noise-free",
-    )
+    doses: Annotated[
+        tuple[Annotated[float | Literal["noise-free"], AfterValidator(_per_area)], ...], Field(min_length=1)
+    ] = (50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, "noise-free")
 
 
 class Gates(Part):
@@ -291,13 +317,14 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _doses_are_known(self) -> "Recipe":
-        """No dose below those trained on, and a gate only at a dose that the evaluation measures."""
+        """No dose beyond those trained on, and a gate only at a dose that the evaluation measures."""
         low, high = self.camera.dose
         for name, doses in (("calibration", self.calibration.doses), ("benchmark", self.benchmark.doses)):
-            small = [dose for dose in doses if isinstance(dose, float) and dose < low]
-            if small:
+            beyond = [dose for dose in doses if isinstance(dose, float) and not low <= dose <= high]
+            if beyond:
                 raise ValueError(
-                    f"{name}.doses: {small[0]:g} e/Å² is below camera.dose ({low:g}-{high:g}); given per pixel?"
+                    f"{name}.doses: {beyond[0]:g} e/Å² is outside camera.dose ({low:g}-{high:g}); is one of them given"
+                    " per pixel?"
                 )
         if self.training.easy_share and not 5 <= self.training.easy_dose <= high:
             raise ValueError(
@@ -317,7 +344,19 @@ class Recipe(Part):
             raise ValueError(
                 f"training.network.species = {species}: crystal.elements has {len(self.crystal.elements)}; leave it out"
             )
-        spare = self.specimens.cell_A - self.training.field_px * self.training.canonical_sampling_A
+        kinds = self.specimens.kinds
+        if not 0 < sum(weight for kind, weight in kinds.items() if kind in PAPER) < sum(kinds.values()):
+            raise ValueError(
+                f"specimens.kinds = {kinds}: some of {', '.join(PAPER)} and some other kind, for calibration and"
+                " evaluation look at either"
+            )
+        field_A = self.training.field_px * self.training.canonical_sampling_A
+        if field_A - max(self.camera.samplings_A) < SMALLEST_FIELD_A:
+            raise ValueError(
+                f"training.field_px = {self.training.field_px}: a field of {field_A:.3g} Å, evaluation's too; frames"
+                f" below {SMALLEST_FIELD_A:g} Å are refused"
+            )
+        spare = self.specimens.cell_A - field_A
         if spare < 3.2 - 1e-6:
             raise ValueError(
                 f"specimens.cell_A = {self.specimens.cell_A:g}: must exceed the training field (training.field_px"

@@ -55,6 +55,7 @@ def run_to_candidate(
     workspace: Workspace, lease: Lease, store: str, settings: TrainingSettings, processes: int
 ) -> None:
     """Every step that is not done yet, then the candidate, and `stable` where that is wanted and the gates allow it."""
+    steps.check_start(workspace, store)
     steps.simulate_all(workspace, processes)
     lease.confirm()
     steps.train_model(workspace, store)

@@ -7,6 +7,8 @@ def plausible(low: float, high: float, unit: str, meant: str, *, none: bool = Fa
     """Refuses a number outside low-high [unit], of an interval its upper bound. `none`: 0 says that there is none."""
 
     def check(value: float | tuple[float, float]) -> float | tuple[float, float]:
+        if isinstance(value, tuple) and value[0] < 0:
+            raise ValueError(f"({value[0]:g}, {value[1]:g}) {unit}: begins below 0")
         largest = abs(value[1] if isinstance(value, tuple) else value)
         if not (low <= largest <= high or (none and largest == 0)):
             zero = " (0 for none)" if none else ""

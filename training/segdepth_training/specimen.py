@@ -8,8 +8,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from segdepth_training.lattice import Projection
-from segdepth_training.recipe import Specimens
-from segdepth_training.surfaces import PAPER, Field, Heights, heights_of
+from segdepth_training.recipe import PAPER, Specimens
+from segdepth_training.surfaces import Field, Heights, heights_of
 
 FAMILIES = ("paper", "perturbed", "particle")
 """Families that evaluation reports apart: surfaces as in the paper without defects, the same with isolated defects,

@@ -60,6 +60,23 @@ def refuse_leaks(workspace: Workspace) -> None:
     refuse_shared({purpose.name.lower(): workspace.data(purpose) for purpose in purposes})
 
 
+def check_start(workspace: Workspace, store: str) -> None:
+    """ValueError where the model that training starts from is not there or has another network.
+
+    For the beginning of a run, whose simulation takes hours; of no concern once it is trained.
+    """
+    from segdepth_training import model
+    from segdepth_training.optimisation import started
+
+    if workspace.start is None or workspace.model.read(model.MANIFEST) is not None:
+        return
+    keep_start(workspace, store)
+    if workspace.start.read(model.MANIFEST) is None:
+        raise ValueError(f'training.start = "{workspace.recipe.training.start}": no released model is there')
+    with workspace.start.files() as folder:
+        started(folder, workspace.recipe.training)
+
+
 def keep_start(workspace: Workspace, store: str) -> str | None:
     """Keep the model that training starts from with the run, so that every worker and every later driver has the same.
 

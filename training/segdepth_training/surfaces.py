@@ -1,7 +1,7 @@
 """Surfaces of specimens: for each point of the field, where the crystal begins and ends along the beam.
 
 A surface maps positions x, y [Å] (arrays [columns]) to its entrance and exit height in periods along the beam;
-a column whose exit is not above its entrance is vacuum. `PAPER` names the surfaces of Leibovich et al. 2026.
+a column whose exit is not above its entrance is vacuum.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from segdepth_training.recipe import Specimens
 
 Field = NDArray[np.float64]
-PAPER = ("flat", "sawtooth", "stepped")
 
 
 class Heights(NamedTuple):

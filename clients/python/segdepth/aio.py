@@ -136,14 +136,20 @@ class AsyncClient:
         return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
 
     async def pool(
-        self, answers: AsyncIterable[Answer], frames: int, images: Images | None = None, *, timeout_s: float = TIMEOUT_S
+        self,
+        answers: AsyncIterable[Answer],
+        frames: int,
+        images: Images | None = None,
+        options: Options | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> AsyncIterator[PooledFrames]:
         """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
 
         answers: a `stream`, in order; refused frames and gaps are left out and counted. images: the movie's frames by
         their sequence numbers; with them the model is asked about each group's sum, too, within `timeout_s`, which
-        counts better than the single frames' posteriors do together. Drift is not tracked: frames that have moved are
-        left out and counted too.
+        counts better than the single frames' posteriors do together; `options` are the stream's own. Drift is not
+        tracked: frames that have moved are left out and counted too.
         Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
@@ -155,14 +161,13 @@ class AsyncClient:
                 if (model.family, model.version) not in known:
                     known[model.family, model.version] = numbers_of(await self.models(model.family), model)
             if group := collected.add(answer):
-                yield await self._pooled(group, images, timeout_s)
+                yield await self._pooled(group, images, options or Options(), timeout_s)
         if rest := collected.finish():
-            yield await self._pooled(rest, images, timeout_s)
+            yield await self._pooled(rest, images, options or Options(), timeout_s)
 
-    async def _pooled(self, group: Group, images: Images | None, timeout_s: float) -> PooledFrames:
-        if images is None or len(group) == 1:
-            return group.pooled()
-        return group.pooled(await self.estimate(*group.summed(images), timeout_s=timeout_s))
+    async def _pooled(self, group: Group, images: Images | None, options: Options, timeout_s: float) -> PooledFrames:
+        asked = None if images is None else group.summed(images, options)
+        return group.pooled(await self.estimate(*asked, timeout_s=timeout_s) if asked else None)
 
     async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

@@ -111,24 +111,30 @@ class Client:
         )
 
     def pool(
-        self, answers: Iterable[Answer], frames: int, images: Images | None = None, *, timeout_s: float = TIMEOUT_S
+        self,
+        answers: Iterable[Answer],
+        frames: int,
+        images: Images | None = None,
+        options: Options | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> Iterator[PooledFrames]:
         """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
 
         answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
         images: the movie's frames by their sequence numbers; with them the model is asked about each group's sum, too,
-        within `timeout_s`, which counts better than the single frames' posteriors do together.
+        within `timeout_s`, which counts better than the single frames' posteriors do together. `options` are the
+        stream's own: a sum is asked with their priority.
         Drift is not tracked: frames that have moved are left out and counted too.
         Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
         collected = Pool(lambda version: numbers_of(self.models(version.family), version), frames)
-        return (self._pooled(group, images, timeout_s) for group in groups(answers, collected))
+        return (self._pooled(group, images, options or Options(), timeout_s) for group in groups(answers, collected))
 
-    def _pooled(self, group: Group, images: Images | None, timeout_s: float) -> PooledFrames:
-        if images is None or len(group) == 1:
-            return group.pooled()
-        return group.pooled(self.estimate(*group.summed(images), timeout_s=timeout_s))
+    def _pooled(self, group: Group, images: Images | None, options: Options, timeout_s: float) -> PooledFrames:
+        asked = None if images is None else group.summed(images, options)
+        return group.pooled(self.estimate(*asked, timeout_s=timeout_s) if asked else None)
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

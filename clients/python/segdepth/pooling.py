@@ -119,37 +119,50 @@ class Seen(NamedTuple):
         )
 
 
+STILL_A = 0.1
+"""Frames that lie further [Å] from their mean position than this are not added up: the sum would be blurred."""
+
+
 class Group:
     """Frames `first` to `last` of a movie, which are pooled together; `seen` are those that were answered.
 
-    Frames lie where those before them do, or are left out.
+    Frames that do not lie where most do are left out.
     """
 
     def __init__(
         self, seen: list[Seen], first: int, last: int, refused: int, model: ModelVersion, numbers: PoolingNumbers
     ):
         self.first, self.last, self.refused, self.model = first, last, refused, model
-        self._numbers, self._tracks = numbers, Tracks()
-        self._kept: list[tuple[Seen, NDArray[np.int64]]] = []
-        for one in seen:
-            index = self._tracks.add(one.xy_A)
-            if index is not None:
-                self._kept.append((one, index))
+        self._numbers = numbers
+        self._tracks, self._kept = _registered(seen)
         self._moved = len(seen) - len(self._kept)
 
     def __len__(self) -> int:
         """Frames that are pooled."""
         return len(self._kept)
 
-    def summed(self, images: Images) -> tuple[NDArray[np.float32], Calibration, Options]:
-        """What to ask `estimate` of: the frames' sum, how it was taken, and the model that answered them."""
-        total = np.zeros((), np.float64)
-        for one, _ in self._kept:
-            total = total + images[one.sequence]
+    @property
+    def drift_A(self) -> float:
+        """The furthest that a frame lies from where its columns lie in the mean of all [Å]."""
+        apart = [one.xy_A - self._tracks.xy_A[index] for one, index in self._kept if len(index)]
+        return max((float(np.hypot(*offset.mean(axis=0))) for offset in apart), default=0.0)
+
+    def summed(self, images: Images, options: Options) -> tuple[NDArray[Any], Calibration, Options] | None:
+        """What to ask `estimate` of: the frames' sum, how it was taken, and the model that answered them.
+
+        None where a sum says no more than the frames (one alone, or some that drift) or is larger than a frame may be.
+        """
+        if len(self) == 1 or self.drift_A > STILL_A:
+            return None
+        total: NDArray[Any] = sum((images[one.sequence].astype(np.float64) for one, _ in self._kept), np.zeros(()))
+        counts = total.min() >= 0 and total.max() <= np.iinfo(np.uint16).max and (total == np.round(total)).all()
+        total = total.astype(np.uint16 if counts else np.float32)
+        if total.nbytes > contract.FRAME_BYTES:
+            return None
         calibration = self._kept[0][0].calibration
         if calibration.dose_per_A2 is not None:
             calibration = replace(calibration, dose_per_A2=calibration.dose_per_A2 * len(self))
-        return total.astype(np.float32), calibration, Options(self.model.family, self.model.version)
+        return total, calibration, replace(options, model=self.model.family, version=self.model.version, strict=False)
 
     def pooled(self, summed: FrameResult | None = None) -> PooledFrames:
         """What the frames say together; `summed`: the answer to their sum, which counts better than each of them."""
@@ -212,11 +225,31 @@ class Group:
         )
 
 
+Kept = list[tuple[Seen, NDArray[np.int64]]]
+"""Frames, and which track each of their columns is."""
+
+
+def _registered(seen: list[Seen]) -> tuple[Tracks, Kept]:
+    """Tracks through the frames that lie where most do. The first may be the one that has moved, or be empty."""
+    best: tuple[Tracks, Kept] = Tracks(), []
+    for first in range(len(seen)):
+        tracks, kept = Tracks(), []
+        for one in (seen[first], *seen[:first], *seen[first + 1 :]):
+            index = tracks.add(one.xy_A)
+            if index is not None:
+                kept.append((one, index))
+        if len(kept) > len(best[1]):
+            best = tracks, sorted(kept, key=lambda pair: pair[0].sequence)
+        if 2 * len(kept) > len(seen):
+            break
+    return best
+
+
 class Pool:
     """Collects the answers to a movie and groups every `frames` of them that follow each other.
 
-    Where another model takes over, the group before it ends early: posteriors of two models are not pooled.
-    Raises ValueError for fewer than two frames.
+    Where another model takes over, or another kind of frame, the group before it ends early: what two models say is not
+    pooled, nor what two samplings show. Raises ValueError for fewer than two frames.
     """
 
     def __init__(self, numbers: Numbers, frames: int):
@@ -224,6 +257,7 @@ class Pool:
             raise ValueError(f"frames: {frames} is too few, pooling takes two or more")
         self._ask, self._size = numbers, frames
         self._model: ModelVersion | None = None
+        self._kind: tuple[object, ...] = ()
         self._numbers: PoolingNumbers | None = None
         self._seen: list[Seen] = []
         self._first: int | None = None
@@ -234,10 +268,10 @@ class Pool:
         """The next answer; returns a group when it is complete. Raises NotSupported for a model that cannot pool."""
         answered = isinstance(answer, FrameResult) and not answer.refused
         ended = None
-        if isinstance(answer, FrameResult) and answered and not self._same(answer.model):
+        if isinstance(answer, FrameResult) and answered and (kind := kind_of(answer)) != self._kind:
+            numbers = self._ask(answer.model) if callable(self._ask) else self._ask
             ended = self.finish()
-            self._model = answer.model
-            self._numbers = self._ask(answer.model) if callable(self._ask) else self._ask
+            self._model, self._kind, self._numbers = answer.model, kind, numbers
         first, number = (answer.sequence, 1) if isinstance(answer, FrameResult) else (answer.first, len(answer))
         self._first = first if self._first is None else self._first
         self._last = first + number - 1
@@ -247,10 +281,6 @@ class Pool:
             self._refused += number
         return self.finish() if len(self._seen) == self._size else ended
 
-    def _same(self, model: ModelVersion) -> bool:
-        ours = self._model
-        return ours is not None and (ours.family, ours.version) == (model.family, model.version)
-
     def finish(self) -> Group | None:
         """What is left of the movie, if any frame of it was answered."""
         if not self._seen or self._first is None or self._model is None or self._numbers is None:
@@ -258,6 +288,11 @@ class Pool:
         seen, first, refused = self._seen, self._first, self._refused
         self._seen, self._first, self._refused = [], None, 0
         return Group(seen, first, self._last, refused, self._model, self._numbers)
+
+
+def kind_of(result: FrameResult) -> tuple[object, ...]:
+    """What frames that are pooled together have in common."""
+    return result.model.family, result.model.version, result.shape, result.sampling_A
 
 
 def pool(answers: Iterable[Answer], numbers: Numbers, frames: int) -> Iterator[PooledFrames]:
@@ -270,9 +305,15 @@ def pool(answers: Iterable[Answer], numbers: Numbers, frames: int) -> Iterator[P
 
 
 def groups(answers: Iterable[Answer], collected: Pool) -> Iterator[Group]:
-    """The groups of a stream's answers; what is left at its end is one too."""
+    """The groups of a stream's answers; what is left at its end is one too, and before a model that cannot pool."""
     for answer in answers:
-        if group := collected.add(answer):
+        try:
+            group = collected.add(answer)
+        except NotSupported:
+            if rest := collected.finish():
+                yield rest
+            raise
+        if group:
             yield group
     if rest := collected.finish():
         yield rest

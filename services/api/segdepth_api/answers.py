@@ -51,6 +51,7 @@ class FrameAnswer(BaseModel):
     """The answer to one frame. A refused frame has no columns; `checks` says why."""
 
     frame: int = Field(description="from 0")
+    model: Model
     status: Literal["ok", "suspect", "refused"]
     sampling_A: float = Field(description="pixel size used [Å/px]")
     checks: list[CheckAnswer]
@@ -67,11 +68,13 @@ class GapAnswer(BaseModel):
     detail: str
 
 
+MODEL: dict[str, JsonValue] = {"family": "ceo2-110", "version": "1.0.0", "sha256": "9f2c…", "engine": "torch-bf16"}
 EXAMPLE: dict[str, JsonValue] = {
-    "model": {"family": "ceo2-110", "version": "1.0.0", "sha256": "9f2c…", "engine": "torch-bf16"},
+    "model": MODEL,
     "frames": [
         {
             "frame": 0,
+            "model": MODEL,
             "status": "ok",
             "sampling_A": 0.1,
             "checks": [
@@ -111,7 +114,7 @@ class Estimate(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
 
-    model: Model | None = Field(description="null if no frame was answered")
+    model: Model | None = Field(description="of the first frame; null if none was answered")
     frames: list[FrameAnswer]
     gaps: list[GapAnswer]
 
@@ -169,6 +172,7 @@ class Models(BaseModel):
 def _frame(result: FrameResult) -> FrameAnswer:
     return FrameAnswer(
         frame=result.sequence,
+        model=Model(**vars(result.model)),
         status=result.domain.status.value,
         sampling_A=result.sampling_A,
         checks=[_check(check) for check in result.domain.checks],

@@ -20,7 +20,7 @@ class Asked(BaseModel):
     counts_per_electron: float | None = Field(None, description="Detector counts of one incident electron, if known")
     dose_per_A2: float | None = Field(None, description="Electrons per Å² in vacuum, per frame, if known")
     frame: int | None = Field(None, ge=0, description="This frame of a movie alone, from 0")
-    model: str = Field("", description="Model family; by default the service's")
+    model: str = Field("", description="Model family; by default the service's; auto = by lattice")
     version: str = Field("", description="Exact version; by default the one that the channel `stable` points at")
     strict: bool = Field(False, description="A frame outside the model's domain is an error, not a refused answer")
     priority: Literal["interactive", "batch"] = Field("interactive", description="batch waits for interactive frames")

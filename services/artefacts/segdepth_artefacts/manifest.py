@@ -1,9 +1,9 @@
 """What a released model says of itself: its files, the frames it knows, and how its probabilities were calibrated."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -71,8 +71,16 @@ class Pooling(Strict):
 
     prior: tuple[tuple[float, ...], ...] = Field(description="of each species: probability of each class")
     dose: tuple[float, ...] = Field(description="e/Å² of a frame, ascending")
-    correlation: tuple[float, ...] = Field(description="of the model's error between frames, at each dose")
+    correlation: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        description="of the model's error between frames, at each dose"
+    )
     hop: float = Field(ge=0, lt=1, description="probability that a column changes during a movie")
+
+    @model_validator(mode="after")
+    def _table(self) -> "Pooling":
+        if len(self.dose) != len(self.correlation) or list(self.dose) != sorted(set(self.dose)):
+            raise ValueError(f"dose = {self.dose}: ascending, and as many as correlation has ({len(self.correlation)})")
+        return self
 
 
 class Engine(Strict):
@@ -111,6 +119,12 @@ class Manifest(Strict):
     recipe: dict[str, Any]
     seeds: dict[str, int]
     notes: str = Field("", description="what a reader of the card should know beyond the recipe")
+
+    @model_validator(mode="after")
+    def _prior_of_each_species(self) -> "Manifest":
+        if self.pooling is not None and len(self.pooling.prior) != len(self.species):
+            raise ValueError(f"pooling.prior is of {len(self.pooling.prior)} species, the model of {len(self.species)}")
+        return self
 
     @property
     def weights_sha256(self) -> str:

@@ -15,6 +15,7 @@ from segdepth_batch.errors import JobRefused
 from segdepth_batch.plan import Input, Model, Plan, chunk_frames, output_name
 from segdepth_batch.settings import BatchSettings
 from segdepth_batch.sources import Found, Sources
+from segdepth_protos.contract import AUTO
 
 PLAN = "plan.json"
 MOVIES = 100_000
@@ -54,6 +55,8 @@ def plan_of(
 
 def model(request: JobRequest, store: ArtefactStore, choose_engine: ChooseEngine) -> Model:
     """The version that the request means now."""
+    if request.family == AUTO:
+        raise JobRefused(f"model {AUTO}: a job is of one family; name it")
     family = request.family or store.default_family()
     version = request.version
     if not version:

@@ -6,6 +6,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segdepth_artefacts import ArtefactStore
+from segdepth_artefacts.errors import StoreUnavailable
 from segdepth_gateway.estimator import Estimator, ReplicaLost
 from segdepth_gateway.health import Health
 from segdepth_gateway.metrics import Metrics
@@ -68,7 +69,10 @@ class Serving:
         )
 
     async def check(self, family: str, version: str) -> None:
-        """UnknownModel if the caller names a model that is neither serving nor in the store."""
+        """UnknownModel if the caller names a model that is neither serving nor in the store.
+
+        While the store does not answer, the replicas may: they know what they have loaded.
+        """
         status = self.status
         if family == AUTO:
             if version:
@@ -77,7 +81,10 @@ class Serving:
         if family in ("", status.family) and version in ("", status.version):
             return
         if self._store is not None:
-            await asyncio.to_thread(self._check_store, self._store, family or status.family, version)
+            try:
+                await asyncio.to_thread(self._check_store, self._store, family or status.family, version)
+            except StoreUnavailable as error:
+                log.warning("the store does not say whether a model is there", family=family, problem=str(error))
 
     @staticmethod
     def _check_store(store: ArtefactStore, family: str, version: str) -> None:

@@ -23,9 +23,12 @@ from segdepth_inference.prepare import CONTRAST_GAIN, prepare
 from segdepth_inference.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
 
+SMALLEST_FIELD_A = 20.0
+"""Shorter side that a frame has at least [Å]: fewer columns have too little of a surface to go by."""
+
 DEFAULT_CHECKS = {
     "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
-    "field": Range(lower=20.0, upper=820.0, unit="Å"),
+    "field": Range(lower=SMALLEST_FIELD_A, upper=820.0, unit="Å"),
     "saturation": Range(upper=0.02, ok_upper=0.001),
 }
 """Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""

@@ -73,8 +73,8 @@ def save_familiarity(familiarity: Familiarity, folder: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / FAMILIARITY)
 
 
-def load_familiarity(folder: Path) -> Familiarity:
-    """Read what `save_familiarity` wrote. Raises ValueError where it cannot be read."""
+def load_familiarity(folder: Path, features: int) -> Familiarity:
+    """Read what `save_familiarity` wrote. Raises ValueError where it cannot be read, or looks at other features."""
     try:
         state = load_file(folder / FAMILIARITY)
         sizes = state["mean"].shape[1], len(state["hidden.bias"]), len(state["mean"]), len(state["spread"])
@@ -82,4 +82,6 @@ def load_familiarity(folder: Path) -> Familiarity:
         familiarity.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except (SafetensorError, KeyError, RuntimeError, OSError) as error:
         raise ValueError(f"{folder / FAMILIARITY} cannot be read: {error}") from error
+    if sizes[0] != features:
+        raise ValueError(f"{folder / FAMILIARITY} is of another network: {sizes[0]} features instead of {features}")
     return familiarity.eval()

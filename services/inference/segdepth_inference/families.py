@@ -7,7 +7,7 @@ named family refuses a frame for its lattice, the refusal says whose lattice it 
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ import structlog
 import torch
 
 from segdepth_artefacts import ArtefactStore
-from segdepth_artefacts.errors import ArtefactError
+from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVersion
 from segdepth_inference.domain import Gate
 from segdepth_inference.maps import refused_maps
 from segdepth_inference.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
@@ -29,6 +29,9 @@ REFRESH_S = 30.0
 """A family new to the store is known after this long [s]."""
 
 CHECK, LATTICE = "family", "lattice"
+
+OWN = ("", "")
+"""Family and version of a request that names neither."""
 
 
 class Fit(NamedTuple):
@@ -47,6 +50,15 @@ class Choice:
     family: str
     version: str = ""
     check: Check | None = None
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Family and version, as a keeper of models takes them."""
+        return self.family, self.version
+
+
+Models = Mapping[tuple[str, str], Predictor]
+"""By family and version."""
 
 
 class Families:
@@ -81,15 +93,27 @@ class Families:
         try:
             found = {}
             for family in self._store.families():
-                channel = self._store.channel(family, self._channel)
-                if channel is not None:
-                    manifest = self._store.manifest(family, channel.version)
-                    if manifest.domain.reflections:
-                        found[family] = Gate(manifest.domain, manifest.canonical_sampling_A)
+                gate = self._gate(family)
+                if gate is not None:
+                    found[family] = gate
             self._gates = found
         except ArtefactError as error:
             log.warning("families.unknown", problem=str(error))
         self._refreshed_at = time.monotonic()
+
+    def _gate(self, family: str) -> Gate | None:
+        """The gate of a family, None without a lattice to tell it by. What is wrong with one concerns no other."""
+        try:
+            channel = self._store.channel(family, self._channel)
+            if channel is None:
+                return None
+            manifest = self._store.manifest(family, channel.version)
+        except (CorruptArtefact, UnknownVersion) as error:
+            log.warning("family.unknown", family=family, problem=str(error))
+            return self._gates.get(family)
+        if not manifest.domain.reflections or LATTICE not in manifest.domain.checks:
+            return None
+        return Gate(manifest.domain, manifest.canonical_sampling_A)
 
     def refresh_if_old(self) -> None:
         """The same, if the last look was a while ago: for those who do not `start`."""
@@ -112,10 +136,13 @@ class Families:
         fitting = [fit.family for fit in fits if fit.fits]
         if len(fitting) == 1:
             return Choice(fitting[0], check=Check(CHECK, Status.OK, 1.0, 1.0, 1.0))
+        families = ", ".join(sorted(self._gates)) or "none has one"
         if fitting:
             said = f"this lattice is that of {' and '.join(fitting)}"
+        elif fits or not self._gates:
+            said = f"this lattice is that of no family here ({families})"
         else:
-            said = f"this lattice is that of no family here ({', '.join(sorted(self._gates)) or 'none has one'})"
+            said = f"no family here ({families}) takes such a frame"
         nearest = min(
             (fit for fit in fits if np.isfinite(fit.scale)), key=lambda fit: abs(np.log(fit.scale)), default=None
         )
@@ -125,12 +152,15 @@ class Families:
 
     @torch.inference_mode()
     def fits(self, frame: Array, sampling_A: float) -> list[Fit]:
-        """How a frame [height, width] lies to the lattice of each family that has one."""
-        found = []
-        for family, gate in self._gates.items():
-            if worst(gate.pixels(frame, sampling_A)) < Status.REFUSED:
-                found.append(Fit(family, *gate.lattice(frame, sampling_A)))
-        return found
+        """How a frame [height, width] lies to the lattice of each family that has one; none if all refuse the pixels.
+
+        Also of those that refuse it for its sampling, which is no sign of another crystal: two of the same lattice are
+        two at every pixel size.
+        """
+        gates = self._gates
+        if all(worst(gate.pixels(frame, sampling_A)) == Status.REFUSED for gate in gates.values()):
+            return []
+        return [Fit(family, *gate.lattice(frame, sampling_A)) for family, gate in gates.items()]
 
     def advised(self, answer: Prediction, frame: Array) -> Prediction:
         """The answer; where its family's lattice is not the frame's, its verdict says whose it is."""
@@ -148,19 +178,44 @@ class Families:
     def predict(
         self,
         choices: Sequence[Choice],
-        model: Callable[[str, str], Predictor],
+        models: Models,
         frames: Sequence[Array],
         samplings_A: Sequence[float],
         detail: Detail,
     ) -> list[Prediction]:
-        """The answers to frames, each by the model of its choice: `model(family, version)` gives that."""
+        """The answers to frames, each by the model of its choice. Both are those of `answerable`."""
         answers: dict[int, Prediction] = {}
-        for family, version in dict.fromkeys((choice.family, choice.version) for choice in choices):
-            some = [n for n, choice in enumerate(choices) if (choice.family, choice.version) == (family, version)]
-            given = model(family, version).predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
+        for wanted in dict.fromkeys(choice.model for choice in choices):
+            some = [n for n, choice in enumerate(choices) if choice.model == wanted]
+            given = models[wanted].predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
             for number, answer in zip(some, given, strict=True):
                 answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
         return [answers[number] for number in range(len(choices))]
+
+
+def answerable(choices: Sequence[Choice], resolve: Callable[[str, str], Predictor]) -> tuple[list[Choice], Models]:
+    """Choices, and their models as `resolve(family, version)` gives them.
+
+    Where the model of a family that the lattice chose may not answer, its frames alone are refused, by the service's
+    own. Raises UnknownModel where a caller named it.
+    """
+    kept, models = list(choices), {}
+    for wanted in dict.fromkeys(choice.model for choice in choices):
+        try:
+            models[wanted] = resolve(*wanted)
+        except UnknownModel as error:
+            if wanted == OWN:
+                raise
+            models[OWN] = resolve(*OWN)
+            kept = [_given_up(choice, error) if choice.model == wanted else choice for choice in kept]
+    return kept, models
+
+
+def _given_up(choice: Choice, error: UnknownModel) -> Choice:
+    if choice.check is None:
+        raise error
+    said = choice.check.message or f"{CHECK}: this lattice is that of {choice.family}"
+    return Choice(*OWN, check=replace(choice.check, status=Status.REFUSED, message=f"{said}; {error}"))
 
 
 def _with(answer: Prediction, check: Check | None, detail: Detail) -> Prediction:
@@ -172,3 +227,8 @@ def _with(answer: Prediction, check: Check | None, detail: Detail) -> Prediction
         return replace(answer, verdict=verdict)
     maps = refused_maps((answer.height, answer.width), detail)
     return replace(answer, verdict=verdict, columns=Columns.none(), maps=maps)
+
+
+def undecided(answer: Prediction) -> bool:
+    """Whether the frame was refused because its lattice is that of no family or of several, whatever the model says."""
+    return any(check.name == CHECK and check.status == Status.REFUSED for check in answer.verdict.checks)

@@ -5,15 +5,17 @@ one goes on, and `problem` says why. The version before stays loaded: a rollback
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from segdepth_artefacts import ArtefactStore, Channel
-from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, InvalidName, UnknownVersion
+from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, InvalidName, StoreUnavailable, UnknownVersion
 from segdepth_inference.patience import Patience
 from segdepth_inference.predictor import Predictor
 from segdepth_protos.contract import UnknownModel
@@ -26,8 +28,18 @@ OTHER_MODELS = 2
 WARM_SHAPES = 4
 """Shapes of frames that a new model is warmed up for: the latest seen."""
 
+BELIEVED_S = 2.0
+"""What the channel of a family that a caller names points at is asked again after this long [s], not at every frame."""
+
 LOAD_ERRORS = (ArtefactError, ValueError, OSError, RuntimeError)
 """What loading a model may raise. RuntimeError is torch's: no such device, out of memory."""
+
+
+class Pointed(NamedTuple):
+    """What a channel pointed at when it was last asked, and when that was [s]."""
+
+    version: str
+    asked_at: float
 
 
 class ModelKeeper:
@@ -52,6 +64,7 @@ class ModelKeeper:
         self._current: Predictor | None = None
         self._standby: Predictor | None = None
         self._others: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
+        self._pointed: dict[str, Pointed] = {}
         self._table = threading.Lock()
         self._loading = threading.Lock()
         self._patience = Patience()
@@ -161,7 +174,11 @@ class ModelKeeper:
         now = self._current
         if now is not None and family in ("", now.version.family) and version in ("", now.version.version):
             return now
-        key = (family or (now.version.family if now else ""), version)
+        family = family or (now.version.family if now else "")
+        pointed = self._pointed.get(family)
+        if not version and pointed is not None and time.monotonic() - pointed.asked_at < BELIEVED_S:
+            version = pointed.version
+        key = (family, version)
         with self._table:
             standby = self._standby
             if standby is not None and key == (standby.version.family, standby.version.version):
@@ -181,17 +198,30 @@ class ModelKeeper:
             return predictor
         try:
             family = family or self.own_family()
-            if not version:
-                channel = self._store.channel(family, self._channel)
-                if channel is None:
-                    raise UnknownModel(self._unknown(family, version))
-                version = channel.version
+            version = version or self._pointed_at(family)
             with self._loading:
                 return self.ready(family, version) or self._load_other(family, version)
         except (UnknownVersion, InvalidName) as error:
             raise UnknownModel(self._unknown(family, version)) from error
         except (CorruptArtefact, ValueError) as error:
             raise UnknownModel(f"model {family} {version} may not answer: {error}") from error
+
+    def _pointed_at(self, family: str) -> str:
+        """The version that the family's channel points at. A store that does not answer has not changed its mind."""
+        known = self._pointed.get(family)
+        try:
+            channel = self._store.channel(family, self._channel)
+        except StoreUnavailable as error:
+            if known is None:
+                raise
+            log.warning("channel.unknown", family=family, version=known.version, problem=str(error))
+            version = known.version
+        else:
+            if channel is None:
+                raise UnknownModel(self._unknown(family, ""))
+            version = channel.version
+        self._pointed[family] = Pointed(version, time.monotonic())
+        return version
 
     def own_family(self) -> str:
         """The family whose channel decides: as set, else the one that answers, else the store's default.

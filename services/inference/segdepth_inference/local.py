@@ -12,8 +12,9 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
+from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.manifest import Range
-from segdepth_inference.families import Families
+from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.movie import Answering, answer_movie
 from segdepth_inference.prediction import Prediction, Status
@@ -45,8 +46,8 @@ class LocalBackend:
     """Answers in this process. May be called from several threads; one predicts at a time.
 
     `model`: family, or family/version; empty = the default family's stable version; auto = of each frame the family
-    whose lattice it shows. `store`: a folder or s3:// URL;
-    empty = SEGDEPTH_STORE, else the released model. The errors are those of segdepth_protos.contract.
+    whose lattice it shows. `store`: a folder or s3:// URL; empty = SEGDEPTH_STORE, else the released model. The errors
+    are those of segdepth_protos.contract.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class LocalBackend:
         self._family, _, self._version = (model or "").partition("/")
         self._store: ArtefactStore = open_store(store or os.environ.get("SEGDEPTH_STORE") or released_store())
         folder = Path(cache) if cache else Path(tempfile.gettempdir()) / f"segdepth-models-{os.getuid()}"
-        own = "" if self._family == AUTO else self._family
+        own = self._some_family() if self._family == AUTO else self._family
         self._keeper = ModelKeeper(self._store, folder, family=own, device=device, engine=engine)
         self._families = Families(self._store)
         self._predicting = threading.Lock()
@@ -117,7 +118,8 @@ class LocalBackend:
         self._families.refresh_if_old()
         frames = [pixels(frame) for frame in batch]
         choices = self._families.choices(*self._asked(options), frames, samplings_A)
-        return self._families.predict(choices, self._keeper.resolve, frames, samplings_A, detail_of(options.detail))
+        choices, models = answerable(choices, self._keeper.resolve)
+        return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail))
 
     def list_models(self, request: models_pb2.ListModelsRequest, timeout_s: float) -> models_pb2.ListModelsResponse:
         """Every complete version of the store (of one family, if named), newest first."""
@@ -133,6 +135,13 @@ class LocalBackend:
     def close(self) -> None:
         """Nothing to give back but memory."""
         self._keeper.stop()
+
+    def _some_family(self) -> str:
+        """The default family, else any that is released: who leaves it to the lattice need not have a default."""
+        try:
+            return self._store.default_family()
+        except UnknownVersion:
+            return next((family for family in self._store.families() if self._store.channel(family, CHANNELS[0])), "")
 
     def _asked(self, options: es.EstimateOptions) -> tuple[str, str]:
         """Family and version of a request."""

@@ -85,7 +85,9 @@ class Predictor:
         where = choose_device(device)
         name = choose_engine(manifest, where, engine) if evaluated else engine
         network = memory_format(fold_norms(load_network(folder, manifest)))
-        familiarity = load_familiarity(folder).to(where) if FAMILIARITY in manifest.files else None
+        familiarity = None
+        if FAMILIARITY in manifest.files:
+            familiarity = load_familiarity(folder, sum(network.config.widths)).to(where)
         return cls(TorchEngine(network, where, name), manifest, familiarity)
 
     @property

@@ -11,11 +11,10 @@ from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
 from segdepth_inference.cores import usable_cores
-from segdepth_inference.families import Choice, Families
+from segdepth_inference.families import Choice, Families, Models, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import Metrics, ShadowMetrics
 from segdepth_inference.prediction import Prediction, Status
-from segdepth_inference.predictor import Predictor
 from segdepth_inference.settings import InferenceSettings
 from segdepth_inference.shadow import Shadow
 from segdepth_inference.wire import STATUS, detail_of, frame_result
@@ -85,12 +84,10 @@ class Estimator:
         self._unanswered += 1
         try:
             choices = await self._choices(asked, pixels, samplings_A)
-            models: dict[tuple[str, str], Predictor] = {}
-            for choice in dict.fromkeys((choice.family, choice.version) for choice in choices):
-                predictor = self._keeper.ready(*choice)
-                if predictor is None:
-                    predictor = await asyncio.to_thread(self._keeper.resolve, *choice)
-                models[choice] = predictor
+            ready = {choice.model: self._keeper.ready(*choice.model) for choice in choices}
+            models: Models = {wanted: predictor for wanted, predictor in ready.items() if predictor is not None}
+            if len(models) < len(ready):
+                choices, models = await asyncio.to_thread(answerable, choices, self._keeper.resolve)
             return await loop.run_in_executor(
                 self._predicting, self._answer, Work(pixels, samplings_A, stated, choices), models, asked.detail
             )
@@ -110,12 +107,8 @@ class Estimator:
             return self._families.choices(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._predicting, self._families.choices, *arguments)
 
-    def _answer(
-        self, work: Work, models: dict[tuple[str, str], Predictor], detail: pb.Detail
-    ) -> tuple[list[bytes], list[int]]:
-        answers = self._families.predict(
-            work.choices, lambda *choice: models[choice], work.pixels, work.samplings_A, detail_of(detail)
-        )
+    def _answer(self, work: Work, models: Models, detail: pb.Detail) -> tuple[list[bytes], list[int]]:
+        answers = self._families.predict(work.choices, models, work.pixels, work.samplings_A, detail_of(detail))
         self._observe(answers)
         if len(models) == 1:
             (predictor,) = models.values()

@@ -22,6 +22,7 @@ from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.channels import CANDIDATE
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_inference.comparison import compared
+from segdepth_inference.families import undecided
 from segdepth_inference.keeper import LOAD_ERRORS, ModelKeeper
 from segdepth_inference.metrics import ShadowMetrics
 from segdepth_inference.patience import Patience
@@ -166,11 +167,15 @@ class Shadow:
     # The sampled frames.
 
     def offer(self, answering: Predictor, frames: Sequence[Array], answers: Sequence[Prediction]) -> None:
-        """A batch was answered: hold one of its frames if it is sampled, and nothing else is held."""
+        """A batch was answered: hold one of its frames if it is sampled, and nothing else is held.
+
+        Refused by no model's word, a frame says nothing of the candidate.
+        """
         candidate = self._candidate
         if candidate is None or answering is not self._keeper.current or answering.version == candidate.version:
             return
-        sampled = [number for number in range(len(frames)) if self._random.random() < self._share]
+        own = [number for number, answer in enumerate(answers) if not undecided(answer)]
+        sampled = [number for number in own if self._random.random() < self._share]
         if not sampled:
             return
         with self._lock:

@@ -140,10 +140,60 @@ def test_a_frame_that_has_moved_is_not_in_the_sum(local):
     group = None
     for answer in local.stream(frames, segdepth.Calibration(SAMPLING_A, dose_per_A2=300.0)):
         group = pool.add(answer) or group
-    image, calibration, options = group.summed(frames)
+    image, calibration, options = group.summed(frames, segdepth.Options(priority="batch", strict=True))
     np.testing.assert_array_equal(image, frames[0].astype(float) + frames[1])
+    assert image.dtype == np.uint16
     assert calibration == segdepth.Calibration(SAMPLING_A, dose_per_A2=600.0)
-    assert (options.model, options.version) == ("tiny", "1")
+    assert options == segdepth.Options("tiny", "1", priority="batch")
+
+
+def group_of(local, frames):
+    pool = segdepth.Pool(numbers(local), len(frames))
+    (group,) = (found for answer in local.stream(frames, SAMPLING_A) if (found := pool.add(answer)))
+    return group
+
+
+def test_a_first_frame_that_lies_elsewhere_is_the_one_left_out(local):
+    frames = movie(4)
+    frames[0] = np.roll(frames[0], (7, 9), (0, 1))
+    group = group_of(local, frames)
+    assert len(group) == 3
+    assert group.pooled().moved == 1
+    np.testing.assert_array_equal(group.summed(frames, segdepth.Options())[0], np.sum(frames[1:], axis=0))
+
+
+def test_frames_that_drift_are_not_added_up(local):
+    still = movie(3)
+    drifting = [np.roll(frame, (0, 2 * number), (0, 1)) for number, frame in enumerate(still)]
+    assert group_of(local, still).drift_A < 0.1
+    group = group_of(local, drifting)
+    assert len(group) == 3
+    assert 0.1 < group.drift_A < 0.25
+    assert group.summed(drifting, segdepth.Options()) is None
+
+
+def test_a_sum_larger_than_a_frame_may_be_is_not_asked(local, monkeypatch):
+    frames = movie(2)
+    group = group_of(local, frames)
+    monkeypatch.setattr("segdepth.pooling.contract.FRAME_BYTES", frames[0].nbytes - 1)
+    assert group.summed(frames, segdepth.Options()) is None
+
+
+def test_frames_of_another_sampling_are_a_group_of_their_own(local):
+    frames = movie(4)
+    samplings_A = (SAMPLING_A, SAMPLING_A, 0.1002, 0.1002)
+    answers = [local.estimate(frame, one) for frame, one in zip(frames, samplings_A, strict=True)]
+    assert [(group.frames, group.sampling_A) for group in local.pool(answers, 3)] == [(2, 0.1), (2, 0.1002)]
+
+
+def test_what_was_answered_before_a_model_that_cannot_pool_is_pooled(local):
+    frames = movie(3)
+    answers = [local.estimate(frame, SAMPLING_A) for frame in frames]
+    answers[2].message.model.version = "99"
+    pooled = segdepth.pool(answers, lambda version: segdepth.numbers_of(local.models(), version), 3)
+    assert next(pooled).frames == 2
+    with pytest.raises(NotSupported, match="calibrate and release it anew"):
+        next(pooled)
 
 
 def test_a_sum_that_is_refused_leaves_the_posteriors(local):

@@ -114,3 +114,22 @@ def test_over_http_the_rows_name_gold(stack: Stack) -> None:
     answer = httpx.post(url, params=query, content=image.astype("<u2").tobytes(), headers=headers, timeout=60).json()
     assert answer["model"]["family"] == "gold"
     assert {column["species"] for column in answer["frames"][0]["columns"]} == {"Au"}
+
+
+def test_over_http_each_frame_of_a_movie_says_which_family_answered(stack: Stack, tmp_path: Path) -> None:
+    np.save(tmp_path / "both.npy", np.stack([lattice_frame(3), lattice_frame(4, spacing_A=GOLD_A)]))
+    files = {"file": ("both.npy", (tmp_path / "both.npy").read_bytes())}
+    query = {"sampling_A": "0.1", "model": "auto"}
+    answer = httpx.post(f"{stack.http_url}/v1/estimate", params=query, files=files, timeout=60).json()
+    assert [frame["model"]["family"] for frame in answer["frames"]] == ["tiny", "gold"]
+
+
+def test_the_command_line_names_every_model_that_answered(stack: Stack, tmp_path: Path) -> None:
+    np.save(tmp_path / "both.npy", np.stack([lattice_frame(3), lattice_frame(4, spacing_A=GOLD_A)]))
+    command = [Path(sys.executable).parent / "segdepth", "estimate", tmp_path / "both.npy", "--sampling", "0.1"]
+    asked = [*command, "--model", "auto", "--server", stack.address, "--out", tmp_path / "out", "--format", "json"]
+    said = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    assert "tiny 1 (" in " ".join(said.split())
+    assert "and gold 1 (" in " ".join(said.split())
+    summary = json.loads((tmp_path / "out" / "both.summary.json").read_text())
+    assert [frame["model_family"] for frame in summary["frames"]] == ["tiny", "gold"]

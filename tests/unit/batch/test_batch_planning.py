@@ -100,6 +100,8 @@ def test_a_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         model(request("x", family="nobody", version="1"), open_store(tmp_path / "none"), lambda *_: "torch-fp32")
     with pytest.raises(JobRefused, match="stable"):
         model(request("x", family="nobody"), open_store(tmp_path / "none"), lambda *_: "torch-fp32")
+    with pytest.raises(JobRefused, match="a job is of one family; name it"):
+        model(request("x", family="auto"), open_store(tmp_path / "none"), lambda *_: "torch-fp32")
 
 
 def test_output_names_are_plain() -> None:

@@ -65,22 +65,25 @@ def test_it_is_kept_beside_the_weights(tmp_path: Path) -> None:
     save_familiarity(judge(), tmp_path)
     means = torch.randn(3, FEATURES, generator=torch.Generator().manual_seed(0))
     asked = (means, torch.full((3,), 300.0), torch.full((3,), 25.0))
-    assert torch.equal(load_familiarity(tmp_path)(*asked), judge()(*asked))
+    assert torch.equal(load_familiarity(tmp_path, FEATURES)(*asked), judge()(*asked))
     (tmp_path / FAMILIARITY).write_bytes(b"broken")
     with pytest.raises(ValueError, match=f"{FAMILIARITY} cannot be read"):
-        load_familiarity(tmp_path)
+        load_familiarity(tmp_path, FEATURES)
 
 
 def test_the_predictor_refuses_strangers_whoever_they_come_with(predictor: Predictor, model_folder: Path) -> None:
     frame = lattice_frame()
     with torch.inference_mode():
         features = predictor.heads(torch.from_numpy(frame.astype("f4"))[None], 0.1).means_BC.shape[1]
-    save_familiarity(judge(features), model_folder)
+    save_familiarity(judge(features + 1), model_folder)
     known = Manifest.model_validate_json((model_folder / "manifest.json").read_text())
     domain = known.domain.model_copy(update={"checks": known.domain.checks | {CHECK: Range(upper=-1e3)}})
     files = known.files | {FAMILIARITY: File(sha256="0" * 64, size_bytes=1)}
     manifest = known.model_copy(update={"domain": domain, "files": files})
     (model_folder / "manifest.json").write_text(manifest.model_dump_json())
+    with pytest.raises(ValueError, match=f"is of another network: {features + 1} features instead of {features}"):
+        Predictor.load(model_folder, device="cpu")
+    save_familiarity(judge(features), model_folder)
     strict = Predictor.load(model_folder, device="cpu")
     alone = strict.predict([frame], [0.1])[0]
     together = strict.predict([frame, frame[::-1].copy(), frame.T.copy()], [0.1] * 3)[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segdepth_artefacts import open_store
-from segdepth_inference.families import Families
+from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.prediction import Detail, Prediction, Status
 from segdepth_protos.contract import AUTO, UnknownModel
@@ -37,7 +37,8 @@ class Service:
     def answers(self, frames: list[np.ndarray], family: str = "", version: str = "") -> list[Prediction]:
         samplings_A = [SAMPLING_A] * len(frames)
         choices = self.families.choices(family, version, frames, samplings_A)
-        return self.families.predict(choices, self.keeper.resolve, frames, samplings_A, MAPS)
+        choices, models = answerable(choices, self.keeper.resolve)
+        return self.families.predict(choices, models, frames, samplings_A, MAPS)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,9 @@ def test_without_a_lattice_nothing_is_guessed(service: Service) -> None:
     for answer in service.answers([noise, flat], AUTO):
         assert answer.verdict.status == Status.REFUSED
         assert len(answer.columns) == 0
-    assert said(service.answers([flat], AUTO)[0], "pixels").endswith("an empty frame")
+    (empty,) = service.answers([flat], AUTO)
+    assert said(empty, "pixels").endswith("an empty frame")
+    assert said(empty, "family") == "family: no family here (gold, tiny) takes such a frame; name the family"
 
 
 def test_a_lattice_of_several_families_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
@@ -103,6 +106,24 @@ def test_a_lattice_of_several_families_is_refused_by_name(folder: Path, tmp_path
     (answer,) = service.answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
     assert answer.verdict.status == Status.REFUSED
     assert said(answer, "family") == "family: this lattice is that of gold and silver; name the family"
+
+
+def test_a_family_that_refuses_the_sampling_counts_too(tmp_path: Path) -> None:
+    """At 0.1 Å/px only one of the two answers: the other's lattice is in the frame all the same."""
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A)
+    add_family(store, "silver", spacing_A=GOLD_A * 1.01, finest_A=0.12)
+    frame = lattice_frame(2, spacing_A=GOLD_A)
+    (answer,) = Service(store, tmp_path / "cache").answers([frame], AUTO)
+    assert said(answer, "family") == "family: this lattice is that of gold and silver; name the family"
+
+
+def test_a_frame_of_a_family_that_refuses_its_sampling_is_told_so(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A, finest_A=0.12)
+    (answer,) = Service(store, tmp_path / "cache").answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
+    assert answer.version.family == "gold"
+    assert answer.verdict.reason == "sampling: sampling 0.1 Å/px; permitted 0.12-0.26 Å/px"
 
 
 def test_a_version_of_auto_is_no_model(service: Service) -> None:
@@ -119,3 +140,32 @@ def test_a_family_that_comes_later_is_found(tmp_path: Path) -> None:
     add_family(store, "gold", spacing_A=GOLD_A)
     families.refresh()
     assert [fit.family for fit in families.fits(frame, SAMPLING_A) if fit.fits] == ["gold"]
+
+
+def test_a_family_whose_channel_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    for family, spacing_A in (("broken", 3.0), ("gold", GOLD_A)):
+        add_family(store, family, spacing_A=spacing_A)
+    channel = store / "channels" / "broken" / "stable.json"
+    good = channel.read_text()
+    channel.write_text("{}")
+    families, frame = Families(open_store(str(store))), lattice_frame(2)
+    families.refresh()
+    assert [fit.family for fit in families.fits(frame, SAMPLING_A)] == ["gold", "tiny"]
+    for text in (good, "{}"):  # What was known of it stays.
+        channel.write_text(text)
+        families.refresh()
+        assert [fit.family for fit in families.fits(frame, SAMPLING_A)] == ["broken", "gold", "tiny"]
+
+
+def test_a_family_whose_model_may_not_answer_costs_no_other_its_frames(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=GOLD_A)
+    (store / "models" / "gold" / "1" / "weights.safetensors").write_bytes(b"broken")
+    service = Service(store, tmp_path / "cache")
+    ours, gold = service.answers([lattice_frame(3), lattice_frame(3, spacing_A=GOLD_A)], AUTO)
+    assert (ours.version.family, ours.verdict.status) == ("tiny", Status.OK)
+    assert (gold.verdict.status, len(gold.columns)) == (Status.REFUSED, 0)
+    assert said(gold, "family").startswith("family: this lattice is that of gold; model gold 1 may not answer")
+    with pytest.raises(UnknownModel, match="may not answer"):
+        service.answers([lattice_frame(3, spacing_A=GOLD_A)], "gold")

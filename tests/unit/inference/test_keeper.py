@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from segdepth_artefacts import open_store
+from segdepth_artefacts.errors import StoreUnavailable
 from segdepth_artefacts.manifest import Engine
 from segdepth_inference import keeper as keeper_module
 from segdepth_inference.keeper import OTHER_MODELS, ModelKeeper
 from segdepth_protos.contract import UnknownModel
-from tests.models import FAMILY, add_version, lattice_frame, point, tiny_store
+from tests.models import FAMILY, add_family, add_version, lattice_frame, point, tiny_store
 
 
 @pytest.fixture
@@ -265,3 +266,33 @@ def test_once_a_model_answers_the_default_family_is_not_looked_for(
     point(store, "2")
     keeper.refresh()
     assert version(keeper) == "2"
+
+
+def test_another_familys_channel_is_not_asked_at_every_frame(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_family(store, "gold", spacing_A=3.4)
+    keeper = keep(store, family=FAMILY)
+    keeper.refresh()
+    assert keeper.ready("gold") is None
+    gold = keeper.resolve("gold")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(keeper._store), "channel", lambda *_: pytest.fail("asked again at once"))
+        assert keeper.ready("gold") is gold
+    monkeypatch.setattr(keeper_module, "BELIEVED_S", 0.0)
+    assert keeper.ready("gold") is None
+    assert keeper.resolve("gold") is gold
+
+
+def test_another_family_answers_while_the_store_does_not(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_family(store, "gold", spacing_A=3.4)
+    keeper = keep(store, family=FAMILY)
+    keeper.refresh()
+    gold = keeper.resolve("gold")
+    monkeypatch.setattr(keeper_module, "BELIEVED_S", 0.0)
+
+    def gone(*_: object) -> None:
+        raise StoreUnavailable("no answer", "wait")
+
+    monkeypatch.setattr(type(keeper._store), "channel", gone)
+    assert keeper.resolve("gold") is gold
+    with pytest.raises(StoreUnavailable):
+        keeper.resolve("silver")

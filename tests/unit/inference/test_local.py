@@ -14,7 +14,7 @@ from segdepth_protos.contract import InvalidFrame, OutsideDomain, UnknownModel, 
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb
 from segdepth_protos.v1 import models_pb2
-from tests.models import FAMILY, lattice_frame, tiny_store
+from tests.models import FAMILY, add_family, lattice_frame, tiny_store
 
 CALIBRATION = pb.Calibration(sampling_angstrom_per_px=0.1)
 SHAPE = (200, 200)
@@ -284,3 +284,16 @@ def test_the_store_is_named_by_the_environment(store: Path, tmp_path: Path, monk
     assert released_store() == store
     backend = LocalBackend(device="cpu", cache=tmp_path)
     assert estimate(backend, frame(1)).model.family == FAMILY
+
+
+def test_the_lattice_decides_where_no_family_is_the_default(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    add_family(store, "gold", spacing_A=3.4)
+    with pytest.raises(UnknownModel, match=r"no family was named"):
+        LocalBackend(store=str(store), device="cpu", cache=tmp_path / "cache")
+    backend = LocalBackend("auto", str(store), device="cpu", cache=tmp_path / "cache")
+    for spacing_A, family in ((2.7, FAMILY), (3.4, "gold")):
+        message = encode_frame(lattice_frame(3, spacing_A=spacing_A), 0)
+        assert estimate(backend, message).model.family == family
+    noise = np.random.default_rng(5).poisson(20, (256, 256)).astype(np.uint16)
+    assert estimate(backend, encode_frame(noise, 0)).domain.status == pb.DOMAIN_STATUS_REFUSED

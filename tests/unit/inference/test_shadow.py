@@ -223,6 +223,20 @@ def test_only_what_stable_answers_is_compared(store: Path) -> None:
     assert replica.shadow.next(idle=True) is None
 
 
+def test_a_frame_refused_for_its_family_is_not_compared(store: Path) -> None:
+    replica = Replica(store)
+    answer = replica.answer(1)
+    replica.compare()
+    check = Check("family", Status.REFUSED, 2.0, 1.0, 1.0)
+    refused = replace(answer, verdict=Verdict((*answer.verdict.checks, check)), columns=Columns.none())
+    model = replica.keeper.resolve()
+    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [refused])
+    assert replica.shadow.next(idle=True) is None
+    told = replace(refused, verdict=Verdict((*answer.verdict.checks, replace(check, status=Status.OK))))
+    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [told])
+    assert replica.shadow.next(idle=True) is not None
+
+
 def test_a_promoted_candidate_has_no_shadow(store: Path) -> None:
     replica = Replica(store)
     candidate = replica.shadow.candidate

@@ -19,10 +19,10 @@ SMALL: dict[str, Any] = {
         "lattice_A": 5.4113,
         "axes": [[0.0, 0.0, 1.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0]],
     },
-    "specimens": {"cell_A": 16.0, "kinds": {"flat": 0.5, "stepped": 0.3, "particle": 0.2}, "thick_share": 0.0},
+    "specimens": {"cell_A": 24.0, "kinds": {"flat": 0.5, "stepped": 0.3, "particle": 0.2}, "thick_share": 0.0},
     "camera": {"samplings_A": [0.1, 0.2]},
     "training": {
-        "field_px": 64,
+        "field_px": 104,
         "steps": 6,
         "frames": 2,
         "checkpoint_every": 4,

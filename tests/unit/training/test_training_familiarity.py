@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from segdepth_training.benchmark.foreign import FOREIGN
+from segdepth_training.benchmark.shifts import SHIFTS, shifts_for
 from segdepth_training.familiarity import Seen, altered, cut, fitted
 from segdepth_training.foreign import STRANGERS, Foreign, OtherZone, strangers
 from segdepth_training.imaging import draw_exposure, draw_optics
@@ -23,13 +24,20 @@ def test_the_benchmark_has_other_strangers():
     assert not {tuple(sorted(one.zone)) for one in FOREIGN.values()} & {tuple(sorted(zone)) for zone in zones}
 
 
+GOLD = RECIPE.crystal.model_copy(update={"elements": ("Au",), "basis": ((0.0, 0.0, 0.0),), "lattice_A": 4.0786})
+
+
 def test_ones_own_crystal_is_no_stranger():
-    gold = RECIPE.crystal.model_copy(update={"elements": ("Au",), "basis": ((0.0, 0.0, 0.0),), "lattice_A": 4.0786})
-    names = {(one.symbol, one.zone) for one in strangers(gold) if isinstance(one, Foreign)}
+    names = {(one.symbol, one.zone) for one in strangers(GOLD) if isinstance(one, Foreign)}
     assert ("Pt", (1, 1, 0)) not in names
     assert ("Pt", (1, 1, 0)) in {
         (one.symbol, one.zone) for one in strangers(RECIPE.crystal) if isinstance(one, Foreign)
     }
+
+
+def test_no_model_is_asked_to_refuse_its_own_crystal():
+    assert shifts_for(RECIPE.crystal) == SHIFTS
+    assert {shift.name for shift in SHIFTS} - {shift.name for shift in shifts_for(GOLD)} == {"gold-110"}
 
 
 def test_slabs_fill_their_cell_with_atoms_apart():

@@ -65,6 +65,15 @@ def test_a_fingerprint_is_of_the_columns_in_any_order():
     assert len({fingerprint(each) for each in (columns, moved, thicker)}) == 3
 
 
+def test_columns_that_are_no_numbers_are_not_those_of_another_store(workspace: Workspace):
+    for purpose in (SeedRange.TRAIN, SeedRange.BENCHMARK):
+        group = zarr.open_group(workspace.data(purpose).arrays(), mode="r+")
+        group["facts"][0] = [7, 0, 0]
+        group["columns"][0] = np.nan
+    refuse_shared(stores(workspace))
+    assert len(fingerprints(workspace.data(SeedRange.TRAIN))) == 2
+
+
 def test_a_store_that_is_not_there_yet_shares_nothing(tmp_path: Path):
     assert fingerprints(Place.at(tmp_path / "none.zarr")) == {}
 

@@ -12,7 +12,7 @@ from segdepth_training.place import Place
 from segdepth_training.seeds import SeedRange
 from segdepth_training.train import Run, train
 from segdepth_training.workspace import Workspace
-from tests.models import tiny_store
+from tests.models import tiny_model, tiny_store
 from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server, seaweed
 from tests.unit.training.small import fields, filled, recipe
 from tests.unit.training.test_training_recipe import RECIPES, toml
@@ -159,6 +159,19 @@ def test_start_from_stable_is_kept_with_the_run(place: Place, tmp_path: Path):
     # Another stable version does not change a run that has begun.
     assert steps.keep_start(workspace, str(empty)) == "tiny 1"
     assert workspace.run().start == workspace.start
+
+
+def test_a_start_that_is_not_there_or_of_another_network_is_refused_first(place: Place, tmp_path: Path):
+    start = tmp_path / "start"
+    (tmp_path / "recipe.toml").write_text(toml(fields(training__start=str(start))))
+    workspace = Workspace.open(place, tmp_path / "recipe.toml", "a")
+    with pytest.raises(ValueError, match=r'training\.start = ".*start": no released model is there'):
+        steps.check_start(workspace, "")
+    tiny_model(start)
+    with pytest.raises(ValueError, match=r"its network is another than training\.network asks for"):
+        steps.check_start(workspace, "")
+    workspace.model.write_once("manifest.json", "{}")
+    steps.check_start(workspace, "")
 
 
 def test_zarr_in_a_bucket_is_whole_or_absent(place: Place):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from segdepth_training.recipe import load_recipe
+from segdepth_training.lattice import project
+from segdepth_training.recipe import Crystal, Recipe, load_recipe
 from tests.unit.training.small import fields
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
@@ -19,7 +20,7 @@ def toml(parts: dict[str, Any]) -> str:
     def value(item: Any) -> str:
         if isinstance(item, dict):
             return "{" + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + "}"
-        return json.dumps(item)
+        return json.dumps(item).replace("Infinity", "inf")
 
     top = [f"{k} = {value(v)}" for k, v in parts.items() if not isinstance(v, dict)]
     for name, section in parts.items():
@@ -68,6 +69,29 @@ def test_small_recipe_round_trips(tmp_path: Path):
         ({"gates__ece": 4}, "gates.ece", "1"),
         ({"microscope__defocus_A": [1000, 9000]}, "microscope.defocus_A", "pm"),
         ({"microscope__defocus_A": [-90, 0]}, "microscope.defocus_A", "overfocus is positive"),
+        ({"microscope__defocus_A": [10, 90], "microscope__c30_um": 1200}, "microscope.defocus_A", "some underfocus"),
+        ({"microscope__c30_spread_um": 0.002}, "microscope.c30_spread_um", "mm"),
+        ({"microscope__c30_spread_um": 20000}, "microscope.c30_spread_um", "Å"),
+        (
+            {"camera__dose": [1, 50], "training__easy_share": 0},
+            "calibration.doses: 1000",
+            "is one of them given per pixel",
+        ),
+        ({"camera__dose": [20, 500]}, "calibration.doses", "outside camera.dose (20-500)"),
+        ({"camera__dose": [20, float("inf")]}, "camera.dose.1", "finite"),
+        ({"specimens__displacement_A": [-0.05, 0.09]}, "specimens.displacement_A", "begins below 0"),
+        ({"calibration__doses": []}, "calibration.doses", "at least 1"),
+        ({"benchmark__specimens": 2}, "benchmark.specimens", "3"),
+        ({"camera__read_noise": [0, 10]}, "camera.read_noise", "%"),
+        ({"camera__contrast": [90, 105]}, "camera.contrast", "%"),
+        ({"specimens__perturbed_columns": [2, 15]}, "specimens.perturbed_columns", "%"),
+        ({"specimens__kinds": {"flat": 0}}, "specimens.kinds", "above 0"),
+        ({"specimens__kinds": {"flat": -1, "smooth": 2}}, "specimens.kinds.flat", "0"),
+        ({"specimens__kinds": {"flat": 1, "smooth": 0}}, "specimens.kinds", "some other kind"),
+        ({"specimens__kinds": {"particle": 1}}, "specimens.kinds", "some of flat, sawtooth, stepped"),
+        ({"specimens__atoms": [10, 3]}, "specimens.atoms", "lower bound"),
+        ({"specimens__atoms": [0, 10]}, "specimens.atoms", "1"),
+        ({"specimens__atoms": [3, 30]}, "specimens.atoms", "thick_atoms (20)"),
         ({"microscope__astigmatism_A": 0.6}, "microscope.astigmatism_A", "0 for none"),
         ({"microscope__coma_A": 30}, "microscope.coma_A", "nm"),
         ({"microscope__c30_um": -0.009}, "microscope.c30_um", "mm"),
@@ -100,7 +124,8 @@ def test_small_recipe_round_trips(tmp_path: Path):
         ({"specimens__cell_A": 1.6}, "cell_A", "3.2 Å"),
         ({"training__stpes": 4}, "training.stpes", "misspelt"),
         ({"camera__doses": [20, 5000]}, "camera.doses", "misspelt"),
-        ({"training__field_px": 66}, "field_px", "multiple of 4"),
+        ({"training__field_px": 100}, "training.field_px", "frames below 20 Å are refused"),
+        ({"training__field_px": 106}, "field_px", "multiple of 4"),
         ({"training__network": {"witdhs": [8, 12]}}, "network", "witdhs"),
         ({"training__network": {"widths": [8, 12], "decoder_blocks": [1, 1, 1]}}, "network", "cannot be built"),
         ({"training__network": {"widths": [8, -12], "decoder_blocks": [1]}}, "network", "cannot be built"),
@@ -114,6 +139,29 @@ def test_slip_is_refused_by_name(tmp_path: Path, change: dict[str, Any], field: 
     assert field in str(caught.value)
     assert hint in str(caught.value)
     assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize("c30_um, defocus_A", [(1200, [-900, -500]), (-9, [-10, 90]), (0, [-90, -10])])
+def test_defocus_that_balances_the_spherical_aberration_is_taken(c30_um: float, defocus_A: list[float]):
+    parts = fields(microscope__c30_um=c30_um, microscope__defocus_A=defocus_A)
+    assert Recipe.model_validate(parts).microscope.defocus_A == tuple(defocus_A)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [[0, 0, 0.5], [0.5, -0.5, 0], [0.5, 0.5, 0]],
+        [[0, 0, 4.0786], [1.4, -1.4, 0], [1.4, 1.4, 0]],
+        [[0, 0, 0], [0.5, -0.5, 0], [0.5, 0.5, 0]],
+    ],
+)
+def test_axes_that_are_no_periods_of_the_crystal_make_no_other_crystal(axes: list[list[float]]):
+    """Half of gold's [001] as a side is a simple lattice of as many atoms, and given in Å it is any."""
+    gold = load_recipe(RECIPES / "au-110.toml").crystal
+    assert project(gold).nearest_A == pytest.approx(gold.lattice_A * 6**0.5 / 4)
+    other = Crystal.model_validate({**gold.model_dump(), "axes": axes})
+    with pytest.raises(ValueError, match=r"is no period of the crystal; axes are in units of the cell"):
+        project(other)
 
 
 def test_missing_field_is_named(tmp_path: Path):

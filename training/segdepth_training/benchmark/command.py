@@ -17,7 +17,7 @@ from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
 from segdepth_training.benchmark.report import PAGE, WORST, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
-from segdepth_training.benchmark.shifts import SHIFTS, Shift, ShiftPlan
+from segdepth_training.benchmark.shifts import Shift, ShiftPlan, shifts_for
 from segdepth_training.benchmark.worst import draw_worst, worst
 from segdepth_training.exit_waves import Plan, load, simulate
 from segdepth_training.figures import named
@@ -51,7 +51,7 @@ class Examination:
         found = Probes.of(load(families.place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
         self._check_pixels(found)
         # Before there are threads: simulation forks.
-        shifts = {shift.name: self._shifted(shift) for shift in SHIFTS}
+        shifts = {shift.name: self._shifted(shift) for shift in shifts_for(self.recipe.crystal)}
         kept = self.work / "answers" / f"{found.digest[:12]}-{RULES}"
         compared = baselines(self.baselines and self.baselines / self.recipe.family, models[0])
         entries = [*map(released, models), *compared]

@@ -12,7 +12,7 @@ from segdepth_inference.engine import REFERENCE
 from segdepth_inference.prediction import Detail, Prediction
 from segdepth_inference.predictor import Predictor
 from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser
-from segdepth_training.benchmark.mixture import Mixture
+from segdepth_training.benchmark.mixture import LIBRARY, Library, Mixture
 from segdepth_training.benchmark.networks import REGRESSION
 from segdepth_training.observation import Observation
 from segdepth_training.progress import say
@@ -72,8 +72,15 @@ def released(folder: Path) -> Entry:
     return Entry(f"{manifest.family} {manifest.version}", key, Load(folder))
 
 
-MIXTURE = Entry("Gaussian mixture, true positions", "1", Mixture)
-"""A baseline beside every model."""
+@dataclass(frozen=True)
+class LoadMixture:
+    """Makes the Gaussian mixture of a library's file."""
+
+    path: Path
+
+    def __call__(self) -> Contender:
+        """In whatever process."""
+        return Mixture(Library.read(self.path))
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,16 @@ class LoadDenoising:
 
 
 def baselines(folder: Path | None, model: Path) -> list[Entry]:
-    """Those that a model is compared with: the mixture, and networks whose weights lie in folders of `folder`.
+    """Those that a model is compared with, as far as `folder` has them: the mixture, and networks.
 
     A denoiser is left out where it was calibrated with the weights of another model than the one in the folder `model`.
     """
-    found = [MIXTURE]
     if folder is None:
-        return found
+        return []
+    found = []
+    if (library := folder / LIBRARY).exists():
+        key = sha256(library.read_bytes()).hexdigest()[:12]
+        found.append(Entry("Gaussian mixture, true positions", key, LoadMixture(library)))
     if (folder / REGRESSION / "manifest.json").exists():
         found.append(replace(released(folder / REGRESSION), name=f"{REGRESSION} network"))
     if (folder / DENOISER / "manifest.json").exists():
@@ -108,6 +118,6 @@ def baselines(folder: Path | None, model: Path) -> list[Entry]:
         else:
             say(
                 f"without the denoiser: it was calibrated with other weights than {segments.version}'s; run"
-                " segdepth-train baseline-network denoiser"
+                " segdepth-train baseline denoiser"
             )
     return found

@@ -10,7 +10,7 @@ from segdepth_training.recipe import Recipe, Set
 from segdepth_training.seeds import SeedRange
 from segdepth_training.specimen import FAMILIES
 
-DOSES: Set = Set(specimens=1, doses=(50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, "noise-free"))
+DOSES: Set = Set(specimens=3, doses=(50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, "noise-free"))
 """e/Å² in vacuum and frame; every specimen is seen once at each."""
 
 SEED = 0

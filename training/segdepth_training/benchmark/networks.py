@@ -1,4 +1,4 @@
-"""segdepth-train baseline-network: train, calibrate and write the networks that models are compared with.
+"""segdepth-train baseline: train, calibrate and write the networks that models are compared with.
 
 A baseline's folder is a model's, but for its domain: nothing is refused, so that no refusal counts against it.
 """

@@ -13,9 +13,11 @@ from scipy.spatial import cKDTree
 from segdepth_training.benchmark.foreign import FOREIGN
 from segdepth_training.exit_waves import ExitWaves, Plan
 from segdepth_training.families import draw_for_benchmark
+from segdepth_training.foreign import alike
 from segdepth_training.imaging import Exposure, Optics
 from segdepth_training.lattice import project
 from segdepth_training.observation import Observation, observe
+from segdepth_training.recipe import Crystal
 from segdepth_training.seeds import generator
 from segdepth_training.specimen import Specimen
 
@@ -134,6 +136,11 @@ SHIFTS = (
     *(Shift(name, "refused", name) for name in FOREIGN),
 )
 BY_NAME = {shift.name: shift for shift in SHIFTS}
+
+
+def shifts_for(own: Crystal) -> tuple[Shift, ...]:
+    """The shift sets for a model of a crystal: its own is none."""
+    return tuple(shift for shift in SHIFTS if shift.made not in FOREIGN or not alike(FOREIGN[shift.made], own))
 
 
 def described() -> list[object]:

@@ -47,7 +47,7 @@ class Tally:
     unanswered: Counter[str] = field(default_factory=Counter)
     columns: int = 0
     why: Counter[str] = field(default_factory=Counter)
-    model: str = ""
+    models: Counter[str] = field(default_factory=Counter)
 
     def add(self, answer: Answer) -> int:
         """Count it; returns the number of frames."""
@@ -58,7 +58,7 @@ class Tally:
             return len(answer)
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
-        self.model = f"{answer.model.family} {answer.model.version} ({answer.model.engine})"
+        self.models[f"{answer.model.family} {answer.model.version} ({answer.model.engine})"] += 1
         if answer.domain.status is not Status.OK:
             self.why[answer.domain.why()] += 1
         return 1
@@ -226,7 +226,7 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
                 yield answer
 
         if pooled and wanted.pool:
-            for group in client.pool(seen(), wanted.pool, movie):
+            for group in client.pool(seen(), wanted.pool, movie, options):
                 pooled.add(group)
         else:
             deque(seen(), maxlen=0)
@@ -249,7 +249,7 @@ def _compare_sampling(movie: Movie) -> None:
 
 def _report(movie: Movie, tally: Tally, out_dir: Path | None, seconds: float) -> None:
     where = f" → {out_dir / movie.path.stem}.*" if out_dir else ""
-    line = f"{movie.path}: {tally.line()} in {seconds:.1f} s, {tally.model}{where}"
+    line = f"{movie.path}: {tally.line()} in {seconds:.1f} s, {' and '.join(tally.models)}{where}"
     out().print(escape(line))
     for why, count in tally.why.most_common(5):
         out().print(escape(f"  {count} x {why}"))

@@ -32,7 +32,7 @@ class Statistics:
         self.status: Counter[Status] = Counter()
         self.gaps: Counter[str] = Counter()
         self.columns = self.sent = 0
-        self.model = ""
+        self.models: Counter[str] = Counter()
 
     def sending(self, sequence: int) -> None:
         """A frame leaves the source."""
@@ -49,7 +49,7 @@ class Statistics:
         self.latencies_s.append(time.monotonic() - self.sent_at.pop(answer.sequence))
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
-        self.model = f"{answer.model.family} {answer.model.version} ({answer.model.engine})"
+        self.models[f"{answer.model.family} {answer.model.version} ({answer.model.engine})"] += 1
 
     @property
     def results(self) -> int:
@@ -67,7 +67,7 @@ class Statistics:
         gaps = ", ".join(f"{count} {reason}" for reason, count in self.gaps.items())
         table.add_row("gaps", gaps or "none")
         table.add_row("columns", f"{self.columns}")
-        table.add_row("model", self.model)
+        table.add_row("model", ", ".join(self.models))
         return table
 
 

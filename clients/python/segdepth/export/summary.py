@@ -45,7 +45,7 @@ class SummaryWriter:
         rest = {
             "input": str(self._source),
             "model": self._models[0] if self._models else None,
-            # More than one where the model was exchanged while the movie was under way.
+            # More than one where the model was exchanged on the way, or each frame's family was its lattice's.
             "models": self._models,
             "counts": {name: self._counts[name] for name in ("ok", "suspect", "refused", "unanswered")},
         }
@@ -59,6 +59,7 @@ def _frame(result: FrameResult) -> dict[str, Any]:
         "frame": result.sequence,
         "status": result.domain.status.value,
         "columns": len(result.columns),
+        "model_family": result.model.family,
         "model_version": result.model.version,
         "calibration": {name: value for name, value in asdict(result.calibration).items() if value is not None},
         "checks": [_check(check) for check in result.domain.checks],
