@@ -135,3 +135,35 @@ def test_one_rule_for_the_interval_on_either_side_of_the_wire() -> None:
     ours, theirs = interval(posterior), of_tensors(torch.from_numpy(posterior))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other.numpy())
+
+
+def test_the_sum_counts_and_the_frames_tell_a_hop() -> None:
+    rng = np.random.default_rng(12)
+    truth = np.full((10, 200), 6)
+    hops = truth.copy()
+    hops[5:] = 3
+    prior = np.full((200, CLASSES), 1 / CLASSES)
+    of_sum = frames(np.full((1, 200), 6), 0.1, rng, prior[0])[0]
+    quiet, moved = (pooled(frames(counts, 0.5, rng, prior[0]), prior, 0.0, 0.02, of_sum) for counts in (truth, hops))
+    calm = quiet.hopping < 0.02
+    assert calm.mean() > 0.9
+    np.testing.assert_allclose(quiet.posterior[calm], of_sum[calm], atol=0.02)
+    assert (moved.hopping > 0.9).mean() > 0.95
+    assert moved.posterior.max(1).mean() < 0.7
+
+
+def test_a_column_is_one_if_the_frames_or_their_sum_show_it() -> None:
+    rng = np.random.default_rng(13)
+    seen = frames(still(3, 4, rng), 1.0, rng)
+    seen[1:, 0] = np.nan
+    seen[:, 2] = np.nan
+    prior = np.tile(PRIOR, (3, 1))
+    assert pooled(seen, prior, 0.3, 0.02).seen.tolist() == [False, True, False]
+    of_sum = np.full((3, CLASSES), np.nan)
+    of_sum[2] = PRIOR
+    with_sum = pooled(seen, prior, 0.3, 0.02, of_sum)
+    assert with_sum.seen.tolist() == [False, True, True]
+    np.testing.assert_allclose(with_sum.posterior[2], PRIOR, atol=1e-6)
+    assert with_sum.hopping[2] == 0
+    with pytest.raises(ValueError, match="of the sum"):
+        pooled(seen, prior, 0.3, 0.02, of_sum[:2])
