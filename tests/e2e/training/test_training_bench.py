@@ -49,7 +49,7 @@ def test_the_report_has_every_family_dose_and_shift(work: Path):
     assert report["bound"]["2000"]["oxygen"]["columns"] + report["bound"]["2000"]["cerium"]["columns"] >= 2
     page = (work / "work" / "benchmark.md").read_text()
     assert "Outside its domain" in page
-    for picture in re.findall(r"\(([a-z]+\.png)\)", page):
+    for picture in re.findall(r"\(([a-z]+\.(?:png|jpg))\)", page):
         assert (work / "work" / picture).stat().st_size > 1000
 
 

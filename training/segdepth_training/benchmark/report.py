@@ -23,7 +23,7 @@ from segdepth_training.plots import plot_report
 from segdepth_training.specimen import FAMILIES
 
 TEMPLATE = Path(__file__).parent / "report.md.jinja"
-REPORT, PAGE, WORST = "benchmark.json", "benchmark.md", "worst.png"
+REPORT, PAGE, WORST = "benchmark.json", "benchmark.md", "worst.jpg"
 ACCURACY, AGAINST, RELIABILITY, CONFUSION = "accuracy.png", "against.png", "reliability.png", "confusion.png"
 LOW, SURE = 8, 0.5
 """Of columns of 11-20 atoms: a count as low as that with a probability above this is what must not be."""

@@ -69,7 +69,7 @@ def draw_worst(frames: list[Worst], place: Place, plan: Plan, contender: Contend
         )
     if shown is not None:
         figure.colorbar(shown, ax=axes, label=f"answered less true count [atoms], {DOSE:g} e/Å²", shrink=0.6)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, pil_kwargs={"quality": 75})
     plt.close(figure)
 
 
