@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import segdepth
 from segdepth.cli.app import app
 from segdepth.errors import NotSupported
+from segdepth.export.pooled import PooledTable
 from segdepth.tracking import Tracks, nearest
 from segdepth_artefacts import Manifest, open_store
 from segdepth_stack.settings import StackSettings
@@ -162,7 +163,7 @@ def test_a_first_frame_that_lies_elsewhere_is_the_one_left_out(local):
     np.testing.assert_array_equal(group.summed(frames, segdepth.Options())[0], np.sum(frames[1:], axis=0))
 
 
-def test_frames_that_drift_are_not_added_up(local):
+def test_frames_that_drift_are_not_added_up(local, tmp_path):
     still = movie(3)
     drifting = [np.roll(frame, (0, 2 * number), (0, 1)) for number, frame in enumerate(still)]
     assert group_of(local, still).drift_A < 0.1
@@ -170,6 +171,10 @@ def test_frames_that_drift_are_not_added_up(local):
     assert len(group) == 3
     assert 0.1 < group.drift_A < 0.25
     assert group.summed(drifting, segdepth.Options()) is None
+    with PooledTable(tmp_path, "movie") as table:
+        for frames in (still, drifting):
+            table.add(next(local.pool(local.stream(frames, SAMPLING_A), 3, frames)))
+    assert (table.groups, table.without_sum) == (2, 1)
 
 
 def test_a_sum_larger_than_a_frame_may_be_is_not_asked(local, monkeypatch):

@@ -233,7 +233,12 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
     _report(movie, tally, out_dir, time.monotonic() - started)
     if pooled:
         moved = f", {pooled.moved} frames left out that have moved" if pooled.moved else ""
-        out().print(f"  pooled: {pooled.groups} groups of up to {wanted.pool} frames{moved}")
+        alone = (
+            f", {pooled.without_sum} groups not added up (they drift, or the sum was refused)"
+            if pooled.without_sum
+            else ""
+        )
+        out().print(f"  pooled: {pooled.groups} groups of up to {wanted.pool} frames{moved}{alone}")
     if out_dir is not None and "png" in formats and pictures < len(movie):
         out().print(f"  pictures of the first {pictures} of {len(movie)} frames; --pictures {len(movie)} draws all")
     return tally

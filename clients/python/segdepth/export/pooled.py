@@ -15,7 +15,7 @@ class PooledTable:
 
     def __init__(self, folder: Path, stem: str):
         self._path = folder / f"{stem}.pooled.csv"
-        self.groups = self.moved = 0
+        self.groups = self.moved = self.without_sum = 0
 
     def __enter__(self) -> Self:
         try:
@@ -30,6 +30,7 @@ class PooledTable:
         """The next group."""
         self.groups += 1
         self.moved += group.moved
+        self.without_sum += group.frames > 1 and not group.summed
         self._file.write(csv_rows(group).encode())
 
     def __exit__(
