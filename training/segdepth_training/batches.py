@@ -51,7 +51,11 @@ def camera_frames(
 ) -> Tensor:
     """What a camera records of exit waves [B, H, W] in a view: [B, view.size, view.size] in electrons per pixel."""
     optics, exposure = conditions
-    seen_BHW = intensity(waves_BHW, side_A, optics, microscope)
+    return taken(intensity(waves_BHW, side_A, optics, microscope), side_A, exposure, view, generator)
+
+
+def taken(seen_BHW: Tensor, side_A: float, exposure: Exposure, view: View, generator: torch.Generator) -> Tensor:
+    """The same of images [B, H, W]: they cost more than the frames that a camera takes of them."""
     frames_BHW = expose(seen_BHW, side_A, round(side_A / view.pixel_A), exposure, generator)
     y, x = view.origin
     return frames_BHW[:, y : y + view.size, x : x + view.size]

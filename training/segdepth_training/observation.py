@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segdepth_training.batches import camera_frames, draw_view
+from segdepth_training.batches import camera_frames, draw_view, taken
 from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics, expose, intensity
+from segdepth_training.imaging import Exposure, Optics, draw_exposure, draw_optics, intensity
 from segdepth_training.labels import View
 from segdepth_training.recipe import Set
 from segdepth_training.seeds import generator
@@ -90,12 +90,11 @@ def _observation(data: ExitWaves, index: int, dose: float, view: View, frame: Te
 def movie(data: ExitWaves, plan: Plan, index: int, dose: float, frames: int) -> list[Observation]:
     """Frames of one specimen under the same conditions; only their noise differs. The first is what `observe` gives."""
     view, optics, exposure, numbers = conditions(plan, index, dose)
-    row, points = index - data.first, round(data.side_A / view.pixel_A)
+    row = index - data.first
     # Once for all frames: the focal average costs more than a frame's noise.
     seen = intensity(data.waves[row : row + 1], data.side_A, optics, plan.recipe.microscope)
-    (y, x), size = view.origin, view.size
-    taken = [expose(seen, data.side_A, points, exposure, numbers)[0, y : y + size, x : x + size] for _ in range(frames)]
-    return [_observation(data, index, dose, view, frame) for frame in taken]
+    each = (taken(seen, data.side_A, exposure, view, numbers)[0] for _ in range(frames))
+    return [_observation(data, index, dose, view, frame) for frame in each]
 
 
 def observations(data: ExitWaves, plan: Plan, settings: Set) -> Iterator[Observation]:

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from segdepth_artefacts.manifest import Manifest, Pooling
 from segdepth_inference.comparison import MATCH_A
+from segdepth_inference.prediction import Prediction
 from segdepth_inference.predictor import Predictor
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.pooling import FOUND_SHARE, SMALLEST, pooled
@@ -46,6 +47,15 @@ class Watched(NamedTuple):
     mean: NDArray[np.float64]
 
 
+def posteriors_of(observation: Observation, answer: Prediction) -> NDArray[np.float64]:
+    """Posterior of each true column in one answer [n, K]; NaN where it was not found."""
+    columns, true = answer.columns, observation.columns[:, :2]
+    index = match(true, np.column_stack([columns.x_px, columns.y_px]), MATCH_A / observation.sampling_A)
+    posterior = np.full((len(true), CLASSES), np.nan)
+    posterior[index >= 0] = columns.probabilities[index[index >= 0]]
+    return posterior
+
+
 def watch(predictor: Predictor, frames: list[Observation], species: int) -> Watched:
     """What the model says of the true columns of a movie, in the frames as they come."""
     first = frames[0]
@@ -53,11 +63,9 @@ def watch(predictor: Predictor, frames: list[Observation], species: int) -> Watc
     posteriors, mean = np.full((len(frames), len(first.columns), CLASSES), np.nan), np.zeros((species, CLASSES))
     answers = predictor.predict([f.frame for f in frames], [sampling_A] * len(frames))
     for number, answer in enumerate(answers):
+        posteriors[number] = posteriors_of(first, answer)
         columns = answer.columns
-        xy = np.column_stack([columns.x_px, columns.y_px])
-        index = match(first.columns[:, :2], xy, MATCH_A / sampling_A)
-        posteriors[number, index >= 0] = columns.probabilities[index[index >= 0]]
-        counted = inside(xy, shape, BORDER_A / sampling_A)
+        counted = inside(np.column_stack([columns.x_px, columns.y_px]), shape, BORDER_A / sampling_A)
         np.add.at(mean, columns.species[counted].astype(int) - 1, columns.probabilities[counted])
     kept = inside(first.columns[:, :2], shape, BORDER_A / sampling_A)
     kept &= np.isfinite(posteriors[..., 0]).sum(axis=0) >= FOUND_SHARE * len(frames)

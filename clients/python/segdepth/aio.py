@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from segdepth.account import Account
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
-from segdepth.errors import InvalidFrame, OutsideDomain, from_contract
-from segdepth.models import PoolingNumbers
+from segdepth.errors import InvalidFrame, NotSupported, OutsideDomain, from_contract
 from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
@@ -153,17 +152,24 @@ class AsyncClient:
         Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
-        known: dict[tuple[str, str], PoolingNumbers] = {}
-        collected = Pool(lambda version: known[version.family, version.version], frames)
+        wanted = options or Options()
+        known: dict[tuple[str, str], list[ModelInfo]] = {}
+        collected = Pool(lambda version: numbers_of(known[version.family, version.version], version), frames)
         async for answer in answers:
             if isinstance(answer, FrameResult) and not answer.refused:
                 model = answer.model
                 if (model.family, model.version) not in known:
-                    known[model.family, model.version] = numbers_of(await self.models(model.family), model)
-            if group := collected.add(answer):
-                yield await self._pooled(group, images, options or Options(), timeout_s)
+                    known[model.family, model.version] = await self.models(model.family)
+            try:
+                group = collected.add(answer)
+            except NotSupported:  # What was answered before is pooled, as `groups` does.
+                if rest := collected.finish():
+                    yield await self._pooled(rest, images, wanted, timeout_s)
+                raise
+            if group:
+                yield await self._pooled(group, images, wanted, timeout_s)
         if rest := collected.finish():
-            yield await self._pooled(rest, images, options or Options(), timeout_s)
+            yield await self._pooled(rest, images, wanted, timeout_s)
 
     async def _pooled(self, group: Group, images: Images | None, options: Options, timeout_s: float) -> PooledFrames:
         asked = None if images is None else group.summed(images, options)

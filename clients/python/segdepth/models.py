@@ -24,6 +24,9 @@ class ModelVersion:
         """From the wire."""
         return cls(model.family, model.version, model.sha256, model.engine)
 
+    def __str__(self) -> str:
+        return f"{self.family} {self.version} ({self.engine})"
+
 
 @dataclass(frozen=True)
 class ShadowCounts:

@@ -142,6 +142,11 @@ class Group:
         return len(self._kept)
 
     @property
+    def _any(self) -> Seen:
+        """One of the frames, for what they have in common."""
+        return self._kept[0][0]
+
+    @property
     def drift_A(self) -> float:
         """The furthest that a frame lies from where its columns lie in the mean of all [Å]."""
         apart = [one.xy_A - self._tracks.xy_A[index] for one, index in self._kept if len(index)]
@@ -159,7 +164,7 @@ class Group:
         total = total.astype(np.uint16 if counts else np.float32)
         if total.nbytes > contract.FRAME_BYTES:
             return None
-        calibration = self._kept[0][0].calibration
+        calibration = self._any.calibration
         if calibration.dose_per_A2 is not None:
             calibration = replace(calibration, dose_per_A2=calibration.dose_per_A2 * len(self))
         return total, calibration, replace(options, model=self.model.family, version=self.model.version, strict=False)
@@ -167,8 +172,6 @@ class Group:
     def pooled(self, summed: FrameResult | None = None) -> PooledFrames:
         """What the frames say together; `summed`: the answer to their sum, which counts better than each of them."""
         total = None if summed is None or summed.refused else Seen.of(summed)
-        columns = self._columns(total)
-        sampling_A = self._kept[0][0].calibration.sampling_A
         return PooledFrames(
             first=self.first,
             last=self.last,
@@ -176,9 +179,9 @@ class Group:
             refused=self.refused,
             moved=self._moved,
             summed=total is not None,
-            sampling_A=sampling_A,
+            sampling_A=self._any.calibration.sampling_A,
             model=self.model,
-            columns=columns,
+            columns=self._columns(total),
         )
 
     def _columns(self, total: Seen | None) -> PooledColumns:
@@ -207,7 +210,7 @@ class Group:
         said = pooled(posteriors, prior, correlation, self._numbers.hop, of_sum)
         count = said.posterior.argmax(axis=1)
         lo90, hi90 = interval(said.posterior)
-        xy_px = xy_A / self._kept[0][0].calibration.sampling_A
+        xy_px = xy_A / self._any.calibration.sampling_A
         keep = said.seen & (count > 0)
         order = np.flatnonzero(keep)[np.lexsort((xy_px[keep, 0], xy_px[keep, 1]))]
         return PooledColumns(
@@ -221,7 +224,7 @@ class Group:
             abstained=said.posterior.max(axis=1)[order] < self._numbers.abstain_below,
             p_hop=said.hopping[order],
             frames=said.frames[order],
-            elements=self._kept[0][0].elements,
+            elements=self._any.elements,
         )
 
 

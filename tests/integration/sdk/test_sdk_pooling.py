@@ -191,7 +191,7 @@ def test_frames_of_another_sampling_are_a_group_of_their_own(local):
     assert [(group.frames, group.sampling_A) for group in local.pool(answers, 3)] == [(2, 0.1), (2, 0.1002)]
 
 
-def test_what_was_answered_before_a_model_that_cannot_pool_is_pooled(local):
+async def test_what_was_answered_before_a_model_that_cannot_pool_is_pooled(store, local):
     frames = movie(3)
     answers = [local.estimate(frame, SAMPLING_A) for frame in frames]
     answers[2].message.model.version = "99"
@@ -199,6 +199,16 @@ def test_what_was_answered_before_a_model_that_cannot_pool_is_pooled(local):
     assert next(pooled).frames == 2
     with pytest.raises(NotSupported, match="calibrate and release it anew"):
         next(pooled)
+
+    async def streamed():
+        for answer in answers:
+            yield answer
+
+    async with segdepth.connect_async("local", store=str(store)) as client:
+        waited = client.pool(streamed(), 3)
+        assert (await anext(waited)).frames == 2
+        with pytest.raises(NotSupported, match="calibrate and release it anew"):
+            await anext(waited)
 
 
 def test_a_sum_that_is_refused_leaves_the_posteriors(local):

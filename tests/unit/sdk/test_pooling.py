@@ -71,12 +71,17 @@ def test_a_frame_without_the_column_says_nothing() -> None:
     assert (pooled(holes, prior, 0.3, 0.05).frames == 5).all()
 
 
+def still_and_hopping(number: int, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ten frames of columns of six atoms that stand still, of the same with three from frame `at` on; a flat prior."""
+    truth = np.full((10, number), 6)
+    hops = truth.copy()
+    hops[at:] = 3
+    return truth, hops, np.full((number, CLASSES), 1 / CLASSES)
+
+
 def test_a_column_that_hops_loses_its_confidence() -> None:
     rng = np.random.default_rng(6)
-    truth = np.full((10, 300), 6)
-    hops = truth.copy()
-    hops[6:] = 3
-    prior = np.full((300, CLASSES), 1 / CLASSES)
+    truth, hops, prior = still_and_hopping(300, 6)
     quiet, moved = (pooled(frames(counts, 0.5, rng, prior[0]), prior, 0.0, 0.02) for counts in (truth, hops))
     assert quiet.posterior.max(1).mean() > 0.98
     assert quiet.hopping.mean() < 0.02
@@ -139,10 +144,7 @@ def test_one_rule_for_the_interval_on_either_side_of_the_wire() -> None:
 
 def test_the_sum_counts_and_the_frames_tell_a_hop() -> None:
     rng = np.random.default_rng(12)
-    truth = np.full((10, 200), 6)
-    hops = truth.copy()
-    hops[5:] = 3
-    prior = np.full((200, CLASSES), 1 / CLASSES)
+    truth, hops, prior = still_and_hopping(200, 5)
     of_sum = frames(np.full((1, 200), 6), 0.1, rng, prior[0])[0]
     quiet, moved = (pooled(frames(counts, 0.5, rng, prior[0]), prior, 0.0, 0.02, of_sum) for counts in (truth, hops))
     calm = quiet.hopping < 0.02

@@ -7,13 +7,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from segdepth_artefacts.manifest import Manifest
 from segdepth_inference.engine import REFERENCE
 from segdepth_inference.prediction import Detail, Prediction
 from segdepth_inference.predictor import Predictor
 from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser
 from segdepth_training.benchmark.mixture import LIBRARY, Library, Mixture
 from segdepth_training.benchmark.networks import REGRESSION
+from segdepth_training.model import MANIFEST, read
 from segdepth_training.observation import Observation
 from segdepth_training.progress import say
 
@@ -60,7 +60,7 @@ class Load:
 
 def released(folder: Path) -> Entry:
     """The model in a folder. Its answers are its own by weights, calibration and domain."""
-    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    manifest = read(folder)
     parts: list[object] = [
         manifest.weights_sha256,
         manifest.calibration.model_dump(mode="json"),
@@ -92,8 +92,7 @@ class LoadDenoising:
 
     def __call__(self) -> Contender:
         """In whatever process."""
-        manifest = Manifest.model_validate_json((self.folder / "manifest.json").read_text())
-        return Released(denoising(load_denoiser(self.folder), self.model, manifest))
+        return Released(denoising(load_denoiser(self.folder), self.model, read(self.folder)))
 
 
 def baselines(folder: Path | None, model: Path) -> list[Entry]:
@@ -107,12 +106,11 @@ def baselines(folder: Path | None, model: Path) -> list[Entry]:
     if (library := folder / LIBRARY).exists():
         key = sha256(library.read_bytes()).hexdigest()[:12]
         found.append(Entry("Gaussian mixture, true positions", key, LoadMixture(library)))
-    if (folder / REGRESSION / "manifest.json").exists():
+    if (folder / REGRESSION / MANIFEST).exists():
         found.append(replace(released(folder / REGRESSION), name=f"{REGRESSION} network"))
-    if (folder / DENOISER / "manifest.json").exists():
-        segments = Manifest.model_validate_json((model / "manifest.json").read_text())
-        manifest = Manifest.model_validate_json((folder / DENOISER / "manifest.json").read_text())
-        if manifest.recipe[SEGMENTED_BY] == segments.weights_sha256:
+    if (folder / DENOISER / MANIFEST).exists():
+        segments = read(model)
+        if read(folder / DENOISER).recipe[SEGMENTED_BY] == segments.weights_sha256:
             entry = released(folder / DENOISER)
             found.append(replace(entry, name="denoise, then segment", make=LoadDenoising(folder / DENOISER, model)))
         else:

@@ -21,9 +21,10 @@ from segdepth_inference.network import Heads, Trunk, UNet
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.prepare import normalise, resample
 from segdepth_inference.weights import WEIGHTS, fold_norms, load_network, memory_format
-from segdepth_training.batches import draw_view, pick, turned
+from segdepth_training.batches import draw_view, pick, taken, turned
 from segdepth_training.exit_waves import ExitWaves
-from segdepth_training.imaging import draw_exposure, draw_optics, expose, intensity
+from segdepth_training.imaging import draw_exposure, draw_optics, intensity
+from segdepth_training.model import read
 from segdepth_training.optimisation import learning_rate
 from segdepth_training.recipe import Recipe
 from segdepth_training.seeds import SeedRange, generator
@@ -68,13 +69,11 @@ def draw_pairs(data: ExitWaves, recipe: Recipe, numbers: torch.Generator) -> tup
     optics = draw_optics(numbers, recipe.microscope, size)
     exposure = draw_exposure(numbers, recipe.camera, size)
     seen_BHW = intensity(data.waves[pick(len(data), size, numbers)], data.side_A, optics, recipe.microscope)
-    (y, x), points = view.origin, round(data.side_A / view.pixel_A)
     turn, flip = int(pick(4, 1, numbers)), bool(pick(2, 1, numbers))
     pair = []
-    for taken in (exposure, replace(exposure, dose=torch.full_like(exposure.dose, torch.inf))):
-        camera_BHW = expose(seen_BHW, data.side_A, points, taken, numbers)
-        frames_BHW = camera_BHW[:, y : y + view.size, x : x + view.size]
-        frames_BHW = normalise(resample(frames_BHW, (view.points, view.points)))
+    for one in (exposure, replace(exposure, dose=torch.full_like(exposure.dose, torch.inf))):
+        camera_BHW = taken(seen_BHW, data.side_A, one, view, numbers)
+        frames_BHW = normalise(resample(camera_BHW, (view.points, view.points)))
         pair.append(turned(frames_BHW, turn, flip).contiguous())
     return pair[0], pair[1]
 
@@ -111,7 +110,7 @@ def train(data: ExitWaves, recipe: Recipe, seed: int, progress: Callable[..., No
 
 def load_denoiser(folder: Path) -> Denoiser:
     """The denoiser whose weights and manifest lie in `folder`. ValueError where the manifest is of something else."""
-    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    manifest = read(folder)
     if manifest.network.kind != DENOISER:
         raise ValueError(f"{folder}: a {manifest.network.kind}, not a {DENOISER}")
     denoiser = denoiser_of(manifest.network.arguments)
@@ -122,6 +121,5 @@ def load_denoiser(folder: Path) -> Denoiser:
 
 def denoising(denoiser: Denoiser, model: Path, manifest: Manifest) -> Predictor:
     """Denoiser, then the network of the model in a folder, with the calibration and the gate of `manifest`."""
-    known = Manifest.model_validate_json((model / "manifest.json").read_text())
-    network = memory_format(fold_norms(load_network(model, known)))
+    network = memory_format(fold_norms(load_network(model, read(model))))
     return Predictor(DenoisingEngine(network, denoiser.to(memory_format=torch.channels_last)), manifest)

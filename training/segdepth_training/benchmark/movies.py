@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from segdepth_artefacts.manifest import Manifest, Pooling
-from segdepth_inference.comparison import MATCH_A
 from segdepth_inference.prediction import Prediction
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.pooling import Pooled, pooled
@@ -24,7 +23,8 @@ from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.observation import Observation, conditions, movie, observe
 from segdepth_training.place import Place
-from segdepth_training.scoring import BORDER_A, inside, match
+from segdepth_training.pooling import posteriors_of
+from segdepth_training.scoring import BORDER_A, inside
 from segdepth_training.specimen import FAMILIES
 
 FRAMES, DOSE = 10, 500.0
@@ -110,8 +110,8 @@ class Movies:
             still = together(frames[0], earlier, numbers, contender.answer(added(before)))
             rows["before"], rows["p_before"], _ = answered(still)
             half = FRAMES // 2
-            whole = contender.answer(added([*before[:half], *frames[half:]]))
-            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers, whole)
+            both = contender.answer(added([*before[:half], *frames[half:]]))
+            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers, both)
             _, rows["p_hopped"], rows["hop_hopped"] = answered(hopped)
         border = BORDER_A / frames[0].sampling_A
         return rows[inside(truth[:, :2], frames[0].frame.shape, border)]
@@ -149,30 +149,19 @@ def answered(said: Pooled) -> tuple[NDArray[np.int64], NDArray[np.float64], NDAr
 
 def counted(first: Observation, answer: Prediction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Count of each true column in one answer and its probability, -1 and NaN where it was not found."""
-    columns = answer.columns
-    index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / first.sampling_A)
-    found, sure, hit = np.full(len(index), -1), np.full(len(index), np.nan), index >= 0
-    found[hit], sure[hit] = columns.count[index[hit]], columns.probabilities.max(axis=1)[index[hit]]
-    return found, sure
-
-
-def said_of(first: Observation, answer: Prediction) -> NDArray[np.float64]:
-    """Posterior of each true column in one answer [n, K]; NaN where it was not found."""
-    columns = answer.columns
-    index = match(first.columns[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / first.sampling_A)
-    posterior = np.full((len(index), CLASSES), np.nan)
-    posterior[index >= 0] = columns.probabilities[index[index >= 0]]
-    return posterior
+    posterior = posteriors_of(first, answer)
+    found = np.isfinite(posterior).all(axis=1)
+    return np.where(found, np.nan_to_num(posterior).argmax(axis=1), -1), posterior.max(axis=1)
 
 
 def together(
     first: Observation, answers: list[Prediction], numbers: Pooling, summed: Prediction | None = None
 ) -> Pooled:
     """The answers to a movie, and the one to its sum, pooled at its true columns."""
-    posteriors = np.stack([said_of(first, answer) for answer in answers])
+    posteriors = np.stack([posteriors_of(first, answer) for answer in answers])
     prior = np.array(numbers.prior)[first.columns[:, 3].astype(int)]
     correlation = float(np.interp(np.log(DOSE), np.log(numbers.dose), numbers.correlation))
-    total = None if summed is None else said_of(first, summed)
+    total = None if summed is None else posteriors_of(first, summed)
     return pooled(posteriors, prior, correlation, numbers.hop, total)
 
 

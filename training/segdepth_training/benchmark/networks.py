@@ -4,17 +4,16 @@ A baseline's folder is a model's, but for its domain: nothing is refused, so tha
 """
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from segdepth_artefacts.manifest import Calibration, Domain, Manifest, Network
+from segdepth_artefacts.manifest import Domain, Manifest, Network
 from segdepth_inference.predictor import Predictor
 from segdepth_inference.weights import WEIGHTS, save_weights
 from segdepth_training import model, steps
 from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser, train
-from segdepth_training.calibrate import ABSTAIN_BELOW, temperatures
+from segdepth_training.calibrate import temperatures
 from segdepth_training.exit_waves import load
 from segdepth_training.progress import bar, say
 from segdepth_training.seeds import SeedRange
@@ -54,26 +53,11 @@ def make_denoiser(workspace: Workspace, segments: Path, out: Path) -> None:
 
 def described(workspace: Workspace, segments: Path, out: Path) -> Manifest:
     """The manifest of the denoiser's weights in `out`, before calibration."""
-    recipe, weights = workspace.recipe, model.described(out / WEIGHTS)
-    created = datetime.now(UTC).replace(microsecond=0)
-    uncalibrated = model.UNCALIBRATED
-    return Manifest(
-        family=recipe.family,
-        version=f"{created:%Y%m%d}-{weights.sha256[:8]}",
-        created=created,
-        code_version=model.code_version(),
-        files={WEIGHTS: weights},
-        network=Network(kind=DENOISER, arguments=dict(recipe.training.network)),
-        canonical_sampling_A=recipe.training.canonical_sampling_A,
-        species=recipe.crystal.elements,
-        domain=Domain(description="", checks={}),
-        calibration=Calibration(
-            pixel=uncalibrated, column=uncalibrated, species=uncalibrated, abstain_below=ABSTAIN_BELOW
-        ),
-        engines=(),
-        recipe={**recipe.model_dump(mode="json"), SEGMENTED_BY: model.read(segments).weights_sha256},
-        seeds=workspace.seeds,
-    )
+    recipe = workspace.recipe
+    manifest = ungated(model.draft(out, recipe, workspace.seeds))
+    network = Network(kind=DENOISER, arguments=dict(recipe.training.network))
+    said = {**manifest.recipe, SEGMENTED_BY: model.read(segments).weights_sha256}
+    return manifest.model_copy(update={"network": network, "engines": (), "recipe": said})
 
 
 def ungated(manifest: Manifest) -> Manifest:

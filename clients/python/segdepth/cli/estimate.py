@@ -58,7 +58,7 @@ class Tally:
             return len(answer)
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
-        self.models[f"{answer.model.family} {answer.model.version} ({answer.model.engine})"] += 1
+        self.models[str(answer.model)] += 1
         if answer.domain.status is not Status.OK:
             self.why[answer.domain.why()] += 1
         return 1

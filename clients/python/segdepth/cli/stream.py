@@ -49,7 +49,7 @@ class Statistics:
         self.latencies_s.append(time.monotonic() - self.sent_at.pop(answer.sequence))
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
-        self.models[f"{answer.model.family} {answer.model.version} ({answer.model.engine})"] += 1
+        self.models[str(answer.model)] += 1
 
     @property
     def results(self) -> int:
