@@ -1,6 +1,7 @@
 """Exit waves against a slice loop written here, a published extinction distance, and free space."""
 
 import numpy as np
+import pyfftw
 import pytest
 from ase import Atoms
 from numpy.testing import assert_allclose
@@ -77,6 +78,15 @@ def test_exit_wave_is_that_of_an_independent_slice_loop():
 def test_defocus_is_zero_at_the_lowest_atom_whatever_the_cell():
     near, far = (exit_wave(specimen(vacuum_A), SETTINGS, Microscope()) for vacuum_A in (2.0, 6.0))
     assert np.sqrt((np.abs(near - far) ** 2).mean()) < 0.02
+
+
+def test_exit_wave_is_the_same_to_the_last_bit_whatever_plans_fftw_makes():
+    """A new process knows no plan of FFTW, so forgetting them is as good as starting one."""
+    waves = []
+    for _ in range(6):
+        pyfftw.forget_wisdom()
+        waves.append(exit_wave(specimen(), SETTINGS, Microscope()).tobytes())
+    assert len(set(waves)) == 1
 
 
 @pytest.mark.parametrize(

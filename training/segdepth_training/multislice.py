@@ -16,6 +16,9 @@ def abtem() -> Any:
     except ImportError as error:
         raise ImportError("exit waves need abTEM (GPL-3.0): pip install 'segdepth-training[simulate]'") from error
     abtem.config.set({"local_diagnostics.progress_bar": False, "diagnostics.progress_bar": False})
+    # FFTW_MEASURE, which abTEM sets, picks transforms by the clock: in every process others, which round otherwise, and
+    # a frame whose expected image differs in the last digit has other noise altogether.
+    abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
     return abtem
 
 

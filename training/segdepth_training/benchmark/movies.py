@@ -47,7 +47,7 @@ was not found. `hop_still`: probability of a hop in that movie. Of `perturbed` a
 count and its probability in a movie of the specimen without its changes; `p_hopped` and `hop_hopped`, of a movie that
 is without them in its first half."""
 
-RULES = 3
+RULES = 4
 """Counts up whenever the same movie gives other rows: rows kept before are not used again."""
 
 
