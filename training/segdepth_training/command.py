@@ -132,6 +132,9 @@ def bench(
     probes: Annotated[
         Path | None, typer.Option(help="Probes to compare the regenerated frames with; made where there are none.")
     ] = None,
+    intervals: Annotated[
+        Path | None, typer.Option(help="intervals.json of size full, to compare a smaller size with.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
 ) -> None:
     """Regenerate the public benchmark and examine models on it, a report beside.
@@ -141,13 +144,15 @@ def bench(
     from segdepth_artefacts import open_store
     from segdepth_training.benchmark.command import Examination, print_bars, stable_model
     from segdepth_training.benchmark.definition import Size
+    from segdepth_training.benchmark.intervals import Intervals
     from segdepth_training.recipe import load_recipe
 
     if size not in list(Size):
         raise ValueError(f"--size {size}: one of {', '.join(Size)}")
     known = load_recipe(recipe)
     models = model or [stable_model(open_store(store_url(store)), known.family, work / "models")]
-    print_bars(Examination(known, work, Size(size), processes, probes, baselines).run(models))
+    full = Intervals.read(intervals) if intervals else None
+    print_bars(Examination(known, work, Size(size), processes, probes, baselines, full).run(models))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import baselines, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
+from segdepth_training.benchmark.intervals import Intervals
 from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
 from segdepth_training.benchmark.report import PAGE, WORST, write_report
@@ -38,6 +39,8 @@ class Examination:
     probes: Path | None
     baselines: Path | None = None
     """Folder with a folder of baselines for each family."""
+    intervals: Intervals | None = None
+    """Of size full, to compare the figures with."""
 
     def run(self, models: list[Path]) -> dict[str, Any]:
         """Regenerate what is missing, examine the models in these folders and write the report; returns it.
@@ -55,6 +58,7 @@ class Examination:
         kept = self.work / "answers" / f"{found.digest[:12]}-{RULES}"
         compared = baselines(self.baselines and self.baselines / self.recipe.family, models[0])
         entries = [*map(released, models), *compared]
+        intervals = self._intervals_of(found.digest, entries[0].name)
         with workers(self.processes) as pool:
             rows = {}
             for entry in entries:
@@ -80,7 +84,7 @@ class Examination:
             "bound": figures(bound, species),
             "movies": movies.figures(pooled),
         }
-        report = write_report(self.work, facts, rows, shifted, [entry.name for entry in compared])
+        report = write_report(self.work, facts, rows, shifted, [entry.name for entry in compared], intervals)
         worst_of = worst(rows[entries[0].name])
         draw_worst(worst_of, families.place, plan, entries[0].make(), self.work / WORST)
         say(f"wrote {self.work / PAGE}")
@@ -96,6 +100,12 @@ class Examination:
         plan = ShiftPlan(self.recipe, SeedRange.BENCHMARK, SHIFT_SEED, specimens=self.size.shifted, made=shift.made)
         place = self._simulated(f"specimens {shift.made}", plan, f"shifts/{shift.made}")
         return Frames(place, plan, shift.name)
+
+    def _intervals_of(self, digest: str, model: str) -> Intervals | None:
+        if self.intervals is None or self.intervals.are_of(digest, model):
+            return self.intervals
+        say(f"without the intervals of size full: they are {self.intervals.model}'s; examine {model} with --size full")
+        return None
 
     def _check_digest(self) -> None:
         if self.probes is not None and (known := kept_probes(self.probes)) is not None:

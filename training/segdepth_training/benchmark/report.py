@@ -17,13 +17,15 @@ from segdepth_inference.prediction import Status
 from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.answers import Answers
 from segdepth_training.benchmark.bars import judged
+from segdepth_training.benchmark.definition import Size
+from segdepth_training.benchmark.intervals import Intervals
 from segdepth_training.evaluate import by_dose_and_family, dose_name
 from segdepth_training.figures import BINS, paired_difference
 from segdepth_training.plots import plot_report
 from segdepth_training.specimen import FAMILIES
 
 TEMPLATE = Path(__file__).parent / "report.md.jinja"
-REPORT, PAGE, WORST = "benchmark.json", "benchmark.md", "worst.jpg"
+REPORT, PAGE, WORST, INTERVALS = "benchmark.json", "benchmark.md", "worst.jpg", "intervals.json"
 ACCURACY, AGAINST, RELIABILITY, CONFUSION = "accuracy.png", "against.png", "reliability.png", "confusion.png"
 LOW, SURE = 8, 0.5
 """Of columns of 11-20 atoms: a count as low as that with a probability above this is what must not be."""
@@ -38,11 +40,13 @@ def write_report(
     rows: dict[str, NDArray[np.void]],
     shifted: dict[str, Answers],
     baselines: Sequence[str],
+    intervals: Intervals | None = None,
 ) -> dict[str, Any]:
-    """Write everything to `folder`; returns what benchmark.json holds.
+    """Write everything to `folder`; returns what benchmark.json holds. Size full keeps its intervals, too.
 
     `facts`: among others the `species` of the columns; `rows`: of each contender, the model first; `shifted`: the
-    model's answers to each shift set; `baselines`: names of the contenders that the model must beat.
+    model's answers to each shift set; `baselines`: names of the contenders that the model must beat; `intervals`: of
+    full, to stand beside.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contenders = {name: by_dose_and_family(each, facts["species"]) for name, each in rows.items()}
@@ -52,13 +56,16 @@ def write_report(
     bars = [vars(bar) for bar in judged(contenders[model], shifts, facts["bound"], facts["movies"], against)]
     said = {"model": model, "bars": bars, "contenders": contenders, "against": against, "shifts": shifts}
     report = {**facts, **said}
+    if facts["size"] == Size.FULL:
+        Intervals.of(report).write(folder / INTERVALS)
+    beside = intervals.beside(contenders) if intervals else []
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     plot_report({"families": contenders[model]}, folder / ACCURACY)
     plot_against(contenders, folder / AGAINST)
     plot_reliability(rows[model], folder / RELIABILITY)
     plot_confusion(rows[model], facts["species"], folder / CONFUSION)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    page = environment.from_string(TEMPLATE.read_text()).render(**report, families=FAMILIES)
+    page = environment.from_string(TEMPLATE.read_text()).render(**report, beside=beside, families=FAMILIES)
     (folder / PAGE).write_text(page)
     return report
 
