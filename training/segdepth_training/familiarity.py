@@ -1,12 +1,12 @@
 """Teaching a model what is foreign to it: frames of its domain against simulated strangers, by the network's features.
 
 Strangers are other crystals and other zone axes, the own crystal tilted too far, and known specimens seen with defocus
-or aberrations outside the recipe's. None of them is among the benchmark's shift sets.
+or aberrations outside the recipe's. Known are the specimens that calibrate, which set the limits, and those that the
+network was trained on: with more of them fewer strangers pass.
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from segdepth_artefacts.manifest import Manifest, Range
 from segdepth_inference.domain import SMALLEST_FIELD_A
-from segdepth_inference.familiarity import CHECK, FAMILIARITY, Familiarity, powers, save_familiarity
+from segdepth_inference.familiarity import CHECK, FAMILIARITY, Familiarity, log_dose, powers, save_familiarity
 from segdepth_inference.network import UNet, frame_means
 from segdepth_inference.prepare import prepare
 from segdepth_inference.spectrum import measured_dose
@@ -26,25 +26,12 @@ from segdepth_inference.tiling import pad
 from segdepth_inference.weights import fold_norms, load_network, memory_format
 from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.foreign import strangers
-from segdepth_training.imaging import Exposure, Optics
-from segdepth_training.lattice import project
-from segdepth_training.observation import Alter, Observation, observe
-from segdepth_training.recipe import Recipe
+from segdepth_training.observation import Observation, observe
 from segdepth_training.seeds import generator
-from segdepth_training.specimen import Specimen, draw
+from segdepth_training.strangers import altered
 
-TILT_DEG = (1.2, 4.0)
-"""Tilts off the zone axis that are foreign [°]; up to 0.7° are in the domain."""
-
-BEYOND_A = (15.0, 150.0)
-"""How far a foreign defocus lies outside the recipe's range [Å]."""
-
-TIMES = (3.0, 10.0)
-"""A foreign aberration is so many times the recipe's largest."""
-
-FRAMES = {"known": 6, "altered": 2, "stranger": 3}
-"""Frames of each exit wave."""
+MOST_TRAINED = 900
+"""Specimens that are looked at of those that the network was trained on."""
 
 OK_SHARE, ANSWERED_SHARE = 0.978, 0.993
 """Share of the domain's frames that is neither suspect nor refused, and that is not refused."""
@@ -52,39 +39,21 @@ OK_SHARE, ANSWERED_SHARE = 0.978, 0.993
 FEWEST_ELECTRONS_PER_A2 = 100.0
 """The thresholds are set on frames of at least this dose."""
 
-FOLDS, HIDDEN, EPOCHS, BATCH = 3, 64, 12, 64
+FOLDS, HIDDEN, EPOCHS, BATCH = 3, 64, 24, 64
 """Features far outnumber the specimens: a few small classifiers, each trained briefly on part of the known ones, tell
 strangers that one trained to the end on all does not."""
 
 
-@dataclass(frozen=True)
-class StrangerPlan(Plan):
-    """Specimens that are foreign to a model: every fourth is the own crystal tilted, the others other crystals."""
-
-    @property
-    def digest(self) -> str:
-        """Over which strangers there are, too."""
-        told = repr((TILT_DEG, strangers(self.recipe.crystal)))
-        return f"{hashlib.sha256(told.encode()).hexdigest()[:16]}-{super().digest}"
-
-    def specimen(self, index: int) -> Specimen:
-        """One of them."""
-        numbers, limits = generator(self.purpose, self.seed, index), self.recipe.specimens
-        if index % 4 == 0:
-            tilt_deg = float(numbers.uniform(*TILT_DEG))
-            return draw(numbers, project(self.recipe.crystal), limits, self.families, tilt_deg)
-        kinds = strangers(self.recipe.crystal)
-        return kinds[(index // 4 * 3 + index % 4 - 1) % len(kinds)].specimen(numbers, limits.cell_A)
-
-
 class Seen(NamedTuple):
-    """What the network saw of frames: means of features [n, C], dose [e/Å²], shorter side [Å], specimen, foreign or not
-    [n]."""
+    """What the network saw of n frames: means of features [n, C], dose [e/Å²], shorter side [Å], fold, foreign or not.
+
+    A fold's frames set the limits, by the classifier that was not trained on them; -1: in no fold, all are trained on.
+    """
 
     means: Tensor
     dose: Tensor
     field_A: Tensor
-    specimen: Tensor
+    fold: Tensor
     foreign: Tensor
 
     def only(self, keep: Tensor) -> "Seen":
@@ -92,47 +61,54 @@ class Seen(NamedTuple):
         return Seen(*(part[keep] for part in self))
 
 
-@dataclass(frozen=True)
-class Source:
+class Waves(NamedTuple):
     """Exit waves and the plan that they are of."""
 
     waves: ExitWaves
     plan: Plan
 
 
-def altered(rng: np.random.Generator, recipe: Recipe) -> Alter:
-    """Imaging conditions with one of them outside the recipe's."""
-    microscope = recipe.microscope
-    low_A, high_A = microscope.defocus_A
-    beyond_A, times = rng.uniform(*BEYOND_A), rng.uniform(*TIMES)
-    what = {
-        "over": ("c10_A", high_A + beyond_A),
-        "under": ("c10_A", low_A - beyond_A),
-        "astigmatism": ("c12_A", times * max(microscope.astigmatism_A, 1.0)),
-        "coma": ("c21_A", times * max(microscope.coma_A, 50.0)),
-    }
-    field, value = what[str(rng.choice(list(what)))]
+@dataclass(frozen=True)
+class Source:
+    """Frames to look at: how many of each exit wave, and what they are to the model."""
 
-    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
-        return dataclasses.replace(optics, **{field: torch.full_like(getattr(optics, field), value)}), exposure
+    of: Waves
+    frames: int
+    foreign: bool = False
+    altered: bool = False
+    """Seen under conditions outside the recipe's."""
+    folds: bool = False
+    """Some of every family in each fold; the plan's families come in turn."""
 
-    return alter
+    def __len__(self) -> int:
+        return self.frames * len(self.of.waves)
+
+    def observations(self, stream: int) -> Iterator[tuple[Observation, int]]:
+        """The frames, and the fold of each, at doses over the camera's range, a tenth of them without noise.
+
+        Half of them are cut to a random field: what a small frame shows scatters more. Another `stream`, other frames.
+        """
+        waves, plan = self.of
+        low, high = plan.recipe.camera.dose
+        for index in range(len(waves)):
+            for repeat in range(self.frames):
+                rng = generator(plan.purpose, plan.seed, index, 7 + stream, repeat)
+                dose = float("inf") if rng.random() < 0.1 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
+                alter = altered(rng, plan.recipe) if self.altered else None
+                seen = observe(waves, plan, index, dose, 100 + repeat, alter)
+                frame = cut(rng, seen) if rng.random() < 0.5 else seen
+                yield frame, index // 3 % FOLDS if self.folds else -1
 
 
-def frames_of(source: Source, kind: str) -> Iterator[Observation]:
-    """Frames of every exit wave at doses over the camera's range, a tenth of them without noise.
-
-    Half of them are cut to a random field: what a small frame shows scatters more.
-    """
-    recipe = source.plan.recipe
-    low, high = recipe.camera.dose
-    for index in range(len(source.waves)):
-        for repeat in range(FRAMES[kind]):
-            rng = generator(source.plan.purpose, source.plan.seed, index, 7 + list(FRAMES).index(kind), repeat)
-            dose = float("inf") if rng.random() < 0.1 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
-            alter = altered(rng, recipe) if kind == "altered" else None
-            seen = observe(source.waves, source.plan, index, dose, 100 + repeat, alter)
-            yield cut(rng, seen) if rng.random() < 0.5 else seen
+def sources(calibrating: Waves, trained: Waves, strange: Waves) -> tuple[Source, ...]:
+    """All that is looked at."""
+    return (
+        Source(calibrating, 6, folds=True),
+        Source(calibrating, 2, foreign=True, altered=True),
+        Source(trained, 4),
+        Source(trained, 1, foreign=True, altered=True),
+        Source(strange, 4, foreign=True),
+    )
 
 
 def cut(rng: np.random.Generator, observation: Observation) -> Observation:
@@ -144,55 +120,74 @@ def cut(rng: np.random.Generator, observation: Observation) -> Observation:
     return dataclasses.replace(observation, frame=observation.frame[y : y + side, x : x + side].copy())
 
 
-def look(
-    network: UNet, canonical_A: float, known: Source, strange: Source, progress: Callable[[int, int], None]
-) -> Seen:
+def look(network: UNet, canonical_A: float, looked_at: Sequence[Source], progress: Callable[[int, int], None]) -> Seen:
     """What the network sees of known and of foreign frames."""
-    parts = [(known, "known"), (known, "altered"), (strange, "stranger")]
-    total, done, rows = sum(FRAMES[kind] * len(source.waves) for source, kind in parts), 0, []
-    for source, kind in parts:
-        for seen in frames_of(source, kind):
+    total, rows = sum(map(len, looked_at)), []
+    for stream, source in enumerate(looked_at):
+        for seen, fold in source.observations(stream):
             frame = torch.from_numpy(seen.frame)[None]
             x_Bhw = pad(prepare(frame, seen.sampling_A, canonical_A), network.config.stride)
             means = frame_means(network.encode(x_Bhw))[0]
             field_A = min(seen.frame.shape) * seen.sampling_A
             dose = float(measured_dose(frame, seen.sampling_A))
-            rows.append((means, dose, field_A, seen.specimen, kind != "known"))
-            done += 1
-            progress(done, total)
+            rows.append((means, dose, field_A, fold, source.foreign))
+            progress(len(rows), total)
     columns = list(zip(*rows, strict=True))
     return Seen(torch.stack(list(columns[0])), *(torch.tensor(column) for column in columns[1:]))
 
 
-def folds(seen: Seen) -> Tensor:
-    """The fold of each known specimen, each with as many of every family; -1 for what is foreign: that is in all."""
-    return torch.where(seen.foreign, -1, seen.specimen // 3 % FOLDS)
-
-
 def fitted(seen: Seen) -> tuple[Familiarity, Range]:
     """The classifier, the mean of one for each fold; and its check's range, from what each says of its own fold."""
-    fold, features = folds(seen), seen.means.shape[1]
-    members, logits = [], torch.full((len(fold),), torch.nan)
+    members, logits = [], torch.full((len(seen.fold),), torch.nan)
     for number in range(FOLDS):
-        ours = fold == number
+        ours = seen.fold == number
         members.append(trained(seen.only(~ours), seen.only(~seen.foreign), number))
         if ours.any():
             with torch.no_grad():
                 own = seen.only(ours)
                 logits[ours] = members[-1](own.means, own.dose, own.field_A)
-    judge = Familiarity(features, HIDDEN * FOLDS)
+    enough = (seen.fold >= 0) & (seen.dose >= FEWEST_ELECTRONS_PER_A2)
+    enough = enough if enough.any() else seen.fold >= 0  # A few specimens without noise, as in tests.
+    slope = slope_by_dose(logits[enough], seen.dose[enough])
+    return joined(members, slope), permitted(logits[enough] - slope * log_dose(seen.dose[enough]))
+
+
+def joined(members: Sequence[Familiarity], slope: float) -> Familiarity:
+    """The mean of classifiers, less `slope` for every decade of the dose."""
     parts = [member.state_dict() for member in members]
+    features, inputs = parts[0]["mean"].shape[1], parts[0]["hidden.weight"].shape[1]
+    # One more unit is the dose itself: shifted, so that it is never cut off, and shifted back at the end.
+    dose_unit = torch.zeros(1, inputs)
+    dose_unit[0, features] = 1.0
+    shift = 10.0
+    judge = Familiarity(features, HIDDEN * len(members) + 1)
     judge.load_state_dict(
         {
             **parts[0],
-            "hidden.weight": torch.cat([part["hidden.weight"] for part in parts]),
-            "hidden.bias": torch.cat([part["hidden.bias"] for part in parts]),
-            "out.weight": torch.cat([part["out.weight"] for part in parts], dim=1) / FOLDS,
-            "out.bias": torch.stack([part["out.bias"] for part in parts]).mean(0),
+            "hidden.weight": torch.cat([*(part["hidden.weight"] for part in parts), dose_unit]),
+            "hidden.bias": torch.cat([*(part["hidden.bias"] for part in parts), torch.tensor([shift])]),
+            "out.weight": torch.cat(
+                [*(part["out.weight"] / len(members) for part in parts), torch.tensor([[-slope]])], dim=1
+            ),
+            "out.bias": torch.stack([part["out.bias"] for part in parts]).mean(0) + slope * shift,
         }
     )
-    enough = ~seen.foreign & (seen.dose >= FEWEST_ELECTRONS_PER_A2)
-    return judge.eval(), permitted(logits[enough if enough.any() else ~seen.foreign])
+    return judge.eval()
+
+
+def slope_by_dose(logits: Tensor, dose: Tensor) -> float:
+    """How the upper end of known frames' logits changes with each decade of the dose.
+
+    The fewer electrons, the more a known frame may look foreign: one limit for all doses would refuse more of those
+    than it may, and let pass more of the others than it need. From the quantile of each half of the doses.
+    """
+    log = log_dose(dose)
+    middle = log.median()
+    low, high = log < middle, log >= middle
+    if min(int(low.sum()), int(high.sum())) < 1 / (1 - OK_SHARE):
+        return 0.0
+    rise = torch.quantile(logits[high], OK_SHARE) - torch.quantile(logits[low], OK_SHARE)
+    return float(rise / (log[high].mean() - log[low].mean()))
 
 
 def trained(seen: Seen, known: Seen, seed: int) -> Familiarity:
@@ -218,7 +213,7 @@ def trained(seen: Seen, known: Seen, seed: int) -> Familiarity:
 
 def standardise(judge: Familiarity, known: Seen) -> None:
     """Mean and spread of each feature as polynomials in the logarithm of the dose, by least squares."""
-    log = known.dose.double().clamp(10, 1e5).log10() - 3
+    log = log_dose(known.dose).double()
     means = known.means.double()
     expected = torch.linalg.lstsq(powers(log, len(judge.mean)), means, driver="gelsd").solution
     rest = (means - powers(log, len(judge.mean)) @ expected).abs() + 1e-6
@@ -234,12 +229,12 @@ def permitted(logits: Tensor) -> Range:
     return Range(upper=round(answered, 3), ok_upper=round(ok, 3))
 
 
-def familiarise(folder: Path, known: Source, strange: Source, progress: Callable[[int, int], None]) -> Manifest:
+def familiarise(folder: Path, looked_at: Sequence[Source], progress: Callable[[int, int], None]) -> Manifest:
     """Fit what is foreign to the model in `folder`; writes it beside the weights and the check to the manifest."""
     manifest = model.read(folder)
     network = memory_format(fold_norms(load_network(folder, manifest)))
     with torch.inference_mode():
-        seen = look(network, manifest.canonical_sampling_A, known, strange, progress)
+        seen = look(network, manifest.canonical_sampling_A, looked_at, progress)
     judge, check = fitted(Seen(*(part.clone() for part in seen)))
     save_familiarity(judge, folder)
     domain = manifest.domain.model_copy(update={"checks": {**manifest.domain.checks, CHECK: check}})

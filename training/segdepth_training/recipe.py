@@ -296,7 +296,7 @@ class Recipe(Part):
     microscope: Microscope = Microscope()
     camera: Camera = Camera()
     train_specimens: int = Field(gt=0)
-    foreign_specimens: int = Field(240, ge=4, description="strangers by which the model learns what it does not know")
+    foreign_specimens: int = Field(480, ge=4, description="strangers by which the model learns what it does not know")
     calibration: Set
     benchmark: Set
     training: Training

@@ -126,19 +126,20 @@ def calibrate_model(workspace: Workspace) -> None:
     from segdepth_training import model
     from segdepth_training.calibrate import calibrate
     from segdepth_training.exit_waves import load
-    from segdepth_training.familiarity import Source, familiarise
+    from segdepth_training.familiarity import MOST_TRAINED, Waves, familiarise, sources
     from segdepth_training.pooling import fit_pooling
 
     purpose, cpu = SeedRange.CALIBRATION, torch.device("cpu")
-    known, strange = workspace.plan(purpose), workspace.strangers
+    known, strange, trained = workspace.plan(purpose), workspace.strangers, workspace.plan(SeedRange.TRAIN)
     with workspace.model.files() as folder, bar("familiarity") as progress:
         model.read(folder)  # Says that training comes first, before exit waves are asked for.
-        familiarise(
-            folder,
-            Source(load(workspace.data(purpose), known, cpu), known),
-            Source(load(workspace.strangers_data, strange, cpu), strange),
-            progress,
+        some = range(min(trained.specimens, MOST_TRAINED))
+        looked_at = sources(
+            Waves(load(workspace.data(purpose), known, cpu), known),
+            Waves(load(workspace.data(SeedRange.TRAIN), trained, cpu, some), trained),
+            Waves(load(workspace.strangers_data, strange, cpu), strange),
         )
+        familiarise(folder, looked_at, progress)
     with workspace.model.files() as folder, bar("calibration") as progress:
         calibrate(folder, workspace.data(purpose), known, workspace.recipe.calibration, progress)
     with workspace.model.files() as folder, bar("pooling") as progress:

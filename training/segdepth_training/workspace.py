@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdepth_training.exit_waves import Plan
-from segdepth_training.familiarity import StrangerPlan
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe, load_recipe, parse_recipe
 from segdepth_training.seeds import SeedRange, run_seed
+from segdepth_training.strangers import StrangerPlan
 from segdepth_training.train import Run
 
 RECIPE, RUN_ID, GATE_SET = "recipe.toml", "run-id", "gate-set"

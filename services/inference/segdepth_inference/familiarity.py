@@ -48,7 +48,7 @@ class Familiarity(nn.Module):
         In float64: sums then round to the same float32 whatever the batch's size.
         """
         means_BC, dose_B, field_A = means_BC.double(), dose_B.double(), field_A.double()
-        log_B = dose_B.clamp(*DOSES).log10() - 3
+        log_B = log_dose(dose_B)
         expected_BC = powers(log_B, len(self.mean)) @ self.mean.double()
         spread_BC = (powers(log_B, len(self.spread)) @ self.spread.double()).exp()
         standard_BC = ((means_BC - expected_BC) / spread_BC).clamp(-FARTHEST, FARTHEST)
@@ -59,6 +59,11 @@ class Familiarity(nn.Module):
         x_BC = self.inputs(means_BC, dose_B, field_A)
         hidden = F.relu(F.linear(x_BC, self.hidden.weight.double(), self.hidden.bias.double()))
         return F.linear(hidden, self.out.weight.double(), self.out.bias.double())[:, 0].float()
+
+
+def log_dose(dose_B: Tensor) -> Tensor:
+    """Decades above 1000 e/Å² [B]."""
+    return dose_B.clamp(*DOSES).log10() - 3
 
 
 def powers(x_B: Tensor, terms: int) -> Tensor:

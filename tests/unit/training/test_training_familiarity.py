@@ -3,13 +3,16 @@
 import numpy as np
 import torch
 
+from segdepth_inference.familiarity import Familiarity
 from segdepth_training.benchmark.foreign import FOREIGN
 from segdepth_training.benchmark.shifts import SHIFTS, shifts_for
-from segdepth_training.familiarity import Seen, altered, cut, fitted
+from segdepth_training.familiarity import FOLDS, HIDDEN, Seen, cut, fitted, joined, log_dose, slope_by_dose
 from segdepth_training.foreign import STRANGERS, Foreign, OtherZone, strangers
 from segdepth_training.imaging import draw_exposure, draw_optics
 from segdepth_training.labels import View
 from segdepth_training.observation import Observation
+from segdepth_training.seeds import SeedRange
+from segdepth_training.strangers import StrangerPlan, altered
 from tests.unit.training.small import recipe
 
 RECIPE = recipe()
@@ -89,7 +92,7 @@ def features(rng: np.random.Generator, number: int, shift: float) -> Seen:
         torch.from_numpy(means).float(),
         torch.from_numpy(dose).float(),
         40 * ones,
-        torch.arange(number),
+        torch.full((number,), -1) if shift else torch.arange(number) % FOLDS,
         ones.bool() if shift else ~ones.bool(),
     )
 
@@ -111,3 +114,46 @@ def test_the_classifier_tells_strangers_and_keeps_to_its_shares():
     assert float((theirs > check.upper).float().mean()) > 0.9
     again, _ = fitted(both)
     assert torch.equal(again.hidden.weight, judge.hidden.weight)
+
+
+def test_low_doses_are_refused_no_more_often_than_high_ones():
+    """Where known frames look the more foreign the fewer their electrons are, the limit follows."""
+    dose = torch.from_numpy(np.exp(np.random.default_rng(1).uniform(np.log(100), np.log(1e4), 4000)))
+    logits = torch.randn(4000, generator=torch.Generator().manual_seed(1)) - 2 * log_dose(dose)
+    slope = slope_by_dose(logits, dose)
+    assert abs(slope + 2) < 0.5
+    rest = logits - slope * log_dose(dose)
+    limit = torch.quantile(rest, 0.99)
+    low = dose < 1000
+    assert abs(float((rest[low] > limit).float().mean()) - float((rest[~low] > limit).float().mean())) < 0.01
+
+
+def test_a_few_frames_tell_no_slope():
+    assert slope_by_dose(torch.randn(20), torch.linspace(100, 1000, 20)) == 0.0
+
+
+def test_the_classifier_is_the_mean_of_its_members_less_the_slope():
+    torch.manual_seed(0)
+    members = [Familiarity(5, HIDDEN).eval() for _ in range(3)]
+    means, dose, field_A = torch.randn(4, 5), torch.tensor([20.0, 100, 3000, 1e6]), torch.full((4,), 30.0)
+    with torch.no_grad():
+        whole = joined(members, -1.5)(means, dose, field_A)
+        parts = torch.stack([member(means, dose, field_A) for member in members])
+    assert torch.allclose(whole, parts.mean(0) + 1.5 * log_dose(dose), atol=1e-4)
+
+
+def test_frames_that_the_network_was_trained_on_set_no_limit():
+    """They look less foreign than any other: were they asked, the limit would be too tight."""
+    rng = np.random.default_rng(6)
+    known, strange = features(rng, 300, 0.0), features(rng, 200, 1.8)
+    trained = features(rng, 900, -1.8)._replace(foreign=torch.zeros(900, dtype=torch.bool))
+    limits = []
+    for fold in (trained.fold, torch.arange(900) % FOLDS):
+        parts = zip(known, trained._replace(fold=fold), strange, strict=True)
+        limits.append(fitted(Seen(*(torch.cat(part) for part in parts)))[1].upper)
+    assert limits[0] > limits[1]
+
+
+def test_two_strangers_of_three_are_the_own_crystal_tilted():
+    plan = StrangerPlan(RECIPE, SeedRange.CALIBRATION, 1, 6)
+    assert [len(plan.specimen(index).columns) > 0 for index in range(6)] == [False, True, True] * 2
