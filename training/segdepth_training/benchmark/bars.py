@@ -14,7 +14,6 @@ Report = dict[str, dict[str, Any]]
 ECE, COVERS, CLAIMS_WITHIN, RISK_WITHIN = 0.02, 0.88, 0.02, 0.10
 BELOW = 0.05
 POOLED_ECE = 0.03
-CHANGED_CERIUM = "changed cerium"
 REFUSED, SUSPECT, TEN, SHIFTED_COVERS = 0.95, 0.90, 0.95, 0.85
 
 AT_LEAST: tuple[tuple[str, str, str, dict[str, float]], ...] = (
@@ -23,13 +22,17 @@ AT_LEAST: tuple[tuple[str, str, str, dict[str, float]], ...] = (
     ("paper", "precision", "precision", dict.fromkeys(("200", "500", "1000", "2000", "5000"), 0.98)),
     ("perturbed", "counts", "exact", {"200": 0.70, "500": 0.85, "2000": 0.90}),
     ("perturbed", "cerium within ±1", "cerium within_1", dict.fromkeys(("500", "1000", "2000", "5000"), 0.98)),
-    ("perturbed", CHANGED_CERIUM, "cerium changed_exact", {"200": 0.5, "500": 0.8, "2000": 0.95}),
+    ("perturbed", "changed cerium", "cerium changed_exact", {"200": 0.5, "500": 0.8, "2000": 0.95}),
     ("particle", "counts", "exact", {"500": 0.80, "2000": 0.85}),
     ("particle", "within ±1", "within_1", {"500": 0.95}),
     ("particle", "recall of 3 atoms and more", "recall_from_3", dict.fromkeys(("200", "500", "1000", "2000"), 0.98)),
     ("particle", "recall of cerium of 3 atoms and more", "cerium recall_from_3", {"50": 0.90}),
 )
 """Family, what, figure (of a species where one is named), and the least share by dose [e/Å²]."""
+
+
+BOUNDED = {"exact": "exact", "changed_exact": "changed"}
+"""Figures that the Bayes bound bounds, and what it calls them."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ def _shares(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
                 if not set(species) <= figures["by_species"].keys():
                     continue  # Another crystal's.
                 value = (figures["by_species"][species[0]] if species else figures)[figure]["value"]
-                if what == CHANGED_CERIUM and dose in bound:
-                    bar = _lowered(bar, **bound[dose]["cerium"]["changed"])
+                known = bound.get(family, {}).get(dose, {}).get(species[0] if species else "all", {})
+                if figure in BOUNDED and BOUNDED[figure] in known:
+                    bar = _lowered(bar, **known[BOUNDED[figure]])
                 yield Bar(family, dose, what, f">= {bar:.3g}", value, value >= bar)
 
 
@@ -107,7 +111,7 @@ def _beaten(against: dict[str, Report]) -> Iterator[Bar]:
 
 
 def _bounded(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
-    for dose, by_species in bound.items():
+    for dose, by_species in bound.get("perturbed", {}).items():
         if dose in report.get("perturbed", {}) and "oxygen" in by_species:
             changed = report["perturbed"][dose]["by_species"]["oxygen"]["changed_exact"]["value"]
             gap = by_species["oxygen"]["changed"]["value"] - changed

@@ -1,17 +1,22 @@
-"""A Bayes bound for `perturbed`: what anyone could know of a column from one frame.
+"""A Bayes bound: what anyone could know of the columns from one frame.
 
-For a column, everything but its own number of atoms is taken as known: the imaging conditions, every other column, and
-the surface, so that the family's own rule is the prior: unchanged with 0.9, else changed by one (0.7) or two atoms, to
-either side. The likelihood is that of the expected images of the five candidates, each simulated like the specimen
-itself, at the end where the family changes this column; of the camera's noise only the counting of electrons, which
-cannot be undone. The most probable candidate is right most often of all answers: no network, which knows less, can be
-right more often. That holds for changed and unchanged columns together: one that calls more columns changed finds more
-of the changed ones than the bound does, and pays with the others.
+The imaging conditions are taken as known, and everything but what each family leaves open (see `candidates`):
 
-Columns far from each other do not change each other's images: one simulation serves many of them.
+- `perturbed`: one column at a time; all others and the surface are known, so that the family's own rule is the prior:
+  unchanged with 0.9, else changed by one (0.7) or two atoms, to either side.
+- `particle`: one column at a time; all others are known. The prior is what columns among such neighbours have in
+  specimens that the family draws (see `neighbours`). Of the shape no more is used than that: who recognised the
+  polyhedron from afar could know more.
+- `paper`: the whole surface, all columns together, against surfaces an atom thicker or thinner and surfaces moved by a
+  cell's side: nearest of those that the family could have drawn. A step that is moved alone is not among them.
+
+The likelihood is that of the expected images of the candidates, each simulated like the specimen itself; of the
+camera's noise only the counting of electrons, which cannot be undone. The most probable count is right most often of
+all answers: no network, which knows less, can be right more often. That holds for changed and unchanged columns
+together: one that calls more columns changed finds more of the changed ones than the bound does, and pays with the
+others.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
@@ -20,103 +25,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segdepth_inference.calibration import interval
+from segdepth_protos.contract import CLASSES
+from segdepth_training.benchmark.candidates import REACH_A, Asked, Question, paper, particle, perturbed
+from segdepth_training.benchmark.neighbours import known_neighbours
 from segdepth_training.exit_waves import Plan
-from segdepth_training.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
+from segdepth_training.families import CHANGED_SHARE
 from segdepth_training.figures import Figure, mean
 from segdepth_training.imaging import expected, intensity
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.observation import conditions
-from segdepth_training.scoring import BORDER_A
-from segdepth_training.specimen import FAMILIES, Specimen
+from segdepth_training.specimen import FAMILIES
 
-APART_A, REACH_A = 9.0, 4.5
-"""Distance of the columns that are asked about at once, and around each the part of the image that is looked at."""
-
-CANDIDATES = (-2, -1, 0, 1, 2)
-"""Changes against the surface."""
+RULES = 1
+"""Counts up whenever the same specimen gives other rows: those kept before are not used again."""
 
 DARKEST = 1e-6
 """Fewest electrons expected of a pixel."""
 
 DRAWS = 16
-"""Noisy images of each column and dose."""
+"""Noisy images of each question and dose."""
 
 ROW = np.dtype(
-    [("specimen", "i4"), ("dose", "f8"), ("species", "i2"), ("change", "i2"), ("right", "f4"), ("mass", "f4")]
+    [
+        *(("specimen", "i4"), ("family", "U10"), ("dose", "f8"), ("species", "i2"), ("atoms", "i2"), ("change", "i2")),
+        *(("right", "f4"), ("mass", "f4"), ("width", "f4"), ("found", "f4")),
+    ]
 )
-"""A column at a dose: the share of the draws in which the most probable candidate is the truth, and its posterior."""
-
-
-def prior(before: int) -> NDArray[np.float64]:
-    """Of each candidate for a column whose surface has `before` atoms, by the rule of `families.perturbation`."""
-    weight = dict.fromkeys(CANDIDATES, 0.0)
-    weight[0] = 1 - CHANGED_SHARE
-    for size, share in ((1, BY_ONE_SHARE), (2, 1 - BY_ONE_SHARE)):
-        for change in (-size, size):
-            kept = change if FEWEST <= before + change <= MOST else -change
-            weight[kept] += CHANGED_SHARE * share / 2
-    return np.array([weight[change] for change in CANDIDATES])
-
-
-def chosen(rng: np.random.Generator, specimen: Specimen, side_A: float) -> NDArray[np.int64]:
-    """Columns to ask about, far apart: changed and unchanged ones in turn, as many as there is room for."""
-    columns = specimen.columns
-    order = rng.permutation(len(columns))
-    changed = columns[order, 4] != 0
-    turn = np.where(changed, np.cumsum(changed), np.cumsum(~changed))
-    order = order[np.argsort(turn, kind="stable")]
-    margin_A = BORDER_A + REACH_A
-    taken: list[int] = []
-    for index in order:
-        x, y = columns[index, :2]
-        near = taken and np.hypot(*(columns[taken, :2] - columns[index, :2]).T).min() < APART_A
-        if not near and margin_A < min(x, y) and max(x, y) < side_A - margin_A:
-            taken.append(int(index))
-    return np.array(taken)
-
-
-def with_change(specimen: Specimen, asked: NDArray[np.int64], change: int, period_A: float) -> Specimen:
-    """The specimen with each asked column `change` atoms longer than its surface, at the end where changes are."""
-    assert specimen.at_entrance is not None, "the benchmark's specimens know it"
-    count = specimen.columns[:, 2].astype(int)
-    stop = np.cumsum(count)
-    start = stop - count
-    positions, symbols = specimen.atoms.positions, np.array(specimen.atoms.get_chemical_symbols())
-    keep, more, kinds = np.ones(len(positions), bool), [], []
-    for column in asked:
-        by = change - int(specimen.columns[column, 4])
-        first = bool(specimen.at_entrance[column])
-        end = positions[start[column]] if first else positions[stop[column] - 1]
-        if by < 0:
-            keep[start[column] : start[column] - by] &= not first
-            keep[stop[column] + by : stop[column]] &= first
-        step_A = -period_A if first else period_A
-        more += [end + np.array([0, 0, step_A * (number + 1)]) for number in range(by)]
-        kinds += [symbols[start[column]]] * max(0, by)
-    atoms = Atoms(
-        [*symbols[keep], *kinds],
-        np.concatenate([positions[keep], np.array(more).reshape(-1, 3)]),
-        cell=specimen.atoms.cell,
-        pbc=True,
-    )
-    return dataclasses.replace(specimen, atoms=atoms)
-
-
-def with_room(specimen: Specimen, period_A: float) -> Specimen:
-    """The specimen with room for every candidate above and below.
-
-    All candidates share one cell: in another the multislice method would cut all columns into other slices.
-    """
-    room_A = period_A * (max(CANDIDATES) - min(CANDIDATES))
-    atoms = specimen.atoms.copy()
-    atoms.positions[:, 2] += room_A
-    atoms.cell[2, 2] += 2 * room_A
-    return dataclasses.replace(specimen, atoms=atoms, lowest_A=specimen.lowest_A + room_A)
+"""A column at a dose; means over the draws of: whether the most probable count is the truth, its posterior, the classes
+in the 90 % interval, and whether the most probable count is any atoms at all."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +70,15 @@ class Bound:
     def rows(
         self, specimens: int, folder: Path, progress: Callable[[int, int], None], pool: Executor
     ) -> NDArray[np.void]:
-        """Of the first `specimens` perturbed specimens; those in `folder` are not computed again."""
+        """Of the first `specimens` specimens of each family; those in `folder` are not computed again."""
         folder.mkdir(parents=True, exist_ok=True)
-        indices = [FAMILIES.index("perturbed") + len(FAMILIES) * number for number in range(specimens)]
-        paths = {index: folder / f"{index:05d}.npy" for index in indices}
+        total = specimens * len(FAMILIES)
+        paths = {index: folder / f"{index:05d}.npy" for index in range(total)}
         tasks = [pool.submit(self.keep, index, path) for index, path in paths.items() if not path.exists()]
-        progress(specimens - len(tasks), specimens)
+        progress(total - len(tasks), total)
         for number, task in enumerate(as_completed(tasks)):
             task.result()
-            progress(specimens - len(tasks) + number + 1, specimens)
+            progress(total - len(tasks) + number + 1, total)
         return np.concatenate([np.load(path) for path in paths.values()])
 
     def keep(self, index: int, path: Path) -> None:
@@ -147,26 +88,31 @@ class Bound:
         partial.replace(path)
 
     def _of(self, index: int) -> list[tuple[Any, ...]]:
-        recipe = self.plan.recipe
-        side_A, period_A = recipe.specimens.cell_A, project(recipe.crystal).period_A
-        specimen = with_room(self.plan.specimen(index), period_A)
+        recipe, columns = self.plan.recipe, self.plan.specimen(index).columns
         rng = np.random.default_rng([index, 77])
-        asked = chosen(rng, specimen, side_A)
-        waves = np.stack(
-            [
-                exit_wave(with_change(specimen, asked, change, period_A), recipe.multislice, recipe.microscope)
-                for change in CANDIDATES
-            ]
+        asked = self._asked(rng, index)
+        waves = torch.from_numpy(
+            np.stack([exit_wave(one, recipe.multislice, recipe.microscope) for one in asked.candidates])
         )
-        rows = []
+        family, rows = FAMILIES[index % len(FAMILIES)], []
         for dose in self.doses:
-            images = self._expected(torch.from_numpy(waves), index, dose)
-            pixel_A = side_A / images.shape[-1]
-            for column in asked:
-                right, mass = self._judged(rng, images, specimen.columns[column], pixel_A)
-                kind, change = specimen.columns[column, 3:5].astype(int)
-                rows.append((index, dose, kind, change, right, mass))
+            images = self._expected(waves, index, dose)
+            for question in asked.questions:
+                weight = log_posterior(rng, images, question, columns, recipe.specimens.cell_A)
+                for column, figures in zip(question.columns, answered(weight, question), strict=True):
+                    count, species, change = columns[column, 2:5].astype(int)
+                    rows.append((index, family, dose, species, count, change, *figures))
         return rows
+
+    def _asked(self, rng: np.random.Generator, index: int) -> Asked:
+        recipe, specimen = self.plan.recipe, self.plan.specimen(index)
+        side_A, projection = recipe.specimens.cell_A, project(recipe.crystal)
+        if specimen.family == "paper":
+            return paper(specimen, side_A, projection, recipe.specimens)
+        if specimen.family == "perturbed":
+            return perturbed(rng, specimen, side_A, projection)
+        known = known_neighbours(recipe.model_dump_json(), specimen.family)
+        return particle(rng, specimen, side_A, projection, known)
 
     def _expected(self, waves: Tensor, index: int, dose: float) -> NDArray[np.float64]:
         """Expected images of the candidates [electrons per pixel]."""
@@ -175,47 +121,80 @@ class Bound:
         seen = intensity(waves, side_A, optics, self.plan.recipe.microscope)
         return expected(seen, side_A, round(side_A / view.pixel_A), exposure).double().numpy()
 
-    def _judged(
-        self, rng: np.random.Generator, images: NDArray[np.float64], column: NDArray[np.float32], pixel_A: float
-    ) -> tuple[float, float]:
-        """Share of the draws whose most probable candidate is the truth, and the mean posterior of that candidate."""
-        x, y = column[:2] / pixel_A
+
+def log_posterior(
+    rng: np.random.Generator,
+    images: NDArray[np.float64],
+    question: Question,
+    columns: NDArray[np.float32],
+    side_A: float,
+) -> NDArray[np.float64]:
+    """Of each candidate in DRAWS noisy images of the true one, but for a constant of each image [DRAWS, S]."""
+    if question.whole:
+        candidates = images.reshape(len(images), -1)
+    else:
+        pixel_A = side_A / images.shape[-1]
+        x, y = columns[question.columns[0], :2] / pixel_A
         reach = REACH_A / pixel_A
-        rows, columns = (np.arange(int(np.ceil(c - reach)), int(np.floor(c + reach)) + 1) for c in (y, x))
-        disk = np.hypot(rows[:, None] - y, columns[None, :] - x) <= reach
-        candidates = np.maximum(images[:, rows[:, None], columns[None, :]][:, disk], DARKEST)
-        before, change = int(column[2] - column[4]), int(column[4])
-        truth = CANDIDATES.index(change)
-        counts = rng.poisson(candidates[truth], (DRAWS, candidates.shape[1]))
-        with np.errstate(divide="ignore"):
-            weight = counts @ np.log(candidates).T - candidates.sum(1) + np.log(prior(before))
-        posterior = np.exp(weight - weight.max(1, keepdims=True))
-        posterior /= posterior.sum(1, keepdims=True)
-        best = posterior.argmax(1)
-        return float((best == truth).mean()), float(posterior.max(1).mean())
+        down, across = (np.arange(int(np.ceil(c - reach)), int(np.floor(c + reach)) + 1) for c in (y, x))
+        disk = np.hypot(down[:, None] - y, across[None, :] - x) <= reach
+        candidates = images[:, down[:, None], across[None, :]][:, disk]
+    candidates = np.maximum(candidates, DARKEST)
+    logs, sums = np.log(candidates), candidates.sum(1)
+    found = np.empty((DRAWS, len(images)))
+    for draw in range(DRAWS):
+        counted = rng.poisson(candidates[question.truth])
+        found[draw] = logs @ counted - sums
+    with np.errstate(divide="ignore"):
+        return found + np.log(question.prior)
 
 
-def figures(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Bound by dose: of changed and unchanged columns and of both as the family mixes them, for each species."""
-    found: dict[str, dict[str, Any]] = {}
-    for dose in np.unique(rows["dose"]):
-        for kind, name in enumerate(species):
-            some = rows[(rows["dose"] == dose) & (rows["species"] == kind)]
-            changed = some["change"] != 0
-            right, mass = (
-                [mean(some[figure][group], some["specimen"][group]) for group in (changed, ~changed)]
-                for figure in ("right", "mass")
-            )
-            found.setdefault(f"{dose:g}", {})[name] = {
-                "columns": len(some),
-                "changed": vars(right[0]),
-                "unchanged": vars(right[1]),
-                "exact": mixed(*right),
-                "stated": mixed(*mass),
-            }
+def answered(weight: NDArray[np.float64], question: Question) -> NDArray[np.float64]:
+    """From the candidates' log posterior [DRAWS, S], for each column: right, mass, width, found [n, 4] (see ROW)."""
+    posterior = np.exp(weight - weight.max(1, keepdims=True))
+    posterior /= posterior.sum(1, keepdims=True)
+    classes = np.minimum(question.atoms, CLASSES - 1)
+    of_class = np.eye(CLASSES)[classes]
+    belief = np.einsum("ds,snk->dnk", posterior, of_class)
+    best = belief.argmax(-1)
+    first, last = interval(torch.from_numpy(belief.reshape(-1, CLASSES)))
+    width = (last - first + 1).numpy().reshape(best.shape)
+    figures = [best == classes[question.truth], belief.max(-1), width, best > 0]
+    return np.stack([np.asarray(figure, float).mean(0) for figure in figures], axis=1)
+
+
+def figures(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Bound as found[family][dose][species], all species together as "all".
+
+    Of `perturbed` also that of changed and of unchanged columns; together they are as the family mixes them.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for family in FAMILIES:
+        for dose in np.unique(rows["dose"]):
+            some = rows[(rows["family"] == family) & (rows["dose"] == dose)]
+            kinds = {"all": some} | {name: some[some["species"] == kind] for kind, name in enumerate(species)}
+            of_kind = {name: _of_kind(each, family) for name, each in kinds.items() if len(each)}
+            found.setdefault(family, {})[f"{dose:g}"] = of_kind
     return found
 
 
-def mixed(changed: Figure, unchanged: Figure) -> float:
-    """Of both as the family mixes them."""
-    return CHANGED_SHARE * changed.value + (1 - CHANGED_SHARE) * unchanged.value
+def _of_kind(rows: NDArray[np.void], family: str) -> dict[str, Any]:
+    names = {"exact": "right", "stated": "mass", "width": "width"}
+    if family != "perturbed":
+        few = rows[rows["atoms"] < 3]
+        kept = {name: vars(mean(rows[field], rows["specimen"])) for name, field in names.items()}
+        return {"columns": len(rows), **kept, "recall_to_2": vars(mean(few["found"], few["specimen"]))}
+    changed = rows["change"] != 0
+    parts = {
+        name: [mean(rows[field][group], rows["specimen"][group]) for group in (changed, ~changed)]
+        for name, field in names.items()
+    }
+    of_each = {"changed": vars(parts["exact"][0]), "unchanged": vars(parts["exact"][1])}
+    return {"columns": len(rows), **{name: vars(mixed(*both)) for name, both in parts.items()}, **of_each}
+
+
+def mixed(changed: Figure, unchanged: Figure) -> Figure:
+    """Of both as the family mixes them; the interval is the widest that theirs allow."""
+    shares = (CHANGED_SHARE, 1 - CHANGED_SHARE)
+    both = zip(*((part.value, part.low, part.high) for part in (changed, unchanged)), strict=True)
+    return Figure(*(float(np.dot(shares, pair)) for pair in both))

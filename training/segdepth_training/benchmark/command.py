@@ -10,6 +10,7 @@ from rich.table import Table
 from segdepth_artefacts import ArtefactStore
 from segdepth_training.benchmark import movies
 from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
+from segdepth_training.benchmark.bound import RULES as BOUND_RULES
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import baselines, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
@@ -66,7 +67,7 @@ class Examination:
                     rows[entry.name] = examined(entry, families, kept, progress, pool).columns
             with bar("Bayes bound") as progress:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
-                bound = Bound(plan, finite).rows(self.size.bounded, kept / "bound", progress, pool)
+                bound = Bound(plan, finite).rows(self.size.bounded, kept / f"bound-{BOUND_RULES}", progress, pool)
             with bar("movies") as progress:
                 asked = Movies(families.place, plan, models[0])
                 pooled = asked.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)

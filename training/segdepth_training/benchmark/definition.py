@@ -40,8 +40,8 @@ class Size(StrEnum):
 
     @property
     def bounded(self) -> int:
-        """Perturbed specimens on which the Bayes bound is computed, some 25 columns each."""
-        return {Size.SMALL: 1, Size.QUARTER: 20, Size.FULL: 80}[self]
+        """Specimens of each family on which the Bayes bound is computed, some 15 columns each, all of `paper`'s."""
+        return {Size.SMALL: 1, Size.QUARTER: 20, Size.FULL: 140}[self]
 
 
 def plan_of(recipe: Recipe, size: Size) -> Plan:

@@ -15,7 +15,7 @@ from segdepth_artefacts.manifest import Manifest, Pooling
 from segdepth_inference.prediction import Prediction
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.pooling import Pooled, pooled
-from segdepth_training.benchmark.bound import with_change, with_room
+from segdepth_training.benchmark.candidates import lengthened, with_room
 from segdepth_training.benchmark.contenders import Load, Released
 from segdepth_training.exit_waves import ExitWaves, Plan, load
 from segdepth_training.figures import debiased_calibration_error, mean
@@ -120,9 +120,9 @@ class Movies:
         """The same specimen with its changed columns as its surface has them."""
         recipe = self.plan.recipe
         period_A = project(recipe.crystal).period_A
-        specimen = with_room(self.plan.specimen(index), period_A)
-        changed = np.flatnonzero(specimen.columns[:, 4])
-        wave = exit_wave(with_change(specimen, changed, 0, period_A), recipe.multislice, recipe.microscope)
+        specimen = with_room(self.plan.specimen(index), 4, period_A)
+        change = specimen.columns[:, 4].astype(np.int64)
+        wave = exit_wave(lengthened(specimen, -change, period_A), recipe.multislice, recipe.microscope)
         return dataclasses.replace(waves, waves=torch.from_numpy(np.asarray(wave))[None])
 
 

@@ -1,0 +1,196 @@
+"""What a column's neighbours tell of its number of atoms: a prior learnt from specimens that a family draws.
+
+A site's surroundings are the atoms of all columns within WITHIN_A, those of one species at one distance in order of
+their number: which of them is to the left does not count. A small network learns from generated specimens what the
+middle column then has; sites beside a column where the family left one out are learnt from with none.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segdepth_training.families import draw_for_benchmark
+from segdepth_training.lattice import Projection, project
+from segdepth_training.recipe import Recipe
+from segdepth_training.seeds import SeedRange, generator
+
+WITHIN_A = 6.0
+"""How far neighbours are at most."""
+
+SAME_A = 0.2
+"""Columns whose distances differ by less are equally far."""
+
+FARTHEST = 6
+"""By how many atoms a column differs from the mean of its nearest equals at most, as far as the prior knows."""
+
+SPECIMENS, SEED = 300, 11
+"""That are learnt from; of the validation range, so that none is the benchmark's."""
+
+HIDDEN, EPOCHS, BATCH = 64, 12, 256
+UNSEEN = 1e-5
+"""Belief in every number of atoms: what was not drawn may still be."""
+
+
+class Ring(NamedTuple):
+    """Equal neighbours of a site: how far, of which species, and how many there are in a perfect crystal."""
+
+    distance_A: float
+    species: int
+    number: int
+
+
+def rings(projection: Projection, species: int) -> list[Ring]:
+    """The neighbours of a site of a species within WITHIN_A, its own species and the nearest first."""
+    columns = projection.columns(WITHIN_A + 2 * max(projection.cell_A))
+    own = columns[columns[:, 3] == species]
+    middle = own[np.hypot(own[:, 0], own[:, 1]).argmin()]
+    found: list[Ring] = []
+    for kind in sorted(range(len(projection.elements)), key=lambda kind: kind != species):
+        those = columns[columns[:, 3] == kind]
+        far_A = np.round(np.hypot(those[:, 0] - middle[0], those[:, 1] - middle[1]), 2)
+        distances_A, numbers = np.unique(far_A[(far_A > SAME_A) & (far_A < WITHIN_A)], return_counts=True)
+        found += [Ring(*pair) for pair in zip(distances_A, [kind] * len(numbers), numbers.tolist(), strict=True)]
+    return found
+
+
+class Sites(NamedTuple):
+    """Sites of one species: positions [n, 2] in Å, atoms [n] (none where there is no column), surroundings [n, m]."""
+
+    xy_A: NDArray[np.float64]
+    atoms: NDArray[np.int64]
+    around: NDArray[np.float32]
+
+
+def sites(columns: NDArray[np.float32], species: int, side_A: float, projection: Projection) -> Sites:
+    """Columns [n, 5] of one species, and after them the empty sites a cell's side beside them."""
+    own = columns[columns[:, 3] == species]
+    xy_A = own[:, :2].astype(float)
+    beside = np.concatenate([xy_A + sign * step for step in steps_A(xy_A, projection) for sign in (-1, 1)])
+    inside = (np.abs(beside - side_A / 2) < side_A / 2 - WITHIN_A).all(axis=1)
+    empty = beside[inside & (cdist(beside, xy_A).min(axis=1) > 0.8)]
+    _, first = np.unique(np.round(empty / 0.8).astype(int), axis=0, return_index=True)
+    both = np.concatenate([xy_A, empty[first]])
+    atoms = np.concatenate([own[:, 2].astype(np.int64), np.zeros(len(first), np.int64)])
+    return Sites(both, atoms, surroundings(both, columns, rings(projection, species)))
+
+
+def steps_A(xy_A: NDArray[np.float64], projection: Projection) -> NDArray[np.float64]:
+    """The two sides of the cell as steps [2, 2] in the image, from the positions of equal columns [n, 2]."""
+    found = []
+    apart = (xy_A[:, None] - xy_A[None]).reshape(-1, 2)
+    for side_A in projection.cell_A:
+        some = apart[np.abs(np.hypot(*apart.T) - side_A) < SAME_A]
+        # A step and its opposite are the same: the mean of the doubled angle.
+        angle = np.angle(np.exp(2j * np.arctan2(some[:, 1], some[:, 0])).sum()) / 2
+        found.append([side_A * np.cos(angle), side_A * np.sin(angle)])
+    return np.array(found)
+
+
+def surroundings(xy_A: NDArray[np.float64], columns: NDArray[np.float32], around: list[Ring]) -> NDArray[np.float32]:
+    """Atoms of the columns [n, 5] around positions [m, 2], ring by ring, most first; where one is missing, none."""
+    distance_A = cdist(xy_A, columns[:, :2])
+    parts = []
+    for ring in around:
+        there = (np.abs(distance_A - ring.distance_A) < SAME_A) & (columns[:, 3] == ring.species)
+        atoms = np.where(there, columns[:, 2], 0.0)
+        padded = np.pad(atoms, ((0, 0), (0, ring.number)))
+        parts.append(-np.sort(-padded, axis=1)[:, : ring.number])
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def middle_of(some: Sites, side_A: float) -> NDArray[np.bool_]:
+    """Sites whose surroundings are all inside the cell."""
+    return np.asarray((np.abs(some.xy_A - side_A / 2) < side_A / 2 - WITHIN_A).all(axis=1))
+
+
+class Belief(nn.Module):
+    """Surroundings [n, m] -> log odds of FARTHEST atoms fewer to FARTHEST more than the nearest equals' mean."""
+
+    def __init__(self, nearest: int, neighbours: int):
+        super().__init__()
+        self.nearest = nearest
+        widths = (neighbours + 1, HIDDEN, HIDDEN)
+        layers = [layer for i in (0, 1) for layer in (nn.Linear(widths[i], widths[i + 1]), nn.ReLU())]
+        self.layers = nn.Sequential(*layers, nn.Linear(HIDDEN, 2 * FARTHEST + 1))
+
+    def base(self, around: Tensor) -> Tensor:
+        """Mean of the nearest equals, in whole atoms [n]."""
+        return around[:, : self.nearest].mean(1).round()
+
+    def forward(self, around: Tensor) -> Tensor:
+        """[n, 2 FARTHEST + 1]."""
+        base = self.base(around)[:, None]
+        odds: Tensor = self.layers(torch.cat([around - base, base], dim=1) / 4)
+        return odds
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What surroundings tell, of each species."""
+
+    beliefs: tuple[Belief, ...]
+
+    @torch.no_grad()
+    def prior(self, species: int, around: NDArray[np.float32], atoms: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of numbers of atoms [S] in surroundings [m]; none is negative."""
+        belief, one = self.beliefs[species], torch.from_numpy(around)[None]
+        known = torch.softmax(belief(one)[0].double(), 0).numpy() + UNSEEN
+        offset = atoms - int(belief.base(one))
+        inside = (np.abs(offset) <= FARTHEST) & (atoms >= 0)
+        weight = np.where(inside, known[np.clip(offset + FARTHEST, 0, 2 * FARTHEST)], UNSEEN * (atoms >= 0))
+        return np.asarray(weight / weight.sum())
+
+
+def learnt(recipe: Recipe, family: str) -> Neighbours:
+    """From specimens as the benchmark draws them, but none of its own."""
+    projection, limits = project(recipe.crystal), recipe.specimens
+    found: list[list[Sites]] = [[] for _ in projection.elements]
+    for index in range(SPECIMENS):
+        rng = generator(SeedRange.VALIDATION, SEED, index)
+        columns = draw_for_benchmark(rng, projection, limits, family).columns
+        for species, some in enumerate(found):
+            if (columns[:, 3] == species).sum() > 1:
+                each = sites(columns, species, limits.cell_A, projection)
+                keep = middle_of(each, limits.cell_A)
+                some.append(Sites(each.xy_A[keep], each.atoms[keep], each.around[keep]))
+    return Neighbours(
+        tuple(
+            trained(
+                torch.from_numpy(np.concatenate([one.around for one in some])),
+                torch.from_numpy(np.concatenate([one.atoms for one in some])),
+                rings(projection, species)[0].number,
+            )
+            for species, some in enumerate(found)
+        )
+    )
+
+
+def trained(around: Tensor, atoms: Tensor, nearest: int) -> Belief:
+    """The network of one species, seeded."""
+    torch.manual_seed(0)
+    belief = Belief(nearest, around.shape[1])
+    target = (atoms - belief.base(around)).long().clamp(-FARTHEST, FARTHEST) + FARTHEST
+    steps = EPOCHS * -(-len(target) // BATCH)
+    optimizer = torch.optim.AdamW(belief.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(EPOCHS):
+        for some in torch.randperm(len(target)).split(BATCH):
+            loss = F.cross_entropy(belief(around[some]), target[some])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return belief.eval()
+
+
+@cache
+def known_neighbours(recipe_json: str, family: str) -> Neighbours:
+    """Learnt once in a process."""
+    return learnt(Recipe.model_validate_json(recipe_json), family)
