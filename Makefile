@@ -76,7 +76,8 @@ bench: venv ## Measure speed, on an otherwise idle machine; results in out/bench
 
 science: venv ## Score the released model on a quarter of the public benchmark; report in out/science
 	$(BIN)/segdepth-train bench --recipe training/recipes/ceo2-110.toml --store training/released \
-		--baselines training/released/baselines --probes training/released/benchmark/ceo2-110.json --work out/science
+		--baselines training/released/baselines --probes training/released/benchmark/ceo2-110.json \
+		--intervals training/released/benchmark/ceo2-110/intervals.json --work out/science
 
 constraints: venv ## Pin what is installed now in constraints.txt
 	$(BIN)/python tools/pin.py
