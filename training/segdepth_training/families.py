@@ -45,9 +45,9 @@ def draw_for_benchmark(
     """
     drawn = sites_for_benchmark(rng, projection, limits, family, kind=kind)
     column = drawn.stacks.number > 0
-    stacks, at_entrance = Stacks(*(part[column] for part in drawn.stacks)), drawn.at_entrance[column]
-    made = assembled(rng, stacks, projection, limits.model_copy(update=NEVER_THICK), (drawn.kind, family), tilt_deg)
-    return dataclasses.replace(made, at_entrance=at_entrance)
+    limits = limits.model_copy(update=NEVER_THICK)
+    made = assembled(rng, drawn.stacks.of(column), projection, limits, (drawn.kind, family), tilt_deg)
+    return dataclasses.replace(made, at_entrance=drawn.at_entrance[column])
 
 
 class Drawn(NamedTuple):
@@ -88,8 +88,7 @@ def sites_for_benchmark(
     at_entrance[keep] = rng.random(keep.sum()) < 0.5
     first = np.where(at_entrance, first - change, first)
     inside = np.abs(sites[:, :2]).max(axis=1) < limits.cell_A / 2
-    stacks = Stacks(sites[inside], first[inside], (before + change)[inside], change[inside])
-    return Drawn(which, stacks, at_entrance[inside])
+    return Drawn(which, Stacks(sites, first, before + change, change).of(inside), at_entrance[inside])
 
 
 def perturbation(rng: np.random.Generator, count: NDArray[np.int64]) -> NDArray[np.int64]:

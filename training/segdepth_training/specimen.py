@@ -147,6 +147,10 @@ class Stacks(NamedTuple):
     number: NDArray[np.int64]
     change: NDArray[np.int64]
 
+    def of(self, which: NDArray[np.bool_]) -> "Stacks":
+        """Some of them."""
+        return Stacks(self.sites[which], self.first[which], self.number[which], self.change[which])
+
 
 def assembled(
     rng: np.random.Generator,
