@@ -73,9 +73,14 @@ class Bound:
     def rows(
         self, specimens: int, folder: Path, progress: Callable[[int, int], None], pool: Executor
     ) -> NDArray[np.void]:
-        """Of the first `specimens` specimens of each family; those in `folder` are not computed again."""
+        """Of the first `specimens` specimens of each family, a third as many of `paper`, with all their columns.
+
+        Those in `folder` are not computed again.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {index: folder / f"{index:05d}.npy" for index in range(specimens * len(FAMILIES))}
+        few, of_family = -(-specimens // 3) * len(FAMILIES), enumerate(FAMILIES * specimens)
+        which = [index for index, family in of_family if family != "paper" or index < few]
+        paths = {index: folder / f"{index:05d}.npy" for index in which}
         missing = [index for index, path in paths.items() if not path.exists()]
         known = learnt(self.plan.recipe, "particle") if missing else None
         tasks = [pool.submit(self.keep, index, paths[index], known) for index in missing]

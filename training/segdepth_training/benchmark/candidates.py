@@ -75,16 +75,17 @@ def particle(
     count = specimen.columns[:, 2].astype(np.int64)
     asked = far_apart(specimen, rng.permutation(len(count)), side_A)
     questions = [possible(specimen, int(column), projection, known) for column in asked]
-    longer = np.zeros((MOST_POSSIBLE, len(count)), np.int64)
+    looked_at = max((int((question.prior > 0).sum()) for question in questions), default=1)
+    longer = np.zeros((looked_at, len(count)), np.int64)
     for question in questions:
         (column,) = question.columns
-        longer[:, column] = question.atoms[:, 0] - count[column]
+        longer[:, column] = question.atoms[:looked_at, 0] - count[column]
     roomy = with_room(specimen, int(np.abs(longer).max(initial=0)), projection.period_A)
     return Asked([lengthened(roomy, by, projection.period_A) for by in longer], questions)
 
 
 def possible(specimen: Specimen, column: int, projection: Projection, known: Neighbours) -> Question:
-    """The true number of atoms and those that the prior believes in most; none in what fills up to MOST_POSSIBLE."""
+    """The true number of atoms, those that the prior believes in most, and fillers without belief up to MOST_POSSIBLE."""
     count, species = int(specimen.columns[column, 2]), int(specimen.columns[column, 3])
     xy_A = specimen.columns[[column], :2].astype(float)
     (around,) = surroundings(xy_A, specimen.columns, rings(projection, species))
