@@ -85,7 +85,7 @@ def particle(
 
 
 def possible(specimen: Specimen, column: int, projection: Projection, known: Neighbours) -> Question:
-    """The true number of atoms, those that the prior believes in most, and fillers without belief up to MOST_POSSIBLE."""
+    """The true number of atoms, those that the prior believes in most, and without belief what fills up the rest."""
     count, species = int(specimen.columns[column, 2]), int(specimen.columns[column, 3])
     xy_A = specimen.columns[[column], :2].astype(float)
     (around,) = surroundings(xy_A, specimen.columns, rings(projection, species))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,13 +80,14 @@ def sites(stacks: Stacks, species: int, side_A: float, projection: Projection) -
 
 def surroundings(xy_A: NDArray[np.float64], columns: NDArray[np.float32], around: list[Ring]) -> NDArray[np.float32]:
     """Atoms of the columns [n, 5] around positions [m, 2], ring by ring, most first; where one is missing, none."""
-    distance_A = cdist(xy_A, columns[:, :2])
+    most = sum(ring.number for ring in around) + 1
+    distance_A, index = cKDTree(columns[:, :2]).query(xy_A, k=most, distance_upper_bound=WITHIN_A + SAME_A)
+    nobody = np.zeros((1, columns.shape[1]), np.float32)
+    near = np.concatenate([columns, nobody])[index]  # The tree's index of nothing is n.
     parts = []
     for ring in around:
-        there = (np.abs(distance_A - ring.distance_A) < SAME_A) & (columns[:, 3] == ring.species)
-        atoms = np.where(there, columns[:, 2], 0.0)
-        padded = np.pad(atoms, ((0, 0), (0, ring.number)))
-        parts.append(-np.sort(-padded, axis=1)[:, : ring.number])
+        there = (np.abs(distance_A - ring.distance_A) < SAME_A) & (near[..., 3] == ring.species)
+        parts.append(-np.sort(-np.where(there, near[..., 2], 0.0), axis=1)[:, : ring.number])
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
