@@ -40,7 +40,7 @@ class Size(StrEnum):
 
     @property
     def bounded(self) -> int:
-        """Specimens on which the Bayes bound is computed, some 14 columns each; of `paper` a third, with all columns."""
+        """Specimens on which the Bayes bound is computed, some 14 columns each; of `paper` a third, with all."""
         return {Size.SMALL: 1, Size.QUARTER: 24, Size.FULL: 150}[self]
 
 
