@@ -7,19 +7,35 @@ import numpy as np
 import pytest
 
 from segdepth_training.benchmark import neighbours
-from segdepth_training.benchmark.bound import Bound, answered, figures
-from segdepth_training.benchmark.candidates import APART_A, CHANGES, Asked, Question, paper, particle, perturbed, prior
-from segdepth_training.benchmark.neighbours import Neighbours, learnt, middle_of, sites, steps_A
+from segdepth_training.benchmark.bound import ROW, Bound, answered, figures
+from segdepth_training.benchmark.candidates import (
+    APART_A,
+    CHANGES,
+    LEAST_BELIEF,
+    MOST_POSSIBLE,
+    Asked,
+    Question,
+    lengthened,
+    particle,
+    perturbed,
+    prior,
+    with_room,
+)
+from segdepth_training.benchmark.neighbours import Neighbours, learnt, rings, sites, surroundings
+from segdepth_training.benchmark.terraces import MOVES_A, drawn, paper, steps
 from segdepth_training.exit_waves import Plan
-from segdepth_training.families import draw_for_benchmark, perturbation
+from segdepth_training.families import perturbation, sites_for_benchmark
 from segdepth_training.lattice import project
+from segdepth_training.multislice import exit_wave
+from segdepth_training.observation import conditions
 from segdepth_training.recipe import load_recipe
+from segdepth_training.scoring import BORDER_A, inside
 from segdepth_training.seeds import SeedRange
 from segdepth_training.specimen import Specimen
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 RECIPE = load_recipe(RECIPES / "smoke.toml")
-PLAN = Plan(RECIPE, SeedRange.BENCHMARK, 0, 9)
+PLAN = Plan(RECIPE, SeedRange.BENCHMARK, 0, 15)
 PAPER, PERTURBED, PARTICLE = 0, 1, 2
 SIDE_A, PROJECTION = RECIPE.specimens.cell_A, project(RECIPE.crystal)
 
@@ -39,11 +55,11 @@ def test_prior_is_what_the_family_draws(before: int) -> None:
     np.testing.assert_allclose(prior(before), drawn, atol=0.003)
 
 
-def asked_of(family: int, specimen: Specimen, known: Neighbours) -> Asked:
+def asked_of(index: int, specimen: Specimen, known: Neighbours) -> Asked:
     rng = np.random.default_rng(0)
-    if family == PAPER:
-        return paper(specimen, SIDE_A, PROJECTION, RECIPE.specimens)
-    if family == PERTURBED:
+    if index % 3 == PAPER:
+        return paper(PLAN, index)
+    if index % 3 == PERTURBED:
         return perturbed(rng, specimen, SIDE_A, PROJECTION)
     return particle(rng, specimen, SIDE_A, PROJECTION, known)
 
@@ -51,7 +67,7 @@ def asked_of(family: int, specimen: Specimen, known: Neighbours) -> Asked:
 @pytest.mark.parametrize("index", [PAPER, PERTURBED, PARTICLE, PERTURBED + 3, PARTICLE + 3])
 def test_candidates_are_the_specimen_but_for_the_asked_columns(index: int, known: Neighbours) -> None:
     specimen = PLAN.specimen(index)
-    candidates, questions = asked_of(index % 3, specimen, known)
+    candidates, questions = asked_of(index, specimen, known)
     assert questions
     cells = np.array([one.atoms.cell[:] for one in candidates])
     assert (cells == cells[0]).all(), "all are cut into the same slices"
@@ -84,31 +100,50 @@ def test_columns_that_are_asked_at_once_are_far_apart(index: int, known: Neighbo
     assert index != PERTURBED or (specimen.columns[asked, 4] != 0).any()
 
 
-def test_neighbours_are_found_and_left_out_columns_have_no_atoms() -> None:
-    specimen = PLAN.specimen(PARTICLE)
-    own = specimen.columns[specimen.columns[:, 3] == 0]
-    steps = steps_A(own[:, :2].astype(float), PROJECTION)
-    np.testing.assert_allclose(np.hypot(*steps.T), PROJECTION.cell_A, atol=1e-6)
-    assert abs(steps[0] @ steps[1]) < 0.5, "the cell is rectangular"
-    found = sites(specimen.columns, 0, SIDE_A, PROJECTION)
-    assert (found.atoms[: len(own)] == own[:, 2]).all()
-    assert not found.atoms[len(own) :].any()
+def drawn_sites(seed: int):
+    return sites_for_benchmark(np.random.default_rng(seed), PROJECTION, RECIPE.specimens, "particle").stacks
 
 
-def test_neighbours_tell_a_columns_atoms(known: Neighbours) -> None:
-    """On specimens that were not learnt from; and what they tell is right as often as it says."""
-    right, said, everything = [], [], np.arange(25)
-    for seed in range(40):
-        columns = draw_for_benchmark(np.random.default_rng(seed), PROJECTION, RECIPE.specimens, "particle").columns
-        if (columns[:, 3] == 0).sum() > 1:
-            some = sites(columns, 0, SIDE_A, PROJECTION)
-            for which in np.flatnonzero(middle_of(some, SIDE_A)):
-                belief = known.prior(0, some.around[which], everything)
-                right.append(belief.argmax() == some.atoms[which])
-                said.append(belief.max())
+def test_surroundings_are_those_of_the_perfect_crystal_and_empty_where_nothing_stands() -> None:
+    stacks = drawn_sites(1)
+    full = stacks._replace(number=np.full(len(stacks.number), 7))
+    for species in (0, 1):
+        found = sites(full, species, SIDE_A, PROJECTION)
+        assert len(found.atoms)
+        assert (found.around == 7).all(), "every place of every ring is taken"
+        assert found.around.shape[1] == sum(ring.number for ring in rings(PROJECTION, species))
+    alone = np.array([[14.0, 14.0, 5, 0, 0]], np.float32)
+    assert not surroundings(alone[:, :2].astype(float), alone, rings(PROJECTION, 0)).any(), "no column is its neighbour"
+    assert {0, 1} <= set((sites(stacks, 0, SIDE_A, PROJECTION).atoms > 0).astype(int)), "empty sites are learnt from"
+
+
+def test_neighbours_tell_what_the_family_draws(known: Neighbours) -> None:
+    """On specimens that were not learnt from: each number of atoms as often as they say."""
+    said, true, right, everything = [], [], [], np.arange(25)
+    for seed in range(60):
+        some = sites(drawn_sites(seed), 0, SIDE_A, PROJECTION)
+        for around, atoms in zip(some.around, some.atoms, strict=True):
+            belief = known.prior(0, around, everything)
+            assert belief.sum() == pytest.approx(1)
+            said.append([belief[0], belief[1:3].sum(), belief[3:6].sum(), belief[6:].sum(), belief.max()])
+            right.append(belief.argmax() == atoms)
+            true.append([atoms == 0, 1 <= atoms <= 2, 3 <= atoms <= 5, atoms >= 6, right[-1]])
     assert len(right) > 200
     assert np.mean(right) > 0.6
-    assert abs(np.mean(right) - np.mean(said)) < 0.1
+    np.testing.assert_allclose(np.mean(said, axis=0), np.mean(true, axis=0), atol=0.04)
+
+
+def test_every_possible_number_of_atoms_is_a_candidate(known: Neighbours) -> None:
+    specimen = PLAN.specimen(PARTICLE)
+    asked = asked_of(PARTICLE, specimen, known)
+    for question in asked.questions:
+        (column,) = question.columns
+        species, xy_A = int(specimen.columns[column, 3]), specimen.columns[[column], :2].astype(float)
+        (around,) = surroundings(xy_A, specimen.columns, rings(PROJECTION, species))
+        belief = known.prior(species, around, np.arange(30))
+        likely = {int(n) for n in np.argsort(-belief)[: MOST_POSSIBLE - 1] if belief[n] > LEAST_BELIEF}
+        assert likely <= set(question.atoms[question.prior > 0, 0].tolist())
+        assert (question.atoms >= 0).all()
 
 
 def test_no_prior_knows_of_negative_numbers(known: Neighbours) -> None:
@@ -118,18 +153,58 @@ def test_no_prior_knows_of_negative_numbers(known: Neighbours) -> None:
     assert belief.sum() == pytest.approx(1)
 
 
-def test_papers_candidates_are_surfaces_that_it_draws() -> None:
-    for index in (PAPER, PAPER + 3, PAPER + 6):
-        specimen = PLAN.specimen(index)
-        (question,) = paper(specimen, SIDE_A, PROJECTION, RECIPE.specimens).questions
-        count = specimen.columns[question.columns, 2]
-        assert (question.atoms[0] == count).all()
-        thinnest, thickest = specimen.columns[:, 2].min(), specimen.columns[:, 2].max()
-        for atoms in question.atoms[1:]:
-            uniform = len(set(atoms - count)) == 1
-            assert set(np.unique(atoms)) - {0} <= set(range(3, 11))
-            assert uniform or atoms.max() <= thickest
-            assert uniform or atoms[atoms > 0].min() >= thinnest
+@pytest.mark.parametrize("index", [PAPER, PAPER + 3, PAPER + 6, PAPER + 9, PAPER + 12])
+def test_papers_candidates_are_surfaces_that_it_draws(index: int) -> None:
+    specimen = PLAN.specimen(index)
+    count = specimen.columns[:, 2].astype(int)
+    low, high = RECIPE.specimens.atoms
+    surfaces = [drawn(PLAN, index, by_A).number for by_A in ((0.0, 0.0), *MOVES_A)]
+    assert (surfaces[0] == count).all(), "unmoved it is the specimen"
+    questions = paper(PLAN, index).questions
+    asked = np.concatenate([question.columns for question in questions])
+    assert (np.sort(asked) == np.arange(len(count))).all(), "each column is decided once"
+    for question in questions:
+        assert question.atoms.min() >= low
+        assert question.atoms.max() <= high
+        for atoms in question.atoms[question.prior > 0][1:]:
+            by = atoms - count[question.columns]
+            assert (
+                set(by) in ({-1}, {1})
+                if question.whole
+                else any((one[question.columns] == atoms).all() for one in surfaces[1:])
+            )
+
+
+def test_steps_are_moved_alone_and_teeth_together() -> None:
+    x = np.array([5.0, 6.0, 30.0, 31.0, 50.0])
+    columns = np.column_stack([x, 0 * x, 0 * x + 5, 0 * x, 0 * x]).astype(np.float32)
+    moved = np.array([[6, 6, 5, 5, 5], [5, 5, 5, 4, 5]])
+    assert [list(one) for one in steps(columns, moved, apart=True)] == [[0, 1], [3]]
+    assert [list(one) for one in steps(columns, moved, apart=False)] == [[0, 1, 3]]
+    assert not steps(columns, np.full((2, 5), 5), apart=True)
+
+
+@pytest.mark.parametrize("index", [PAPER, PARTICLE])
+def test_the_true_candidate_looks_like_the_specimen(index: int, known: Neighbours) -> None:
+    specimen = PLAN.specimen(index)
+    first = asked_of(index, specimen, known).candidates[0]
+    more_A = float(first.atoms.cell[2, 2] - specimen.atoms.cell[2, 2])
+    roomy = with_room(specimen, round(more_A / 2 / PROJECTION.period_A), PROJECTION.period_A)
+    ours, theirs = (exit_wave(one, RECIPE.multislice, RECIPE.microscope) for one in (first, roomy))
+    assert (ours == theirs).all()
+    shorter = lengthened(roomy, -np.ones(len(specimen.columns), np.int64), PROJECTION.period_A)
+    assert np.abs(exit_wave(shorter, RECIPE.multislice, RECIPE.microscope) - ours).max() > 0.1
+
+
+def test_columns_of_paper_are_those_that_are_scored() -> None:
+    rows = np.array(Bound(PLAN, (100.0, 1000.0))._of(PAPER, None), ROW)
+    columns = PLAN.specimen(PAPER).columns
+    for dose in (100.0, 1000.0):
+        view, *_ = conditions(PLAN, PAPER, dose)
+        xy_px = columns[:, :2] / view.pixel_A - np.array(view.origin[::-1])
+        counted = inside(xy_px, (view.size, view.size), BORDER_A / view.pixel_A)
+        of_dose = rows[rows["dose"] == dose]
+        assert sorted(of_dose["atoms"]) == sorted(columns[counted, 2].astype(int))
 
 
 def test_answers_are_the_most_probable_class() -> None:
@@ -139,6 +214,14 @@ def test_answers_are_the_most_probable_class() -> None:
     right, mass, width, found = answered(np.log([[0.4, 0.3, 0.3]]), question)[0]
     assert (right, width, found) == (1, 2, 1)
     assert mass == pytest.approx(0.6)
+
+
+def test_without_electrons_the_bound_is_the_priors_best_guess(known: Neighbours) -> None:
+    asked = particle(np.random.default_rng([PARTICLE, 77]), PLAN.specimen(PARTICLE), SIDE_A, PROJECTION, known)
+    guessed = [question.atoms[question.prior.argmax(), 0] == question.atoms[0, 0] for question in asked.questions]
+    blind, seeing = (np.array(Bound(PLAN, (dose,))._of(PARTICLE, known), ROW)["right"] for dose in (1e-6, 1e5))
+    assert list(blind) == guessed
+    assert blind.mean() <= seeing.mean() <= 1
 
 
 def test_more_electrons_tell_more(tmp_path: Path) -> None:

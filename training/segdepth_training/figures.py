@@ -187,6 +187,7 @@ def _of_species(rows: NDArray[np.void]) -> dict[str, Any]:
     thick, changed = true["true"] >= 3, true["changed"] != 0
     return _figures(rows) | {
         "recall_from_3": vars(mean(true["found"][thick], true["specimen"][thick])),
+        "recall_to_2": vars(mean(true["found"][~thick], true["specimen"][~thick])),
         "changed_exact": vars(mean(hit[changed], true["specimen"][changed])),
         "changed_detected": vars(detection(true)),
         "confusion": confusion(true),

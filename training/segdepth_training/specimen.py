@@ -66,12 +66,20 @@ def draw(
 
 
 def surface(
-    rng: np.random.Generator, projection: Projection, limits: Specimens, kind: str
+    rng: np.random.Generator,
+    projection: Projection,
+    limits: Specimens,
+    kind: str,
+    moved_A: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Sites of a random surface of a kind, and of each the first atom and the number of atoms; the lattice upright."""
+    """Sites of a random surface of a kind, and of each the first atom and the number of atoms; the lattice upright.
+
+    `moved_A`: by which the surface is moved over the sites.
+    """
     sites = projection.columns(limits.cell_A / 2 * 2**0.5 + 6)
     sites[:, :2] += rng.uniform(0, projection.cell_A)
-    heights = heights_of(kind, rng, sites[:, 0], sites[:, 1], limits, projection.frame)
+    x, y = (sites[:, :2] - moved_A).T
+    heights = heights_of(kind, rng, x, y, limits, projection.frame)
     if kind != "particle" and rng.random() < limits.vacuum_share:
         heights = bounded(rng, sites, heights)
     return sites, *occupied(sites[:, 2], heights)
@@ -138,6 +146,10 @@ class Stacks(NamedTuple):
     first: NDArray[np.int64]
     number: NDArray[np.int64]
     change: NDArray[np.int64]
+
+    def of(self, which: NDArray[np.bool_]) -> "Stacks":
+        """Some of them."""
+        return Stacks(self.sites[which], self.first[which], self.number[which], self.change[which])
 
 
 def assembled(

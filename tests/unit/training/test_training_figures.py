@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segdepth_training.benchmark.bars import judged
+from segdepth_training.benchmark.bars import _shares, judged
 from segdepth_training.evaluate import by_dose_and_family
 from segdepth_training.figures import (
     calibration_error,
@@ -131,3 +131,13 @@ def test_bars_say_what_is_missed() -> None:
     overconfident = {(b.what, b.dose): b for b in judged(by_dose_and_family(rows(0.7, 0.9), CERIA))}
     assert not overconfident["calibration error", "500"].reached
     assert not overconfident["risk against foretold, worst", "500"].reached
+
+
+@pytest.mark.parametrize("high, bar", [(0.79, ">= 0.7, the bound, for 0.8"), (0.81, ">= 0.8")])
+def test_a_bar_is_replaced_where_the_whole_interval_of_the_bound_lies_below_it(high: float, bar: str):
+    figures = {name: {"value": 0.75} for name in ("exact", "within_1", "recall_from_3")}
+    report = {"particle": {"500": {**figures, "by_species": {}}}}
+    bound = {"particle": {"500": {"all": {"exact": {"value": 0.7, "low": 0.6, "high": high}}}}}
+    (counts,) = (one for one in _shares(report, bound) if one.what == "counts")
+    assert counts.bar == bar
+    assert counts.reached == (high < 0.8)

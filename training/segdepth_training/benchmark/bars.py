@@ -78,14 +78,12 @@ def _shares(report: Report, bound: dict[str, Any]) -> Iterator[Bar]:
                     continue  # Another crystal's.
                 value = (figures["by_species"][species[0]] if species else figures)[figure]["value"]
                 known = bound.get(family, {}).get(dose, {}).get(species[0] if species else "all", {})
-                if figure in BOUNDED and BOUNDED[figure] in known:
-                    bar = _lowered(bar, **known[BOUNDED[figure]])
-                yield Bar(family, dose, what, f">= {bar:.3g}", value, value >= bar)
-
-
-def _lowered(bar: float, value: float, low: float, high: float) -> float:
-    """The bar, or where the bound's whole interval lies below it the bound itself."""
-    return value if low <= high < bar else bar
+                stated = f">= {bar:.3g}"
+                if figure in BOUNDED and BOUNDED[figure] in known and known[BOUNDED[figure]]["high"] < bar:
+                    # The bound's whole interval lies below the bar.
+                    stated = f">= {known[BOUNDED[figure]]['value']:.3g}, the bound, for {bar:.3g}"
+                    bar = known[BOUNDED[figure]]["value"]
+                yield Bar(family, dose, what, stated, value, value >= bar)
 
 
 def _pooled(movies: dict[str, Any]) -> Iterator[Bar]:

@@ -4,17 +4,18 @@ The imaging conditions are taken as known, and everything but what each family l
 
 - `perturbed`: one column at a time; all others and the surface are known, so that the family's own rule is the prior:
   unchanged with 0.9, else changed by one (0.7) or two atoms, to either side.
-- `particle`: one column at a time; all others are known. The prior is what columns among such neighbours have in
-  specimens that the family draws (see `neighbours`). Of the shape no more is used than that: who recognised the
-  polyhedron from afar could know more.
-- `paper`: the whole surface, all columns together, against surfaces an atom thicker or thinner and surfaces moved by a
-  cell's side: nearest of those that the family could have drawn. A step that is moved alone is not among them.
+- `particle`: one column at a time; all others are known. The prior is what sites with such neighbours have in specimens
+  that the family draws, none at all included (see `neighbours`); columns alone are asked about, not empty sites. Of the
+  shape no more is used than the neighbours: who recognised the polyhedron from afar could know more.
+- `paper`: the surface, all columns of a frame together, among surfaces that the family could as well have drawn: an
+  atom thicker or thinner, and each step or all teeth a row of columns further (see `terraces`). The family draws many
+  more; who must choose among those, too, is right less often.
 
 The likelihood is that of the expected images of the candidates, each simulated like the specimen itself; of the
 camera's noise only the counting of electrons, which cannot be undone. The most probable count is right most often of
-all answers: no network, which knows less, can be right more often. That holds for changed and unchanged columns
-together: one that calls more columns changed finds more of the changed ones than the bound does, and pays with the
-others.
+all answers: no network, which knows less, can be right more often. That holds for all columns together: one that calls
+more columns changed finds more of the changed ones than the bound does, and pays with the others; as does one that
+finds a column at every site.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +31,9 @@ from torch import Tensor
 
 from segdepth_inference.calibration import interval
 from segdepth_protos.contract import CLASSES
-from segdepth_training.benchmark.candidates import REACH_A, Asked, Question, paper, particle, perturbed
-from segdepth_training.benchmark.neighbours import known_neighbours
+from segdepth_training.benchmark.candidates import REACH_A, Asked, Question, particle, perturbed
+from segdepth_training.benchmark.neighbours import Neighbours, learnt
+from segdepth_training.benchmark.terraces import paper
 from segdepth_training.exit_waves import Plan
 from segdepth_training.families import CHANGED_SHARE
 from segdepth_training.figures import Figure, mean
@@ -39,16 +41,17 @@ from segdepth_training.imaging import expected, intensity
 from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.observation import conditions
+from segdepth_training.scoring import BORDER_A, inside
 from segdepth_training.specimen import FAMILIES
 
-RULES = 1
+RULES = 2
 """Counts up whenever the same specimen gives other rows: those kept before are not used again."""
 
 DARKEST = 1e-6
 """Fewest electrons expected of a pixel."""
 
-DRAWS = 16
-"""Noisy images of each question and dose."""
+DRAWS, OF_PAPER = 16, 4
+"""Noisy images of each question and dose; those of `paper` are of whole frames, and decide many columns."""
 
 ROW = np.dtype(
     [
@@ -70,87 +73,117 @@ class Bound:
     def rows(
         self, specimens: int, folder: Path, progress: Callable[[int, int], None], pool: Executor
     ) -> NDArray[np.void]:
-        """Of the first `specimens` specimens of each family; those in `folder` are not computed again."""
+        """Of the first `specimens` specimens of each family, a third as many of `paper`, with all their columns.
+
+        Those in `folder` are not computed again.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        total = specimens * len(FAMILIES)
-        paths = {index: folder / f"{index:05d}.npy" for index in range(total)}
-        tasks = [pool.submit(self.keep, index, path) for index, path in paths.items() if not path.exists()]
-        progress(total - len(tasks), total)
+        few, of_family = -(-specimens // 3) * len(FAMILIES), enumerate(FAMILIES * specimens)
+        which = [index for index, family in of_family if family != "paper" or index < few]
+        paths = {index: folder / f"{index:05d}.npy" for index in which}
+        missing = [index for index, path in paths.items() if not path.exists()]
+        known = learnt(self.plan.recipe, "particle") if missing else None
+        tasks = [pool.submit(self.keep, index, paths[index], known) for index in missing]
+        progress(len(paths) - len(tasks), len(paths))
         for number, task in enumerate(as_completed(tasks)):
             task.result()
-            progress(total - len(tasks) + number + 1, total)
+            progress(len(paths) - len(tasks) + number + 1, len(paths))
         return np.concatenate([np.load(path) for path in paths.values()])
 
-    def keep(self, index: int, path: Path) -> None:
+    def keep(self, index: int, path: Path, known: Neighbours | None) -> None:
         """Keep the rows of one specimen, whole or not at all."""
         partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.array(self._of(index), ROW))
+        np.save(partial, np.array(self._of(index, known), ROW))
         partial.replace(path)
 
-    def _of(self, index: int) -> list[tuple[Any, ...]]:
-        recipe, columns = self.plan.recipe, self.plan.specimen(index).columns
+    def _of(self, index: int, known: Neighbours | None) -> list[tuple[Any, ...]]:
+        recipe, specimen = self.plan.recipe, self.plan.specimen(index)
         rng = np.random.default_rng([index, 77])
-        asked = self._asked(rng, index)
+        asked = self._asked(rng, index, known)
         waves = torch.from_numpy(
             np.stack([exit_wave(one, recipe.multislice, recipe.microscope) for one in asked.candidates])
         )
-        family, rows = FAMILIES[index % len(FAMILIES)], []
+        draws, rows = OF_PAPER if specimen.family == "paper" else DRAWS, []
         for dose in self.doses:
-            images = self._expected(waves, index, dose)
+            images = self._images(waves, index, dose, framed=specimen.family == "paper")
+            xy_px = images.xy_px(specimen.columns)
+            counted = inside(xy_px, images.electrons.shape[1:], BORDER_A / images.pixel_A)
             for question in asked.questions:
-                weight = log_posterior(rng, images, question, columns, recipe.specimens.cell_A)
-                for column, figures in zip(question.columns, answered(weight, question), strict=True):
-                    count, species, change = columns[column, 2:5].astype(int)
-                    rows.append((index, family, dose, species, count, change, *figures))
+                if not counted[question.columns].any():
+                    continue
+                figures = answered(log_posterior(rng, images, question, xy_px, draws), question)
+                for column, of_column in zip(question.columns, figures, strict=True):
+                    if counted[column]:
+                        count, species, change = specimen.columns[column, 2:5].astype(int)
+                        rows.append((index, specimen.family, dose, species, count, change, *of_column))
         return rows
 
-    def _asked(self, rng: np.random.Generator, index: int) -> Asked:
-        recipe, specimen = self.plan.recipe, self.plan.specimen(index)
+    def _asked(self, rng: np.random.Generator, index: int, known: Neighbours | None) -> Asked:
+        specimen, recipe = self.plan.specimen(index), self.plan.recipe
         side_A, projection = recipe.specimens.cell_A, project(recipe.crystal)
         if specimen.family == "paper":
-            return paper(specimen, side_A, projection, recipe.specimens)
+            return paper(self.plan, index)
         if specimen.family == "perturbed":
             return perturbed(rng, specimen, side_A, projection)
-        known = known_neighbours(recipe.model_dump_json(), specimen.family)
+        assert known is not None, "the prior of particle"
         return particle(rng, specimen, side_A, projection, known)
 
-    def _expected(self, waves: Tensor, index: int, dose: float) -> NDArray[np.float64]:
-        """Expected images of the candidates [electrons per pixel]."""
+    def _images(self, waves: Tensor, index: int, dose: float, *, framed: bool) -> "Images":
+        """Of the candidates: what the camera sees, or the whole cell."""
         view, optics, exposure, _ = conditions(self.plan, index, dose)
         side_A = self.plan.recipe.specimens.cell_A
         seen = intensity(waves, side_A, optics, self.plan.recipe.microscope)
-        return expected(seen, side_A, round(side_A / view.pixel_A), exposure).double().numpy()
+        electrons = expected(seen, side_A, round(side_A / view.pixel_A), exposure).double().numpy()
+        y, x = view.origin if framed else (0, 0)
+        size = view.size if framed else electrons.shape[-1]
+        return Images(electrons[:, y : y + size, x : x + size], view.pixel_A, (y, x))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Expected images of the candidates [S, H, W] in electrons per pixel; origin: (y, x) of their first pixel."""
+
+    electrons: NDArray[np.float64]
+    pixel_A: float
+    origin: tuple[int, int]
+
+    def xy_px(self, columns: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Where columns [n, 5] are."""
+        return np.asarray(columns[:, :2] / self.pixel_A - np.array(self.origin[::-1]), np.float64)
+
+    def near(self, xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Pixels [H, W] within REACH_A of any of some positions."""
+        shape, reach = self.electrons.shape[1:], REACH_A / self.pixel_A
+        shown = np.zeros(shape, bool)
+        for x, y in xy_px:
+            down, across = (
+                np.arange(max(0, int(np.ceil(at - reach))), min(size, int(np.floor(at + reach)) + 1))
+                for at, size in zip((y, x), shape, strict=True)
+            )
+            if len(down) and len(across):
+                disk = np.hypot(down[:, None] - y, across[None, :] - x) <= reach
+                shown[down[0] : down[-1] + 1, across[0] : across[-1] + 1] |= disk
+        return shown
 
 
 def log_posterior(
-    rng: np.random.Generator,
-    images: NDArray[np.float64],
-    question: Question,
-    columns: NDArray[np.float32],
-    side_A: float,
+    rng: np.random.Generator, images: Images, question: Question, xy_px: NDArray[np.float64], draws: int
 ) -> NDArray[np.float64]:
-    """Of each candidate in DRAWS noisy images of the true one, but for a constant of each image [DRAWS, S]."""
-    if question.whole:
-        candidates = images.reshape(len(images), -1)
-    else:
-        pixel_A = side_A / images.shape[-1]
-        x, y = columns[question.columns[0], :2] / pixel_A
-        reach = REACH_A / pixel_A
-        down, across = (np.arange(int(np.ceil(c - reach)), int(np.floor(c + reach)) + 1) for c in (y, x))
-        disk = np.hypot(down[:, None] - y, across[None, :] - x) <= reach
-        candidates = images[:, down[:, None], across[None, :]][:, disk]
-    candidates = np.maximum(candidates, DARKEST)
+    """Of each candidate in noisy images of the true one, but for a constant of each image [draws, S]."""
+    shown = np.ones(images.electrons.shape[1:], bool) if question.whole else images.near(xy_px[question.columns])
+    possible = np.flatnonzero(question.prior)
+    candidates = np.maximum(images.electrons[possible][:, shown], DARKEST)
     logs, sums = np.log(candidates), candidates.sum(1)
-    found = np.empty((DRAWS, len(images)))
-    for draw in range(DRAWS):
-        counted = rng.poisson(candidates[question.truth])
-        found[draw] = logs @ counted - sums
-    with np.errstate(divide="ignore"):
-        return found + np.log(question.prior)
+    found = np.full((draws, len(question.prior)), -np.inf)
+    (truth,) = np.flatnonzero(possible == question.truth)
+    for draw in range(draws):
+        counted = rng.poisson(candidates[truth])
+        found[draw, possible] = logs @ counted - sums + np.log(question.prior[possible])
+    return found
 
 
 def answered(weight: NDArray[np.float64], question: Question) -> NDArray[np.float64]:
-    """From the candidates' log posterior [DRAWS, S], for each column: right, mass, width, found [n, 4] (see ROW)."""
+    """From the candidates' log posterior [draws, S], for each column: right, mass, width, found [n, 4] (see ROW)."""
     posterior = np.exp(weight - weight.max(1, keepdims=True))
     posterior /= posterior.sum(1, keepdims=True)
     classes = np.minimum(question.atoms, CLASSES - 1)
@@ -181,9 +214,10 @@ def figures(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, dict[st
 def _of_kind(rows: NDArray[np.void], family: str) -> dict[str, Any]:
     names = {"exact": "right", "stated": "mass", "width": "width"}
     if family != "perturbed":
-        few = rows[rows["atoms"] < 3]
         kept = {name: vars(mean(rows[field], rows["specimen"])) for name, field in names.items()}
-        return {"columns": len(rows), **kept, "recall_to_2": vars(mean(few["found"], few["specimen"]))}
+        by_atoms = {"recall_to_2": rows[rows["atoms"] < 3], "recall_from_3": rows[rows["atoms"] >= 3]}
+        recall = {name: vars(mean(some["found"], some["specimen"])) for name, some in by_atoms.items()}
+        return {"columns": len(rows), **kept, **recall}
     changed = rows["change"] != 0
     parts = {
         name: [mean(rows[field][group], rows["specimen"][group]) for group in (changed, ~changed)]

@@ -1,7 +1,7 @@
-"""What the Bayes bound chooses from: candidate specimens of each family, and the columns that a choice decides.
+"""What the Bayes bound chooses from: candidate specimens of a family, and the columns that a choice decides.
 
-Each family has its own unknown. `perturbed`: a column's change, where the surface is known. `particle`: a column's
-number of atoms, where those of its neighbours are known. `paper`: the surface.
+`perturbed`: a column's change, where the surface is known. `particle`: a column's number of atoms, where those of its
+neighbours are known. For `paper`, whose unknown is the surface, see `terraces`.
 """
 
 import dataclasses
@@ -11,10 +11,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from segdepth_training.benchmark.neighbours import Neighbours, rings, steps_A, surroundings
+from segdepth_training.benchmark.neighbours import Neighbours, rings, surroundings
 from segdepth_training.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
 from segdepth_training.lattice import Projection
-from segdepth_training.recipe import Specimens
 from segdepth_training.scoring import BORDER_A
 from segdepth_training.specimen import Specimen
 
@@ -22,14 +21,21 @@ APART_A, REACH_A = 9.0, 4.5
 """Distance of the columns that are asked about at once, and around each the part of the image that is looked at."""
 
 CHANGES = (-2, -1, 0, 1, 2)
-"""By which a column is longer in the candidates: than its surface in `perturbed`, than it is in `particle`."""
+"""By which a column of `perturbed` is longer than its surface."""
+
+MOST_POSSIBLE, LEAST_BELIEF = 6, 1e-3
+"""Numbers of atoms of a column of `particle` that are looked at, and the belief that makes one possible."""
+
+BEYOND = 12
+"""Atoms by which a column is never longer than it is."""
 
 
 class Question(NamedTuple):
     """One choice between the candidates.
 
     columns: indices of the columns that it decides [n]; atoms: of each under each candidate [S, n]; prior of the
-    candidates [S]; truth: the candidate that is the specimen; whether the whole image is looked at, or what is near.
+    candidates [S]; truth: the candidate that is the specimen; whether the whole image is looked at, or what is near
+    these columns.
     """
 
     columns: NDArray[np.int64]
@@ -65,56 +71,30 @@ def perturbed(rng: np.random.Generator, specimen: Specimen, side_A: float, proje
 def particle(
     rng: np.random.Generator, specimen: Specimen, side_A: float, projection: Projection, known: Neighbours
 ) -> Asked:
-    """Columns far from each other, each shorter or longer than it is, down to none."""
-    roomy, count = with_room(specimen, 2, projection.period_A), specimen.columns[:, 2].astype(np.int64)
-    asked = far_apart(specimen, rng.permutation(len(count)), side_A)
-    candidates, questions = [], []
-    for by in CHANGES:
-        longer = np.zeros(len(count), int)
-        longer[asked] = np.maximum(by, -count[asked])
-        candidates.append(lengthened(roomy, longer, projection.period_A))
-    for column in asked:
-        atoms, species = count[column] + np.array(CHANGES), int(specimen.columns[column, 3])
-        xy_A = specimen.columns[[column], :2].astype(float)
-        (around,) = surroundings(xy_A, specimen.columns, rings(projection, species))
-        belief = known.prior(species, around, atoms)
-        questions.append(Question(np.array([column]), np.maximum(atoms, 0)[:, None], belief, CHANGES.index(0)))
-    return Asked(candidates, questions)
-
-
-def paper(specimen: Specimen, side_A: float, projection: Projection, limits: Specimens) -> Asked:
-    """All columns at once: the surface as it is, an atom thicker or thinner, or a cell's side further to any side."""
+    """Columns far from each other, each with the numbers of atoms that its neighbours leave possible."""
     count = specimen.columns[:, 2].astype(np.int64)
-    moves = [np.zeros_like(count)]
-    drawn = [by for by in (-1, 1) if limits.atoms[0] <= count.min() + by and count.max() + by <= limits.atoms[1]]
-    moves += [np.full_like(count, by) for by in drawn]
-    kind = int(np.bincount(specimen.columns[:, 3].astype(int)).argmax())
-    for step_A in steps_A(specimen.columns[specimen.columns[:, 3] == kind, :2].astype(float), projection):
-        both = (moved(specimen, sign * step_A, side_A) for sign in (-1, 1))
-        moves += [each for each in both if each.any()]
-    at_exit = dataclasses.replace(specimen, at_entrance=np.zeros(len(count), bool))
-    roomy = with_room(at_exit, int(np.abs(moves).max()), projection.period_A)
-    candidates = [lengthened(roomy, by, projection.period_A) for by in moves]
-    inside = (np.abs(specimen.columns[:, :2] - side_A / 2) < side_A / 2 - BORDER_A).all(axis=1)
-    columns = np.flatnonzero(inside)
-    atoms = np.array([count[columns] + by[columns] for by in moves])
-    belief = np.full(len(moves), 1 / len(moves))
-    return Asked(candidates, [Question(columns, atoms, belief, 0, whole=True)])
+    asked = far_apart(specimen, rng.permutation(len(count)), side_A)
+    questions = [possible(specimen, int(column), projection, known) for column in asked]
+    looked_at = max((int((question.prior > 0).sum()) for question in questions), default=1)
+    longer = np.zeros((looked_at, len(count)), np.int64)
+    for question in questions:
+        (column,) = question.columns
+        longer[:, column] = question.atoms[:looked_at, 0] - count[column]
+    roomy = with_room(specimen, int(np.abs(longer).max(initial=0)), projection.period_A)
+    return Asked([lengthened(roomy, by, projection.period_A) for by in longer], questions)
 
 
-def moved(specimen: Specimen, step_A: NDArray[np.float64], side_A: float) -> NDArray[np.int64]:
-    """By how much longer each column is where the surface is moved over the lattice; as it is where that is unknown."""
-    columns = specimen.columns
-    count, by = columns[:, 2].astype(np.int64), np.zeros(len(columns), np.int64)
-    for species in np.unique(columns[:, 3]):
-        own = np.flatnonzero(columns[:, 3] == species)
-        xy_A = columns[own, :2].astype(float)
-        distance_A = np.hypot(*np.moveaxis(xy_A[:, None] + step_A - xy_A[None], -1, 0))
-        nearest = distance_A.argmin(axis=1)
-        there = distance_A.min(axis=1) < 0.8
-        inside = (np.abs(xy_A + step_A - side_A / 2) < side_A / 2).all(axis=1)
-        by[own] = np.where(there, count[own][nearest] - count[own], np.where(inside, -count[own], 0))
-    return by
+def possible(specimen: Specimen, column: int, projection: Projection, known: Neighbours) -> Question:
+    """The true number of atoms, those that the prior believes in most, and without belief what fills up the rest."""
+    count, species = int(specimen.columns[column, 2]), int(specimen.columns[column, 3])
+    xy_A = specimen.columns[[column], :2].astype(float)
+    (around,) = surroundings(xy_A, specimen.columns, rings(projection, species))
+    belief = known.prior(species, around, np.arange(count + BEYOND))
+    others = [int(n) for n in np.argsort(-belief, kind="stable") if n != count and belief[n] > LEAST_BELIEF]
+    atoms = np.array([count, *others][:MOST_POSSIBLE])
+    spare = MOST_POSSIBLE - len(atoms)
+    weight = np.pad(belief[atoms] / belief[atoms].sum(), (0, spare))
+    return Question(np.array([column]), np.pad(atoms, (0, spare), constant_values=count)[:, None], weight, 0)
 
 
 def prior(before: int) -> NDArray[np.float64]:
@@ -149,20 +129,28 @@ def far_apart(specimen: Specimen, order: NDArray[np.int64], side_A: float) -> ND
 def lengthened(specimen: Specimen, by: NDArray[np.int64], period_A: float) -> Specimen:
     """The specimen with each column by[i] atoms longer, or shorter, at the end where its family changes it."""
     assert specimen.at_entrance is not None, "the benchmark's specimens know it"
+    first = specimen.at_entrance
+    return extended(specimen, np.where(first, by, 0), np.where(first, 0, by), period_A)
+
+
+def extended(specimen: Specimen, before: NDArray[np.int64], after: NDArray[np.int64], period_A: float) -> Specimen:
+    """The specimen with before[i] atoms more, or fewer, where the beam meets column i first, and after[i] at its end.
+
+    `columns` stays what it was.
+    """
     count = specimen.columns[:, 2].astype(int)
+    assert (count + np.minimum(before, 0) + np.minimum(after, 0) >= 0).all(), "no column is cut twice"
     stop = np.cumsum(count)
     start = stop - count
     positions, symbols = specimen.atoms.positions, np.array(specimen.atoms.get_chemical_symbols())
     keep, more, kinds = np.ones(len(positions), bool), [], []
-    for column in np.flatnonzero(by):
-        first, longer = bool(specimen.at_entrance[column]), int(by[column])
-        end = positions[start[column]] if first else positions[stop[column] - 1]
-        if longer < 0:
-            keep[start[column] : start[column] - longer] &= not first
-            keep[stop[column] + longer : stop[column]] &= first
-        step_A = -period_A if first else period_A
-        more += [end + np.array([0, 0, step_A * (number + 1)]) for number in range(longer)]
-        kinds += [symbols[start[column]]] * max(0, longer)
+    for column in np.flatnonzero((before != 0) | (after != 0)):
+        top, bottom = start[column], stop[column] - 1
+        keep[top : top - min(0, before[column])] = False
+        keep[bottom + 1 + min(0, after[column]) : bottom + 1] = False
+        for end, number, step_A in ((top, before[column], -period_A), (bottom, after[column], period_A)):
+            more += [positions[end] + np.array([0, 0, step_A * (nth + 1)]) for nth in range(number)]
+            kinds += [symbols[top]] * max(0, number)
     atoms = Atoms(
         [*symbols[keep], *kinds],
         np.concatenate([positions[keep], np.array(more).reshape(-1, 3)]),

@@ -40,8 +40,8 @@ class Size(StrEnum):
 
     @property
     def bounded(self) -> int:
-        """Specimens of each family on which the Bayes bound is computed, some 15 columns each, all of `paper`'s."""
-        return {Size.SMALL: 1, Size.QUARTER: 20, Size.FULL: 140}[self]
+        """Specimens on which the Bayes bound is computed, some 14 columns each; of `paper` a third, with all."""
+        return {Size.SMALL: 1, Size.QUARTER: 24, Size.FULL: 150}[self]
 
 
 def plan_of(recipe: Recipe, size: Size) -> Plan:

@@ -2,24 +2,24 @@
 
 A site's surroundings are the atoms of all columns within WITHIN_A, those of one species at one distance in order of
 their number: which of them is to the left does not count. A small network learns from generated specimens what the
-middle column then has; sites beside a column where the family left one out are learnt from with none.
+middle column then has; of sites where the family left a column out that they have none.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segdepth_training.families import draw_for_benchmark
+from segdepth_training.families import sites_for_benchmark
 from segdepth_training.lattice import Projection, project
 from segdepth_training.recipe import Recipe
 from segdepth_training.seeds import SeedRange, generator
+from segdepth_training.specimen import Stacks
 
 WITHIN_A = 6.0
 """How far neighbours are at most."""
@@ -61,53 +61,34 @@ def rings(projection: Projection, species: int) -> list[Ring]:
 
 
 class Sites(NamedTuple):
-    """Sites of one species: positions [n, 2] in Å, atoms [n] (none where there is no column), surroundings [n, m]."""
+    """Sites of one species: atoms [n] (none where the family left a column out), surroundings [n, m]."""
 
-    xy_A: NDArray[np.float64]
     atoms: NDArray[np.int64]
     around: NDArray[np.float32]
 
 
-def sites(columns: NDArray[np.float32], species: int, side_A: float, projection: Projection) -> Sites:
-    """Columns [n, 5] of one species, and after them the empty sites a cell's side beside them."""
-    own = columns[columns[:, 3] == species]
-    xy_A = own[:, :2].astype(float)
-    beside = np.concatenate([xy_A + sign * step for step in steps_A(xy_A, projection) for sign in (-1, 1)])
-    inside = (np.abs(beside - side_A / 2) < side_A / 2 - WITHIN_A).all(axis=1)
-    empty = beside[inside & (cdist(beside, xy_A).min(axis=1) > 0.8)]
-    _, first = np.unique(np.round(empty / 0.8).astype(int), axis=0, return_index=True)
-    both = np.concatenate([xy_A, empty[first]])
-    atoms = np.concatenate([own[:, 2].astype(np.int64), np.zeros(len(first), np.int64)])
-    return Sites(both, atoms, surroundings(both, columns, rings(projection, species)))
-
-
-def steps_A(xy_A: NDArray[np.float64], projection: Projection) -> NDArray[np.float64]:
-    """The two sides of the cell as steps [2, 2] in the image, from the positions of equal columns [n, 2]."""
-    found = []
-    apart = (xy_A[:, None] - xy_A[None]).reshape(-1, 2)
-    for side_A in projection.cell_A:
-        some = apart[np.abs(np.hypot(*apart.T) - side_A) < SAME_A]
-        # A step and its opposite are the same: the mean of the doubled angle.
-        angle = np.angle(np.exp(2j * np.arctan2(some[:, 1], some[:, 0])).sum()) / 2
-        found.append([side_A * np.cos(angle), side_A * np.sin(angle)])
-    return np.array(found)
+def sites(stacks: Stacks, species: int, side_A: float, projection: Projection) -> Sites:
+    """Those of a species whose surroundings are all inside the cell, and not all empty."""
+    xy_A = stacks.sites[:, :2] + side_A / 2
+    columns = np.column_stack([xy_A, stacks.number, stacks.sites[:, 3]]).astype(np.float32)
+    inside = (np.abs(xy_A - side_A / 2) < side_A / 2 - WITHIN_A).all(axis=1)
+    own = np.flatnonzero(inside & (stacks.sites[:, 3] == species))
+    around = surroundings(xy_A[own], columns, rings(projection, species))
+    some = around.any(axis=1)
+    return Sites(stacks.number[own[some]], around[some])
 
 
 def surroundings(xy_A: NDArray[np.float64], columns: NDArray[np.float32], around: list[Ring]) -> NDArray[np.float32]:
     """Atoms of the columns [n, 5] around positions [m, 2], ring by ring, most first; where one is missing, none."""
-    distance_A = cdist(xy_A, columns[:, :2])
+    most = sum(ring.number for ring in around) + 1
+    distance_A, index = cKDTree(columns[:, :2]).query(xy_A, k=most, distance_upper_bound=WITHIN_A + SAME_A)
+    nobody = np.zeros((1, columns.shape[1]), np.float32)
+    near = np.concatenate([columns, nobody])[index]  # The tree's index of nothing is n.
     parts = []
     for ring in around:
-        there = (np.abs(distance_A - ring.distance_A) < SAME_A) & (columns[:, 3] == ring.species)
-        atoms = np.where(there, columns[:, 2], 0.0)
-        padded = np.pad(atoms, ((0, 0), (0, ring.number)))
-        parts.append(-np.sort(-padded, axis=1)[:, : ring.number])
+        there = (np.abs(distance_A - ring.distance_A) < SAME_A) & (near[..., 3] == ring.species)
+        parts.append(-np.sort(-np.where(there, near[..., 2], 0.0), axis=1)[:, : ring.number])
     return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def middle_of(some: Sites, side_A: float) -> NDArray[np.bool_]:
-    """Sites whose surroundings are all inside the cell."""
-    return np.asarray((np.abs(some.xy_A - side_A / 2) < side_A / 2 - WITHIN_A).all(axis=1))
 
 
 class Belief(nn.Module):
@@ -151,25 +132,17 @@ class Neighbours:
 def learnt(recipe: Recipe, family: str) -> Neighbours:
     """From specimens as the benchmark draws them, but none of its own."""
     projection, limits = project(recipe.crystal), recipe.specimens
-    found: list[list[Sites]] = [[] for _ in projection.elements]
-    for index in range(SPECIMENS):
-        rng = generator(SeedRange.VALIDATION, SEED, index)
-        columns = draw_for_benchmark(rng, projection, limits, family).columns
-        for species, some in enumerate(found):
-            if (columns[:, 3] == species).sum() > 1:
-                each = sites(columns, species, limits.cell_A, projection)
-                keep = middle_of(each, limits.cell_A)
-                some.append(Sites(each.xy_A[keep], each.atoms[keep], each.around[keep]))
-    return Neighbours(
-        tuple(
-            trained(
-                torch.from_numpy(np.concatenate([one.around for one in some])),
-                torch.from_numpy(np.concatenate([one.atoms for one in some])),
-                rings(projection, species)[0].number,
-            )
-            for species, some in enumerate(found)
-        )
-    )
+    drawn = [
+        sites_for_benchmark(generator(SeedRange.VALIDATION, SEED, index), projection, limits, family).stacks
+        for index in range(SPECIMENS)
+    ]
+    beliefs = []
+    for species in range(len(projection.elements)):
+        some = [sites(each, species, limits.cell_A, projection) for each in drawn]
+        around, atoms = (np.concatenate(part) for part in ([one.around for one in some], [one.atoms for one in some]))
+        nearest = rings(projection, species)[0].number
+        beliefs.append(trained(torch.from_numpy(around), torch.from_numpy(atoms), nearest))
+    return Neighbours(tuple(beliefs))
 
 
 def trained(around: Tensor, atoms: Tensor, nearest: int) -> Belief:
@@ -188,9 +161,3 @@ def trained(around: Tensor, atoms: Tensor, nearest: int) -> Belief:
             optimizer.step()
             schedule.step()
     return belief.eval()
-
-
-@cache
-def known_neighbours(recipe_json: str, family: str) -> Neighbours:
-    """Learnt once in a process."""
-    return learnt(Recipe.model_validate_json(recipe_json), family)
