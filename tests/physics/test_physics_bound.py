@@ -58,7 +58,7 @@ def test_prior_is_what_the_family_draws(before: int) -> None:
 def asked_of(index: int, specimen: Specimen, known: Neighbours) -> Asked:
     rng = np.random.default_rng(0)
     if index % 3 == PAPER:
-        return paper(PLAN, index)
+        return paper(PLAN, index, specimen)
     if index % 3 == PERTURBED:
         return perturbed(rng, specimen, SIDE_A, PROJECTION)
     return particle(rng, specimen, SIDE_A, PROJECTION, known)
@@ -160,7 +160,7 @@ def test_papers_candidates_are_surfaces_that_it_draws(index: int) -> None:
     low, high = RECIPE.specimens.atoms
     surfaces = [drawn(PLAN, index, by_A).number for by_A in ((0.0, 0.0), *MOVES_A)]
     assert (surfaces[0] == count).all(), "unmoved it is the specimen"
-    questions = paper(PLAN, index).questions
+    questions = paper(PLAN, index, specimen).questions
     asked = np.concatenate([question.columns for question in questions])
     assert (np.sort(asked) == np.arange(len(count))).all(), "each column is decided once"
     for question in questions:

@@ -42,7 +42,7 @@ from segdepth_training.lattice import project
 from segdepth_training.multislice import exit_wave
 from segdepth_training.observation import conditions
 from segdepth_training.scoring import BORDER_A, inside
-from segdepth_training.specimen import FAMILIES
+from segdepth_training.specimen import FAMILIES, Specimen
 
 RULES = 2
 """Counts up whenever the same specimen gives other rows: those kept before are not used again."""
@@ -99,7 +99,7 @@ class Bound:
     def _of(self, index: int, known: Neighbours | None) -> list[tuple[Any, ...]]:
         recipe, specimen = self.plan.recipe, self.plan.specimen(index)
         rng = np.random.default_rng([index, 77])
-        asked = self._asked(rng, index, known)
+        asked = self._asked(rng, index, specimen, known)
         waves = torch.from_numpy(
             np.stack([exit_wave(one, recipe.multislice, recipe.microscope) for one in asked.candidates])
         )
@@ -118,11 +118,11 @@ class Bound:
                         rows.append((index, specimen.family, dose, species, count, change, *of_column))
         return rows
 
-    def _asked(self, rng: np.random.Generator, index: int, known: Neighbours | None) -> Asked:
-        specimen, recipe = self.plan.specimen(index), self.plan.recipe
+    def _asked(self, rng: np.random.Generator, index: int, specimen: Specimen, known: Neighbours | None) -> Asked:
+        recipe = self.plan.recipe
         side_A, projection = recipe.specimens.cell_A, project(recipe.crystal)
         if specimen.family == "paper":
-            return paper(self.plan, index)
+            return paper(self.plan, index, specimen)
         if specimen.family == "perturbed":
             return perturbed(rng, specimen, side_A, projection)
         assert known is not None, "the prior of particle"

@@ -15,15 +15,15 @@ from segdepth_training.exit_waves import Plan
 from segdepth_training.families import sites_for_benchmark
 from segdepth_training.lattice import project
 from segdepth_training.seeds import generator
-from segdepth_training.specimen import Stacks
+from segdepth_training.specimen import Specimen, Stacks
 
 MOVES_A = ((-2.0, 0.0), (2.0, 0.0), (0.0, -2.0), (0.0, 2.0))
 """Of the surface over the upright lattice: across one row of columns at least, whichever way a step runs."""
 
 
-def paper(plan: Plan, index: int) -> Asked:
-    """The surface of one specimen as it is, thicker and thinner, and moved; the first candidate is the specimen."""
-    specimen, period_A = plan.specimen(index), project(plan.recipe.crystal).period_A
+def paper(plan: Plan, index: int, specimen: Specimen) -> Asked:
+    """The surface of a plan's specimen as it is, thicker, thinner, and moved; the first candidate is the specimen."""
+    period_A = project(plan.recipe.crystal).period_A
     count = specimen.columns[:, 2].astype(np.int64)
     here, *moves = [drawn(plan, index, by_A) for by_A in ((0.0, 0.0), *MOVES_A)]
     there = [one for one in moves if (one.number != count).any()]
