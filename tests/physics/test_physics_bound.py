@@ -216,9 +216,23 @@ def test_answers_are_the_most_probable_class() -> None:
     assert mass == pytest.approx(0.6)
 
 
+def test_none_is_no_answer_at_a_column() -> None:
+    """Counts are scored where columns are; how sure it is of one's being there is asked by itself."""
+    question = Question(np.array([0]), np.array([[1], [0], [2]]), np.full(3, 1 / 3), 0)
+    right, mass, width, found = answered(np.log([[0.3, 0.5, 0.2]]), question)[0]
+    assert (right, width, found) == (1, 2, 0)
+    assert mass == pytest.approx(0.6)
+    sure = answered(np.array([[-800.0, 0.0, -900.0]]), question)[0]
+    assert np.isfinite(sure).all()
+    assert sure[3] == 0
+
+
 def test_without_electrons_the_bound_is_the_priors_best_guess(known: Neighbours) -> None:
     asked = particle(np.random.default_rng([PARTICLE, 77]), PLAN.specimen(PARTICLE), SIDE_A, PROJECTION, known)
-    guessed = [question.atoms[question.prior.argmax(), 0] == question.atoms[0, 0] for question in asked.questions]
+    guessed = []
+    for question in asked.questions:
+        atoms = question.atoms[:, 0]
+        guessed.append(atoms[(question.prior * (atoms > 0)).argmax()] == atoms[question.truth])
     blind, seeing = (np.array(Bound(PLAN, (dose,))._of(PARTICLE, known), ROW)["right"] for dose in (1e-6, 1e5))
     assert list(blind) == guessed
     assert blind.mean() <= seeing.mean() <= 1

@@ -15,7 +15,7 @@ The likelihood is that of the expected images of the candidates, each simulated 
 camera's noise only the counting of electrons, which cannot be undone. The most probable count is right most often of
 all answers: no network, which knows less, can be right more often. That holds for all columns together: one that calls
 more columns changed finds more of the changed ones than the bound does, and pays with the others; as does one that
-finds a column at every site.
+finds a column at every site, in recall.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ from segdepth_training.observation import conditions
 from segdepth_training.scoring import BORDER_A, inside
 from segdepth_training.specimen import FAMILIES, Specimen
 
-RULES = 2
+RULES = 3
 """Counts up whenever the same specimen gives other rows: those kept before are not used again."""
 
 DARKEST = 1e-6
@@ -60,7 +60,7 @@ ROW = np.dtype(
     ]
 )
 """A column at a dose; means over the draws of: whether the most probable count is the truth, its posterior, the classes
-in the 90 % interval, and whether the most probable count is any atoms at all."""
+in the 90 % interval, all three given that there is a column; and whether a column is more probable than none."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +189,14 @@ def answered(weight: NDArray[np.float64], question: Question) -> NDArray[np.floa
     classes = np.minimum(question.atoms, CLASSES - 1)
     of_class = np.eye(CLASSES)[classes]
     belief = np.einsum("ds,snk->dnk", posterior, of_class)
+    found = belief.argmax(-1) > 0
+    # Counts are scored at columns: none is no answer there.
+    belief[..., 0] = 0
+    belief /= np.maximum(belief.sum(-1, keepdims=True), np.finfo(float).tiny)
     best = belief.argmax(-1)
     first, last = interval(torch.from_numpy(belief.reshape(-1, CLASSES)))
     width = (last - first + 1).numpy().reshape(best.shape)
-    figures = [best == classes[question.truth], belief.max(-1), width, best > 0]
+    figures = [best == classes[question.truth], belief.max(-1), width, found]
     return np.stack([np.asarray(figure, float).mean(0) for figure in figures], axis=1)
 
 
