@@ -63,21 +63,24 @@ def started(folder: Path, settings: Training) -> tuple[UNet, tuple[str, ...]]:
     """The network of the released model in `folder` as the settings want it, and the names of its parts that are new.
 
     New is the frame's descriptor where the released network has none, and of the head what tells the depth where that
-    is told in another way. Raises ValueError where anything else differs.
+    is told in another way, and the species where their number differs. Raises ValueError where anything else does.
     """
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     network, wanted = load_network(folder, manifest), build("unet", dict(settings.network))
     known, asked = network.config, wanted.config
     context = known.context or asked.context
-    if dataclasses.replace(known, context=context, depth=asked.depth) != asked:
+    if dataclasses.replace(known, context=context, depth=asked.depth, species=asked.species) != asked:
         raise ValueError(f"training.start = {folder}: its network is another than training.network asks for")
     state = network.state_dict()
     fresh: tuple[str, ...] = ("context.",)
-    if known.depth != asked.depth:
+    if (known.depth, known.species) != (asked.depth, asked.species):
         fresh += ("head.",)
-        depth, rest = 4 * known.depth_channels, 4 * asked.depth_channels
-        for name, anew in wanted.head.state_dict().items():  # Depth comes first, then what both have.
-            state[f"head.{name}"] = torch.cat([anew[:rest], state[f"head.{name}"][depth:]])
+        for name, anew in wanted.head.state_dict().items():
+            # Four rows a channel, for the four pixels that each of the head's becomes.
+            olds = state[f"head.{name}"].split([4 * channels for channels in known.head_channels])
+            news = anew.split([4 * channels for channels in asked.head_channels])
+            parts = zip(olds, news, strict=True)
+            state[f"head.{name}"] = torch.cat([old if len(old) == len(new) else new for old, new in parts])
     wanted.load_state_dict(state, strict=False)
     return wanted, fresh
 

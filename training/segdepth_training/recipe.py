@@ -218,8 +218,8 @@ class Training(Part):
 
     start: str | None = Field(
         None,
-        description="released model to start from: a folder, or `stable` for the family's present one; by default"
-        " random weights",
+        description="released model to start from: a folder, `stable` for the family's present one, or"
+        " `FAMILY/stable` for another's; by default random weights",
     )
     network: dict[str, object] = {}
     canonical_sampling_A: Annotated[float, length(0.05, 0.4)] = 0.2

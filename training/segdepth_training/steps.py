@@ -14,8 +14,7 @@ from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.manifest import Manifest
 from segdepth_training.progress import bar, say
 from segdepth_training.seeds import SeedRange
-from segdepth_training.workspace import STABLE as FROM_STABLE
-from segdepth_training.workspace import Workspace
+from segdepth_training.workspace import Workspace, stable_family
 
 
 def simulate_all(workspace: Workspace, processes: int) -> None:
@@ -84,13 +83,13 @@ def keep_start(workspace: Workspace, store: str) -> str | None:
     """
     from segdepth_training import model
 
-    start, family = workspace.recipe.training.start, workspace.recipe.family
+    start, family = workspace.recipe.training.start, stable_family(workspace.recipe)
     if start is None or workspace.start is None:
         return None
-    if start != FROM_STABLE and not workspace.place.remote:
+    if family is None and not workspace.place.remote:
         return start
     if (known := workspace.start.read(model.MANIFEST)) is None:
-        if start == FROM_STABLE:
+        if family is not None:
             artefacts = open_store(store)
             channel = artefacts.channel(family, STABLE)
             if channel is None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from segdepth_artefacts.channels import STABLE
 from segdepth_training.exit_waves import Plan
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe, load_recipe, parse_recipe
@@ -15,8 +16,15 @@ STRANGERS_SEED = 1
 """Of the calibration's seed range: no stranger shares its random numbers with a specimen that calibrates."""
 
 FRESH, FIXED = "drawn for this run", "the public benchmark"
-STABLE = "stable"
-"""training.start of a recipe that goes on from what the family's channel `stable` points at."""
+
+
+def stable_family(recipe: Recipe) -> str | None:
+    """The family whose channel `stable` points at the model that training starts from; None for any other start."""
+    start = recipe.training.start or ""
+    if start == STABLE:
+        return recipe.family
+    family, _, channel = start.partition("/")
+    return family if channel == STABLE else None
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Workspace:
         start = self.recipe.training.start
         if start is None:
             return None
-        return self.place / "start" if start == STABLE or self.place.remote else Place.at(start)
+        return self.place / "start" if stable_family(self.recipe) or self.place.remote else Place.at(start)
 
     def run(self, minutes: float | None = None) -> Run:
         """The training run."""

@@ -54,6 +54,11 @@ class UNetConfig:
         return CLASSES if self.depth == "classes" else 1
 
     @property
+    def head_channels(self) -> tuple[int, int, int]:
+        """For each pixel: of depth, of species, of its nearness to a column."""
+        return (self.depth_channels, self.species, 1)
+
+    @property
     def stride(self) -> int:
         """Frames must be multiples of this many pixels."""
         return int(2 ** len(self.widths))
@@ -170,7 +175,7 @@ class UNet(Trunk):
         super().__init__(config.widths, config.decoder_blocks)
         self.config = config
         widths = config.widths
-        self.head = nn.Conv2d(widths[0], 4 * (config.depth_channels + config.species + 1), 1)
+        self.head = nn.Conv2d(widths[0], 4 * sum(config.head_channels), 1)
         self.frame_head = nn.Linear(widths[-1], 1)
         self.context = Context(sum(widths), config.context, widths[:-1]) if config.context else None
 
@@ -181,7 +186,7 @@ class UNet(Trunk):
         means_BC = frame_means(skips)
         told = self.context(means_BC) if self.context else None
         y_BCHW = F.pixel_shuffle(self.head(self.decode(skips, told)), 2)
-        parts = torch.split(y_BCHW, [self.config.depth_channels, self.config.species, 1], dim=1)
+        parts = torch.split(y_BCHW, list(self.config.head_channels), dim=1)
         depth_BKHW, species_BSHW, centre_B1HW = parts
         if self.config.depth == "regression":
             depth_BKHW = gaussian_logits(depth_BKHW)

@@ -102,6 +102,17 @@ def test_started_network_has_a_new_head_and_the_old_trunk(tmp_path: Path):
     assert {id(p) for group in fast for p in group["params"]} == {id(p) for p in network.head.parameters()}
 
 
+def test_network_of_another_crystal_knows_all_but_its_species(tmp_path: Path):
+    known = load_network(tmp_path, tiny_model(tmp_path)).state_dict()
+    gold = regression().training.model_copy(update={"network": {**REGRESSION, "depth": "classes", "species": 1}})
+    network, new = started(tmp_path, gold)
+    assert "head." in new
+    head, theirs = network.head.weight, known["head.weight"]
+    assert torch.equal(head[:44], theirs[:44])  # Depth, four rows a class.
+    assert torch.equal(head[48:], theirs[52:])  # Nearness to a column.
+    assert not any(torch.equal(head[44], row) for row in theirs)
+
+
 def test_norms_are_kept(waves: ExitWaves, tmp_path: Path):
     from segdepth_training.batches import draw_batch
 

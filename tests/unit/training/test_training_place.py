@@ -161,6 +161,15 @@ def test_start_from_stable_is_kept_with_the_run(place: Place, tmp_path: Path):
     assert workspace.run().start == workspace.start
 
 
+def test_start_from_another_familys_stable(place: Place, tmp_path: Path):
+    (tmp_path / "recipe.toml").write_text(toml(fields(family="gold", training__start="tiny/stable")))
+    workspace = Workspace.open(place, tmp_path / "recipe.toml", "a")
+    with pytest.raises(ValueError, match=r'training\.start = "tiny/stable": tiny has no stable version'):
+        steps.keep_start(workspace, str(tmp_path / "empty"))
+    assert steps.keep_start(workspace, str(tiny_store(tmp_path / "store", versions=1))) == "tiny 1"
+    assert workspace.run().start == workspace.start
+
+
 def test_a_start_that_is_not_there_or_of_another_network_is_refused_first(place: Place, tmp_path: Path):
     start = tmp_path / "start"
     (tmp_path / "recipe.toml").write_text(toml(fields(training__start=str(start))))
