@@ -28,7 +28,7 @@ from segdepth_training import model
 from segdepth_training.exit_waves import ExitWaves, Plan
 from segdepth_training.observation import Observation, observe
 from segdepth_training.seeds import generator
-from segdepth_training.strangers import altered
+from segdepth_training.strangers import StrangerPlan, altered
 
 MOST_TRAINED = 900
 """Specimens that are looked at of those that the network was trained on."""
@@ -70,15 +70,19 @@ class Waves(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Frames to look at: how many of each exit wave, and what they are to the model."""
+    """Frames to look at: how many of each exit wave."""
 
     of: Waves
     frames: int
-    foreign: bool = False
     altered: bool = False
     """Seen under conditions outside the recipe's."""
     folds: bool = False
     """Some of every family in each fold; the plan's families come in turn."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the frames are foreign to the model, by what they show or by how it is seen."""
+        return self.altered or isinstance(self.of.plan, StrangerPlan)
 
     def __len__(self) -> int:
         return self.frames * len(self.of.waves)
@@ -104,10 +108,10 @@ def sources(calibrating: Waves, trained: Waves, strange: Waves) -> tuple[Source,
     """All that is looked at."""
     return (
         Source(calibrating, 6, folds=True),
-        Source(calibrating, 2, foreign=True, altered=True),
+        Source(calibrating, 2, altered=True),
         Source(trained, 4),
-        Source(trained, 1, foreign=True, altered=True),
-        Source(strange, 4, foreign=True),
+        Source(trained, 1, altered=True),
+        Source(strange, 4),
     )
 
 

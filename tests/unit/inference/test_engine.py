@@ -26,19 +26,31 @@ def with_engines(manifest: Manifest, *engines: Engine) -> Manifest:
     return manifest.model_copy(update={"engines": engines})
 
 
-def flags(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(engine, "cpu_flags", lambda: frozenset(names))
+def cpu(monkeypatch: pytest.MonkeyPatch, vendor: str, *flags: str) -> None:
+    told = {"vendor_id": vendor, "flags": " ".join(flags)}
+    monkeypatch.setattr(engine, "cpu_field", told.__getitem__)
 
 
-@pytest.mark.parametrize("multiplies", ["amx_bf16", "avx512_bf16"])
-def test_bf16_where_the_cpu_multiplies_it(manifest: Manifest, monkeypatch: pytest.MonkeyPatch, multiplies: str) -> None:
-    flags(monkeypatch, "avx512f", multiplies)
-    assert choose_engine(with_engines(manifest, FP32, BF16), CPU) == "torch-bf16"
+@pytest.mark.parametrize(
+    "vendor, multiplies, chosen",
+    [
+        ("GenuineIntel", "amx_bf16", "torch-bf16"),
+        ("AuthenticAMD", "avx512_bf16", "torch-bf16"),
+        ("GenuineIntel", "avx512_bf16", "torch-fp32"),
+        ("AuthenticAMD", "avx512_vnni", "torch-fp32"),
+    ],
+)
+def test_bf16_where_the_cpu_multiplies_it_faster(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, vendor: str, multiplies: str, chosen: str
+) -> None:
+    cpu(monkeypatch, vendor, "avx512f", multiplies)
+    assert choose_engine(with_engines(manifest, FP32, BF16), CPU) == chosen
 
 
-def test_fp32_where_it_has_not(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags(monkeypatch, "avx512f", "avx512_vnni")
-    assert choose_engine(with_engines(manifest, FP32, BF16), CPU) == "torch-fp32"
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="what Linux tells of the CPU")
+def test_fields_of_the_cpu() -> None:
+    assert "\n" not in engine.cpu_field("model name")
+    assert engine.cpu_field("no such field") == ""
 
 
 @pytest.mark.parametrize(
@@ -52,7 +64,7 @@ def test_fp32_where_it_has_not(manifest: Manifest, monkeypatch: pytest.MonkeyPat
 def test_an_engine_too_far_from_the_reference(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch, refused: Engine
 ) -> None:
-    flags(monkeypatch, "amx_bf16")
+    cpu(monkeypatch, "GenuineIntel", "amx_bf16")
     manifest = with_engines(manifest, FP32, refused)
     assert choose_engine(manifest, CPU) == "torch-fp32"
     with pytest.raises(EngineRefused, match=r"permits torch-fp32 \(counts equal on >= 99.9%"):
