@@ -37,7 +37,8 @@ def tenure(store: ArtefactStore, family: str, run_id: str, ttl_s: float) -> Iter
             say(f"an earlier driver of {run_id} holds the lease for {max(0.0, left_s):.0f} s more: waiting")
             time.sleep(max(0.5, left_s))
     try:
-        yield lease
+        with _interruptible():
+            yield lease
     except (KeyboardInterrupt, SystemExit):
         if lease.lost:
             lease.confirm()  # Says so.
@@ -49,6 +50,20 @@ def tenure(store: ArtefactStore, family: str, run_id: str, ttl_s: float) -> Iter
 def _interrupt() -> None:
     """End the main thread's work as Ctrl-C does: Ray Train then stops its workers."""
     os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT ends the work, also of a process that a shell began in its background, where it is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_to_candidate(

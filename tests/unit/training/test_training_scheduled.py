@@ -1,7 +1,9 @@
 """Scheduled runs: settings, the lease, and what a cluster has room for."""
 
+import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -57,8 +59,9 @@ def test_two_living_drivers_of_the_same_run_do_not_meet(tmp_path: Path):
         living.confirm()
 
 
-def test_a_run_that_lost_its_lease_ends(tmp_path: Path):
-    """Its work is interrupted, wherever it is, and says why."""
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_run_that_lost_its_lease_ends(tmp_path: Path, before: Any):
+    """Its work is interrupted, wherever it is, and says why; also in a shell's background, which ignores Ctrl-C."""
     store = open_store(str(tmp_path))
     key = tmp_path / "leases" / "training-ceo2-110.json"
 
@@ -71,8 +74,13 @@ def test_a_run_that_lost_its_lease_ends(tmp_path: Path):
             take_over()
             time.sleep(60)
 
-    with pytest.raises(errors.LeaseLost, match="another may work in its place"):
-        work()
+    found = signal.signal(signal.SIGINT, before)
+    try:
+        with pytest.raises(errors.LeaseLost, match="another may work in its place"):
+            work()
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
 @pytest.mark.parametrize(
