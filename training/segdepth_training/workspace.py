@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdepth_artefacts.channels import STABLE
+from segdepth_artefacts.names import is_name
 from segdepth_training.exit_waves import Plan
 from segdepth_training.place import Place
 from segdepth_training.recipe import Recipe, load_recipe, parse_recipe
@@ -24,7 +25,7 @@ def stable_family(recipe: Recipe) -> str | None:
     if start == STABLE:
         return recipe.family
     family, _, channel = start.partition("/")
-    return family if channel == STABLE else None
+    return family if channel == STABLE and is_name(family) else None
 
 
 @dataclass(frozen=True)

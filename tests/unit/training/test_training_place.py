@@ -11,7 +11,7 @@ from segdepth_training.exit_waves import Plan, load, missing, simulate
 from segdepth_training.place import Place
 from segdepth_training.seeds import SeedRange
 from segdepth_training.train import Run, train
-from segdepth_training.workspace import Workspace
+from segdepth_training.workspace import Workspace, stable_family
 from tests.models import tiny_model, tiny_store
 from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server, seaweed
 from tests.unit.training.small import fields, filled, recipe
@@ -168,6 +168,22 @@ def test_start_from_another_familys_stable(place: Place, tmp_path: Path):
         steps.keep_start(workspace, str(tmp_path / "empty"))
     assert steps.keep_start(workspace, str(tiny_store(tmp_path / "store", versions=1))) == "tiny 1"
     assert workspace.run().start == workspace.start
+
+
+@pytest.mark.parametrize(
+    "start, family",
+    [
+        ("stable", "gold"),
+        ("tiny/stable", "tiny"),
+        ("./stable", None),
+        ("../stable", None),
+        ("/stable", None),
+        (None, None),
+    ],
+)
+def test_family_whose_stable_is_meant(start: str | None, family: str | None):
+    changes = {} if start is None else {"training__start": start}
+    assert stable_family(recipe(family="gold", **changes)) == family
 
 
 def test_a_start_that_is_not_there_or_of_another_network_is_refused_first(place: Place, tmp_path: Path):
