@@ -93,7 +93,7 @@ def plot_against(contenders: dict[str, dict[str, dict[str, Any]]], path: Path) -
         axis.tick_params(axis="x", rotation=60)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of right counts")
-    axes[-1].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(contenders), fontsize=8)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
