@@ -1,6 +1,6 @@
 # Every target is a line that a person could type. `make help` lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PACKAGES := protos clients/python services/artefacts services/inference services/gateway services/api services/batch services/stack training
+PACKAGES := protos clients/python services/artefacts services/core services/inference services/gateway services/api services/batch services/stack training
 BIN := .venv/bin
 VERSION := 0.1.0
 RAY_VERSION := $(shell sed -n 's/^ray==//p' constraints.txt)

@@ -29,10 +29,10 @@ from segdepth_artefacts.manifest import (
     Reflection,
     TemperatureTable,
 )
-from segdepth_inference.local import released_store
-from segdepth_inference.network import UNet, UNetConfig
-from segdepth_inference.prepare import canonical_shape, prepare
-from segdepth_inference.weights import network_of, save_weights
+from segdepth_core.network import UNet, UNetConfig
+from segdepth_core.prepare import canonical_shape, prepare
+from segdepth_core.released import released_store
+from segdepth_core.weights import network_of, save_weights
 
 FAMILY = "tiny"
 CANONICAL_A = 0.2

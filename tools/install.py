@@ -21,6 +21,7 @@ PACKAGES = (
     "protos",
     "clients/python[cli]",
     "services/artefacts",
+    "services/core",
     "services/inference[serve]",
     "services/gateway",
     "services/api",

@@ -9,7 +9,7 @@ FROM python:3.11-slim-bookworm AS wheels
 COPY . /source
 WORKDIR /source
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels ./protos ./clients/python ./training \
-        ./services/api ./services/artefacts ./services/batch ./services/gateway ./services/inference ./services/stack
+        ./services/api ./services/artefacts ./services/batch ./services/core ./services/gateway ./services/inference ./services/stack
 
 
 FROM ${RAY_TORCH} AS serving
@@ -18,7 +18,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
         "$(echo /wheels/segdepth-[0-9]*.whl)[cli]" "$(echo /wheels/segdepth_inference-*.whl)[serve]" \
-        /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl /wheels/segdepth_gateway-*.whl \
+        /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl /wheels/segdepth_core-*.whl /wheels/segdepth_gateway-*.whl \
         /wheels/segdepth_api-*.whl /wheels/segdepth_batch-*.whl /wheels/segdepth_stack-*.whl
 USER 1000:1000
 
@@ -29,8 +29,8 @@ USER 0
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
-        "$(echo /wheels/segdepth_training-*.whl)[simulate]" "$(echo /wheels/segdepth_inference-*.whl)[serve]" \
-        /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl
+        "$(echo /wheels/segdepth_training-*.whl)[simulate]" /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl \
+        /wheels/segdepth_core-*.whl
 COPY training/recipes /recipes
 USER 1000:1000
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segdepth_inference.local import released_store
+from segdepth_core.released import released_store
 from tests.benchmarks import machine, predictor, service
 
 OUT = Path("out/bench/bench.json")

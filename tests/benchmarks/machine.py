@@ -4,7 +4,7 @@ import os
 import platform
 from importlib.metadata import version
 
-from segdepth_inference.engine import cpu_field, cpu_flags
+from segdepth_core.engine import cpu_field, cpu_flags
 
 TELLING = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx512_fp16", "amx_bf16", "amx_int8")
 

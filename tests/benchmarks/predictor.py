@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from segdepth_inference.network import build
-from segdepth_inference.predictor import Predictor
-from segdepth_training.demo import make_movie
+from segdepth_core.network import build
+from segdepth_core.predictor import Predictor
+from segdepth_training.frames.demo_movie import make_movie
 from tests.models import released_model
 
 SAMPLING_A = 0.1

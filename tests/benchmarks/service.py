@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import segdepth
-from segdepth_inference.predictor import Predictor
+from segdepth_core.predictor import Predictor
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
 from tests.benchmarks.predictor import SAMPLING_A

@@ -77,8 +77,8 @@ def test_alerts_ask_for_metrics_that_there_are(alerts: list[dict[str, Any]], met
 
 
 def test_values_of_labels_are_those_that_the_code_gives(alerts: list[dict[str, Any]]) -> None:
+    from segdepth_core.prediction import Status
     from segdepth_gateway.metrics import PRIORITY_NAMES, REASON_NAMES
-    from segdepth_inference.prediction import Status
 
     allowed = {
         "segdepth_gateway_frames_unanswered_total": ("reason", set(REASON_NAMES.values())),

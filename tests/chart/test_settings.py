@@ -12,7 +12,7 @@ from segdepth_batch.settings import BatchSettings
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference.settings import InferenceSettings
 from segdepth_stack.cluster import ClusterSettings
-from segdepth_training.settings import TrainingSettings
+from segdepth_training.machine.settings import TrainingSettings
 from tests.chart.conftest import OPEN, merged
 from tests.chart.helm import Helm
 from tests.chart.manifests import PodTemplate, documents, of_kind, pods

@@ -2,7 +2,7 @@
 
 import torch
 
-from segdepth_training.imaging import Exposure, Optics
+from segdepth_training.frames.imaging import Exposure, Optics
 
 
 def optics(frames: int = 1, **values: float) -> Optics:

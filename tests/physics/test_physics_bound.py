@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segdepth_core.scoring import BORDER_A, inside
 from segdepth_training.benchmark import neighbours
 from segdepth_training.benchmark.bound import ROW, Bound, answered, figures
 from segdepth_training.benchmark.candidates import (
@@ -23,15 +24,14 @@ from segdepth_training.benchmark.candidates import (
 )
 from segdepth_training.benchmark.neighbours import Neighbours, learnt, rings, sites, surroundings
 from segdepth_training.benchmark.terraces import MOVES_A, drawn, paper, steps
-from segdepth_training.exit_waves import Plan
-from segdepth_training.families import perturbation, sites_for_benchmark
-from segdepth_training.lattice import project
-from segdepth_training.multislice import exit_wave
-from segdepth_training.observation import conditions
-from segdepth_training.recipe import load_recipe
-from segdepth_training.scoring import BORDER_A, inside
-from segdepth_training.seeds import SeedRange
-from segdepth_training.specimen import Specimen
+from segdepth_training.frames.exit_waves import Plan
+from segdepth_training.frames.multislice import exit_wave
+from segdepth_training.frames.observation import conditions
+from segdepth_training.recipes.recipe import load_recipe
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.specimens.families import perturbation, sites_for_benchmark
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import Specimen
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 RECIPE = load_recipe(RECIPES / "smoke.toml")

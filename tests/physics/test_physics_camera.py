@@ -8,8 +8,8 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from segdepth_inference.spectrum import measured_dose
-from segdepth_training.imaging import blurred, expose
+from segdepth_core.spectrum import measured_dose
+from segdepth_training.frames.imaging import blurred, expose
 from tests.physics.conditions import exposure, numbers
 
 SIDE_A = 25.6

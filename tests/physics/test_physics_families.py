@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdepth_training.families import BY_ONE_SHARE, draw_for_benchmark, perturbation
-from segdepth_training.lattice import Projection, project
-from segdepth_training.recipe import PAPER, Recipe, load_recipe
-from segdepth_training.seeds import SeedRange, generator
-from segdepth_training.specimen import FAMILIES, Specimen, draw
+from segdepth_training.recipes.recipe import PAPER, Recipe, load_recipe
+from segdepth_training.recipes.seeds import SeedRange, generator
+from segdepth_training.specimens.families import BY_ONE_SHARE, draw_for_benchmark, perturbation
+from segdepth_training.specimens.projection import Projection, project
+from segdepth_training.specimens.specimen import FAMILIES, Specimen, draw
 
 RECIPE: Recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "ceo2-110.toml")
 SPACING_A = 5.4113 / 2

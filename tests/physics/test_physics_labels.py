@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from segdepth_inference.prepare import resample
-from segdepth_training.batches import MARGIN_A, draw_view, turned
-from segdepth_training.imaging import expose
-from segdepth_training.labels import View, render
-from segdepth_training.lattice import project
-from segdepth_training.recipe import load_recipe
-from segdepth_training.seeds import SeedRange, generator
-from segdepth_training.specimen import draw
+from segdepth_core.prepare import resample
+from segdepth_training.frames.batches import MARGIN_A, draw_view, turned
+from segdepth_training.frames.imaging import expose
+from segdepth_training.frames.labels import View, render
+from segdepth_training.recipes.recipe import load_recipe
+from segdepth_training.recipes.seeds import SeedRange, generator
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import draw
 from tests.physics.conditions import exposure, numbers
 
 RECIPE = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "ceo2-110.toml")

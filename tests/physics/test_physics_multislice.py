@@ -7,9 +7,9 @@ from ase import Atoms
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from segdepth_training.multislice import abtem, exit_wave, propagated
-from segdepth_training.recipe import Microscope, Multislice
-from segdepth_training.specimen import Specimen
+from segdepth_training.frames.multislice import abtem, exit_wave, propagated
+from segdepth_training.recipes.recipe import Microscope, Multislice
+from segdepth_training.specimens.specimen import Specimen
 
 REST_eV = 510998.95
 SETTINGS = Multislice(stored_sampling_A=0.1)

@@ -8,10 +8,10 @@ import torch
 from ase import Atoms
 from numpy.testing import assert_allclose
 
-from segdepth_training.imaging import intensity
-from segdepth_training.multislice import abtem, exit_wave
-from segdepth_training.recipe import Microscope, Multislice
-from segdepth_training.specimen import Specimen
+from segdepth_training.frames.imaging import intensity
+from segdepth_training.frames.multislice import abtem, exit_wave
+from segdepth_training.recipes.recipe import Microscope, Multislice
+from segdepth_training.specimens.specimen import Specimen
 from tests.physics.conditions import optics
 
 MICROSCOPE = Microscope()

@@ -9,11 +9,11 @@ from ase.geometry import get_distances
 from numpy.testing import assert_allclose
 from scipy.spatial import cKDTree
 
-from segdepth_training.lattice import Projection, project
-from segdepth_training.recipe import PAPER, Recipe, Specimens, load_recipe
-from segdepth_training.seeds import SeedRange, generator
-from segdepth_training.specimen import FAMILIES, Specimen, draw
-from segdepth_training.surfaces import SURFACES
+from segdepth_training.recipes.recipe import PAPER, Recipe, Specimens, load_recipe
+from segdepth_training.recipes.seeds import SeedRange, generator
+from segdepth_training.specimens.projection import Projection, project
+from segdepth_training.specimens.specimen import FAMILIES, Specimen, draw
+from segdepth_training.specimens.surfaces import SURFACES
 
 A = 5.4113
 RECIPE: Recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "ceo2-110.toml")

@@ -9,7 +9,7 @@ from segdepth_artefacts.settings import StoreSettings
 from segdepth_batch.settings import BatchSettings
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference.settings import InferenceSettings
-from segdepth_training.settings import TrainingSettings
+from segdepth_training.machine.settings import TrainingSettings
 from tools.chart.kubernetes import Cidr, Part, Peer, Placed, Port, Resources, SecretName, Service
 from tools.chart.settings import operators_part
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segdepth_training.place import Place
-from segdepth_training.progress import say, wide
-from segdepth_training.workspace import Workspace
+from segdepth_training.machine.progress import say, wide
+from segdepth_training.machine.storage import Storage
+from segdepth_training.runs.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=__doc__)
 
@@ -43,7 +43,7 @@ def simulate(work: Work, recipe: RecipeFile = None, run_id: RunId = None, proces
 
     Example: `segdepth-train simulate --recipe training/recipes/ceo2-110.toml --work runs/first --processes 2`
     """
-    from segdepth_training import steps
+    from segdepth_training.runs import steps
 
     steps.simulate_all(Workspace.open(work, recipe, run_id), processes)
 
@@ -60,7 +60,7 @@ def train(
 
     Example: `segdepth-train train --work runs/first`
     """
-    from segdepth_training import steps
+    from segdepth_training.runs import steps
 
     steps.train_model(Workspace.open(work, recipe, run_id), store_url(store), minutes)
 
@@ -71,7 +71,7 @@ def calibrate(work: Work) -> None:
 
     Example: `segdepth-train calibrate --work runs/first`
     """
-    from segdepth_training import steps
+    from segdepth_training.runs import steps
 
     steps.calibrate_model(Workspace.open(work, None, None))
 
@@ -87,7 +87,7 @@ def evaluate(
 
     Example: `segdepth-train evaluate --work runs/first`
     """
-    from segdepth_training import steps
+    from segdepth_training.runs import steps
 
     print_report(steps.evaluate_model(Workspace.open(work, None, None), against))
 
@@ -145,7 +145,7 @@ def bench(
     from segdepth_training.benchmark.command import Examination, print_bars, stable_model
     from segdepth_training.benchmark.definition import Size
     from segdepth_training.benchmark.intervals import Intervals
-    from segdepth_training.recipe import load_recipe
+    from segdepth_training.recipes.recipe import load_recipe
 
     if size not in list(Size):
         raise ValueError(f"--size {size}: one of {', '.join(Size)}")
@@ -196,7 +196,7 @@ def release(work: Work, store: Store = None, principal: str = "segdepth-train") 
 
     Example: `segdepth-train release --work runs/first --store training/released`
     """
-    from segdepth_training import steps
+    from segdepth_training.runs import steps
 
     steps.release_model(Workspace.open(work, None, None), store_url(store), principal)
 
@@ -230,9 +230,9 @@ def run(
     Example: `segdepth-train run --recipe training/recipes/smoke.toml --work runs/smoke --store runs/models`
     """
     from segdepth_artefacts import open_store
-    from segdepth_training import scheduled, steps
-    from segdepth_training.settings import TrainingSettings
-    from segdepth_training.workspace import recipe_of
+    from segdepth_training.machine.settings import TrainingSettings
+    from segdepth_training.runs import scheduled, steps
+    from segdepth_training.runs.workspace import recipe_of
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     given: dict[str, Any] = {
@@ -242,17 +242,17 @@ def run(
         "run_id": run_id,
     }
     settings = TrainingSettings(**{name: value for name, value in given.items() if value is not None})
-    place, url = run_place(work, settings.runs, settings.run_id), store_url(store)
+    storage, url = run_place(work, settings.runs, settings.run_id), store_url(store)
     if candidate if candidate is not None else work is None:
         recipe = settings.recipe
-        family = recipe_of(place, recipe).family
-        name = settings.run_id or place.name
+        family = recipe_of(storage, recipe).family
+        name = settings.run_id or storage.name
         with scheduled.tenure(open_store(url, writable=True), family, name, settings.lease_ttl_s) as lease:
-            workspace = Workspace.open(place, recipe, name, fresh=True)
+            workspace = Workspace.open(storage, recipe, name, fresh=True)
             scheduled.run_to_candidate(workspace, lease, url, settings, processes)
         print_report(steps.read_report(workspace) or {})
         return
-    workspace = Workspace.open(place, recipe, run_id)
+    workspace = Workspace.open(storage, recipe, run_id)
     steps.check_start(workspace, url)
     steps.simulate_all(workspace, processes)
     steps.train_model(workspace, url)
@@ -262,13 +262,13 @@ def run(
     steps.release_model(workspace, url, settings.principal)
 
 
-def run_place(work: str | None, runs: str, run_id: str) -> Place:
+def run_place(work: str | None, runs: str, run_id: str) -> Storage:
     """Where the run is. ValueError where nothing says so."""
     if work is not None:
-        return Place.at(work)
+        return Storage.at(work)
     if not run_id:
         raise ValueError("which run? give --work, or --run-id (SEGDEPTH_TRAINING_RUN_ID) of a scheduled one")
-    return Place.at(f"{runs.rstrip('/')}/{run_id}")
+    return Storage.at(f"{runs.rstrip('/')}/{run_id}")
 
 
 @app.command()
@@ -280,7 +280,7 @@ def demo_movie(
 
     Example: `segdepth-train demo-movie out/demo`
     """
-    from segdepth_training.demo import make_movie
+    from segdepth_training.frames.demo_movie import make_movie
 
     say(f"wrote {make_movie(out, seed)}")
 
@@ -288,9 +288,9 @@ def demo_movie(
 def main() -> None:
     """Run the command line; errors that a person can mend end with status 2 and say how."""
     from segdepth_artefacts.errors import ArtefactError, LeaseHeld
-    from segdepth_training.cluster import NoRoom
-    from segdepth_training.optimisation import NonFiniteLoss
-    from segdepth_training.release import GateRefused
+    from segdepth_training.fitting.optimisation import NonFiniteLoss
+    from segdepth_training.machine.cluster import NoRoom
+    from segdepth_training.runs.release import GateRefused
 
     try:
         app()

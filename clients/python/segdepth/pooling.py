@@ -17,8 +17,9 @@ from segdepth.columns import SPECIES, named
 from segdepth.errors import NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import Answer, FrameResult
-from segdepth.tracking import MATCH_A, Tracks, nearest
+from segdepth.tracking import Tracks
 from segdepth_protos import contract
+from segdepth_protos.matching import MATCH_A, match
 from segdepth_protos.pooling import interval, pooled
 
 
@@ -188,7 +189,7 @@ class Group:
         """A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told
         by. A column that only the sum shows is one, too."""
         known, species_of = len(self._tracks.found), len(self._numbers.prior)
-        at = np.empty(0, np.int64) if total is None else nearest(total.xy_A, self._tracks.xy_A, MATCH_A)
+        at = np.empty(0, np.int64) if total is None else match(total.xy_A, self._tracks.xy_A, MATCH_A)
         at[at < 0] = known + np.arange((at < 0).sum())
         number = max(known, int(at.max(initial=-1)) + 1)
         posteriors = np.full((len(self), number, contract.CLASSES), np.nan)

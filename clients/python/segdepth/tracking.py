@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-MATCH_A = 0.5
-"""Positions of a column in two frames may differ by this [Å]: less than half the smallest distance of two columns."""
+from segdepth_protos.matching import MATCH_A, match
 
 REGISTERED_SHARE = 0.5
 """A frame that shares fewer of its columns with those before has moved."""
@@ -30,7 +29,7 @@ class Tracks:
 
     def add(self, xy_A: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """Which column each position of one more frame is, in their order, new ones last; None for one that moved."""
-        index = nearest(xy_A, self.xy_A, MATCH_A)
+        index = match(xy_A, self.xy_A, MATCH_A)
         steady = 2 * self.found >= self._frames
         shared = int(steady[index[index >= 0]].sum())
         if self._frames and shared < REGISTERED_SHARE * max(int(steady.sum()), len(xy_A)):
@@ -43,32 +42,3 @@ class Tracks:
         self.found[index] += 1
         self._frames += 1
         return index
-
-
-def nearest(ours: NDArray[np.float64], theirs: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
-    """For each position of ours [n, 2] the index of the position of theirs that is the nearest one to it and it to that
-    one, within reach; -1 without."""
-    result = np.full(len(ours), -1)
-    if not (len(ours) and len(theirs)):
-        return result
-    forth, back = _closest(ours, theirs, reach), _closest(theirs, ours, reach)
-    mutual = (forth >= 0) & (back[forth] == np.arange(len(ours)))
-    result[mutual] = forth[mutual]
-    return result
-
-
-def _closest(ours: NDArray[np.float64], theirs: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
-    """Index of the closest of theirs within reach, -1 without: compared with those in a strip of equal height alone."""
-    order = np.argsort(theirs[:, 1], kind="stable")
-    sorted_y = theirs[order, 1]
-    low, high = (np.searchsorted(sorted_y, ours[:, 1] + side, "left") for side in (-reach, reach + 1e-12))
-    result = np.full(len(ours), -1)
-    for number, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        if first == last:
-            continue
-        strip = order[first:last]
-        distance = np.hypot(*(theirs[strip] - ours[number]).T)
-        best = int(distance.argmin())
-        if distance[best] <= reach:
-            result[number] = strip[best]
-    return result

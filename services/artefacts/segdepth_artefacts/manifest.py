@@ -43,7 +43,7 @@ class Reflection(Strict):
 
 
 class Domain(Strict):
-    """What the model knows. `checks` is keyed by the name of the check (see segdepth_inference.domain)."""
+    """What the model knows. `checks` is keyed by the name of the check (see segdepth_core.domain)."""
 
     description: str
     checks: dict[str, Range]
@@ -92,7 +92,7 @@ class Engine(Strict):
 
 
 class Network(Strict):
-    """How to build the network that the weights fit (see segdepth_inference.network)."""
+    """How to build the network that the weights fit (see segdepth_core.network)."""
 
     kind: str
     arguments: dict[str, Any] = {}

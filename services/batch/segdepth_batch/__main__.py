@@ -13,10 +13,10 @@ from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.jobs import job_folder
 from segdepth_artefacts.opening import open_objects
+from segdepth_batch.addresses import Addresses
 from segdepth_batch.cluster import ray_for
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.models import with_models
-from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -50,13 +50,13 @@ def run(
         raise typer.Exit(REFUSED)
     try:
         settings = with_models(settings)
-        place = _place(settings, job)
-        state = place.folder().state()
+        addresses = _addresses(settings, job)
+        state = addresses.folder().state()
         if not state.over:  # else no Ray need be started
             with ray_for(settings):
                 from segdepth_batch.driver import run_job
 
-                state = run_job(place, settings)
+                state = run_job(addresses, settings)
     except (ArtefactError, RayNotStarted) as error:
         log.error("job.failed", job=job, detail=str(error))
         raise typer.Exit(FAILED) from None
@@ -64,12 +64,12 @@ def run(
     raise typer.Exit({"done": DONE, "cancelled": DONE}.get(state.status, REFUSED if state.permanent else FAILED))
 
 
-def _place(settings: BatchSettings, job: str) -> Place:
+def _addresses(settings: BatchSettings, job: str) -> Addresses:
     """UnknownJob if there is no such job."""
     folder = job_folder(open_objects(settings.store, StoreSettings()), job)
     request = folder.request()
     output = request.output or f"{settings.store.rstrip('/')}/{folder.prefix}/output"
-    return Place(store=settings.store, prefix=folder.prefix, output=output, local=False)
+    return Addresses(store=settings.store, prefix=folder.prefix, output=output, local=False)
 
 
 def _end_with_stdin() -> None:

@@ -11,7 +11,7 @@ import psutil
 
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
-from segdepth_inference.private_ray import private_environment, scratch
+from segdepth_core.private_ray import private_environment, scratch
 
 START_TRIES = 4
 STOP_S = 10.0

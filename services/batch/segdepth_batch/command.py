@@ -15,9 +15,9 @@ from segdepth.cli.console import ANSWERED, FAILED, UNUSABLE, err, out, progress
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import JobExists, JobFolder, JobRequest, JobState
+from segdepth_batch.addresses import Addresses
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.models import with_models
-from segdepth_batch.place import Place
 from segdepth_batch.settings import BatchSettings
 
 PRINCIPAL = "local"
@@ -90,7 +90,7 @@ def _run(out_dir: Path, settings: BatchSettings) -> int:
     from segdepth_batch.cluster import ray_for
     from segdepth_batch.driver import run_job
 
-    place = Place(store=str(out_dir.absolute()), prefix=PREFIX, output=str(out_dir.absolute()), local=True)
+    addresses = Addresses(store=str(out_dir.absolute()), prefix=PREFIX, output=str(out_dir.absolute()), local=True)
     with progress() as bar:
         task = bar.add_task("starting Ray", total=None, rate="")
 
@@ -102,7 +102,7 @@ def _run(out_dir: Path, settings: BatchSettings) -> int:
             )
 
         with ray_for(settings):
-            state = run_job(place, settings, show)
+            state = run_job(addresses, settings, show)
     if state.status == "done":
         out().print(escape(f"{state.frames_total} frames: {state.message} → {out_dir}"))
         return ANSWERED

@@ -17,10 +17,10 @@ from segdepth_artefacts.errors import (
     UnsafeEndpoint,
 )
 from segdepth_artefacts.jobs import JobFolder, JobRequest, JobState
+from segdepth_batch.addresses import Addresses
 from segdepth_batch.errors import JobRefused, Superseded
 from segdepth_batch.manifest import write_manifest
 from segdepth_batch.output import Done, Output, Owner
-from segdepth_batch.place import Place
 from segdepth_batch.plan import Plan
 from segdepth_batch.planning import plan_of
 from segdepth_batch.settings import BatchSettings
@@ -34,20 +34,20 @@ REFUSALS = (JobRefused, UnreadableFile, UnknownVersion, InvalidName, StoreRefuse
 Show = Callable[[JobState], None]
 
 
-def run_job(place: Place, settings: BatchSettings, show: Show = lambda _: None) -> JobState:
+def run_job(addresses: Addresses, settings: BatchSettings, show: Show = lambda _: None) -> JobState:
     """Do what is left of the job; its state at the end. `show` is told of every progress.
 
     Within `cluster.ray_for`. A job that is over is not begun again. Raises UnknownJob, StoreUnavailable; whatever else
     goes wrong is in the state.
     """
-    folder = place.folder()
+    folder = addresses.folder()
     request = folder.request()
     state = folder.change(_begun)
     if state.over:
         return state
     attempt = Attempt(folder, state, settings.progress_s, show)
     try:
-        return _run(attempt, request, place, settings)
+        return _run(attempt, request, addresses, settings)
     except Superseded as error:
         log.warning("job.superseded", job=request.job, detail=str(error))
         return folder.state()
@@ -60,22 +60,22 @@ def run_job(place: Place, settings: BatchSettings, show: Show = lambda _: None) 
         return attempt.end("failed", str(cause), permanent=isinstance(cause, (*REFUSALS, ValueError)))
 
 
-def _run(attempt: "Attempt", request: JobRequest, place: Place, settings: BatchSettings) -> JobState:
+def _run(attempt: "Attempt", request: JobRequest, addresses: Addresses, settings: BatchSettings) -> JobState:
     # Ray reads its environment when it is imported.
-    from segdepth_batch import flow
+    from segdepth_batch import pipeline
 
     if attempt.folder.cancelled():
         return attempt.end("cancelled", "cancelled before it began")
-    output = place.results()
+    output = addresses.results()
     output.claim(Owner(job=request.job, principal=request.principal))
     try:
         plan = plan_of(
             attempt.folder,
             request,
             settings,
-            Sources(settings, request.principal, local=place.local),
-            place.output,
-            lambda family, version: flow.choose_engine(settings, family, version, attempt.folder.cancelled),
+            Sources(settings, request.principal, local=addresses.local),
+            addresses.output,
+            lambda family, version: pipeline.choose_engine(settings, family, version, attempt.folder.cancelled),
         )
         if plan.maps:
             for movie in plan.inputs:
@@ -83,12 +83,12 @@ def _run(attempt: "Attempt", request: JobRequest, place: Place, settings: BatchS
         finished = output.all_done()
         pending = [chunk for chunk in plan.chunks() if chunk.name not in finished]
         if pending:
-            flow.await_place(settings, attempt.folder.cancelled)
+            pipeline.await_place(settings, attempt.folder.cancelled)
         attempt.planned(plan, pending_frames=sum(chunk.frames for chunk in pending), pending_chunks=len(pending))
-    except flow.NoPlace:
+    except pipeline.CancelledWaiting:
         return attempt.end("cancelled", "cancelled while it waited for a place on a worker; what was done stays")
     if pending:
-        for done in flow.answered(pending, place, request, plan.model, settings):
+        for done in pipeline.answered(pending, addresses, request, plan.model, settings):
             if done is not None:
                 attempt.advanced(done)
     if attempt.state.chunks_done < attempt.state.chunks_total:

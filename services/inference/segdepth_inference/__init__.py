@@ -1,1 +1,1 @@
-"""From a noisy frame to calibrated atom counts: network, Predictor, columns, domain gate, Serve replica."""
+"""The Predictor as a service: Serve replica, model keeper, shadow, and the same in a caller's own process."""

@@ -4,14 +4,10 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from segdepth_artefacts.shadow import Counts, dose_name
-from segdepth_inference.prediction import Columns, Prediction, Status
-
-MATCH_A = 0.5
-"""Two columns are the same if they lie this near [Å], each the other's nearest: less than half the smallest distance of
-two columns, so that mutual nearest neighbours are the optimal one-to-one assignment."""
+from segdepth_core.prediction import Columns, Prediction, Status
+from segdepth_protos.matching import MATCH_A, match
 
 CONFIDENT = 0.9
 """Probability of its count from which an answer is sure of it."""
@@ -31,7 +27,9 @@ def compared(stable: Prediction, candidate: Prediction) -> tuple[str, Counts]:
 
 
 def _columns(stable: Columns, candidate: Columns, reach_px: float) -> Counts:
-    ours, theirs = matched(_positions(stable), _positions(candidate), reach_px)
+    index = match(_positions(stable), _positions(candidate), reach_px)
+    ours = np.flatnonzero(index >= 0)
+    theirs = index[ours]
     differ = stable.count[ours] != candidate.count[theirs]
     sure = (_probability(stable)[ours] >= CONFIDENT) & (_probability(candidate)[theirs] >= CONFIDENT)
     return Counts(
@@ -42,19 +40,6 @@ def _columns(stable: Columns, candidate: Columns, reach_px: float) -> Counts:
         only_stable=len(stable) - len(ours),
         only_candidate=len(candidate) - len(theirs),
     )
-
-
-def matched(
-    one_N2: NDArray[np.floating], other_N2: NDArray[np.floating], reach: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the positions that are each other's nearest within `reach`, of both, pair by pair."""
-    if not (len(one_N2) and len(other_N2)):
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    distance_N, nearest_N = cKDTree(other_N2).query(one_N2, distance_upper_bound=reach)
-    _, back_N = cKDTree(one_N2).query(other_N2)
-    near = np.flatnonzero(np.isfinite(distance_N))
-    mutual = near[back_N[nearest_N[near]] == near]
-    return mutual, nearest_N[mutual]
 
 
 def _positions(columns: Columns) -> NDArray[np.floating]:

@@ -17,10 +17,10 @@ import torch
 
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVersion
-from segdepth_inference.domain import Gate
-from segdepth_inference.maps import refused_maps
-from segdepth_inference.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
-from segdepth_inference.predictor import Predictor
+from segdepth_core.domain import Gate
+from segdepth_core.maps import refused_maps
+from segdepth_core.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
+from segdepth_core.predictor import Predictor
 from segdepth_protos.contract import AUTO, UnknownModel
 
 log = structlog.get_logger(__name__)

@@ -16,8 +16,8 @@ import structlog
 
 from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, InvalidName, StoreUnavailable, UnknownVersion
-from segdepth_inference.patience import Patience
-from segdepth_inference.predictor import Predictor
+from segdepth_core.predictor import Predictor
+from segdepth_inference.backoff import Backoff
 from segdepth_protos.contract import UnknownModel
 
 log = structlog.get_logger(__name__)
@@ -67,8 +67,8 @@ class ModelKeeper:
         self._pointed: dict[str, Pointed] = {}
         self._table = threading.Lock()
         self._loading = threading.Lock()
-        self._patience = Patience()
-        self._way_back = Patience()
+        self._backoff = Backoff()
+        self._way_back = Backoff()
         self._prepared = ""
         self._stopped = threading.Event()
         self._poller: threading.Thread | None = None
@@ -121,7 +121,7 @@ class ModelKeeper:
     def _load_patiently(self, channel: Channel) -> Predictor | None:
         """The channel's model, None if it failed a short while ago."""
         with self._loading:
-            if not self._patience.try_again(channel.etag):
+            if not self._backoff.try_again(channel.etag):
                 return None
             return self.ready(channel.family, channel.version) or self._load(channel.family, channel.version)
 

@@ -14,11 +14,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.manifest import Range
+from segdepth_core.messages import detail_of, frame_result, model_version
+from segdepth_core.prediction import Prediction, Status
+from segdepth_core.released import released_store
 from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.movie import Answering, answer_movie
-from segdepth_inference.prediction import Prediction, Status
-from segdepth_inference.wire import detail_of, frame_result, model_version
 from segdepth_protos.contract import AUTO, OutsideDomain, check_calibration, check_frame, pixels
 from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import estimator_pb2 as es
@@ -26,20 +27,6 @@ from segdepth_protos.v1 import frame_pb2 as pb
 from segdepth_protos.v1 import models_pb2
 
 CHANNELS = ("stable", "candidate")
-
-
-def released_store() -> Path:
-    """Folder of the store to use where none is named: SEGDEPTH_STORE, else the released model that ships with SegDepth.
-
-    Raises FileNotFoundError where neither is there.
-    """
-    if named := os.environ.get("SEGDEPTH_STORE"):
-        return Path(named)
-    here = Path(__file__).parent
-    for folder in (here.parents[2] / "training" / "released", here / "released"):
-        if (folder / "models").is_dir():
-            return folder
-    raise FileNotFoundError("no released model ships with this installation; name a store, or set SEGDEPTH_STORE")
 
 
 class LocalBackend:

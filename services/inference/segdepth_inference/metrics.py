@@ -3,7 +3,7 @@
 from ray.util import metrics
 
 from segdepth_artefacts.shadow import Counts
-from segdepth_inference.prediction import Prediction
+from segdepth_core.prediction import Prediction
 
 STAGE_BOUNDARIES_MS = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0]
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from segdepth_inference.prediction import Prediction, Status
-from segdepth_inference.wire import frame_result
+from segdepth_core.messages import frame_result
+from segdepth_core.prediction import Prediction, Status
 from segdepth_protos.contract import InvalidFrame, check_calibration, check_frame
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb

@@ -10,14 +10,14 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
-from segdepth_inference.cores import usable_cores
+from segdepth_core.cpu import usable_cores
+from segdepth_core.messages import STATUS, detail_of, frame_result
+from segdepth_core.prediction import Prediction, Status
 from segdepth_inference.families import Choice, Families, Models, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import Metrics, ShadowMetrics
-from segdepth_inference.prediction import Prediction, Status
 from segdepth_inference.settings import InferenceSettings
 from segdepth_inference.shadow import Shadow
-from segdepth_inference.wire import STATUS, detail_of, frame_result
 from segdepth_protos.contract import AUTO
 from segdepth_protos.v1 import estimator_pb2
 from segdepth_protos.v1 import frame_pb2 as pb

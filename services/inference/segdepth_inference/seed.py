@@ -14,7 +14,7 @@ import structlog
 from segdepth_artefacts import ArtefactStore, open_store
 from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.errors import ChannelConflict
-from segdepth_inference.local import released_store
+from segdepth_core.released import released_store
 
 PRINCIPAL = "install"
 

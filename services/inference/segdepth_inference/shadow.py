@@ -21,13 +21,13 @@ import structlog
 from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.channels import CANDIDATE
 from segdepth_artefacts.errors import ArtefactError
+from segdepth_core.prediction import Array, Maps, Prediction
+from segdepth_core.predictor import Predictor
+from segdepth_inference.backoff import Backoff
 from segdepth_inference.comparison import compared
 from segdepth_inference.families import undecided
 from segdepth_inference.keeper import LOAD_ERRORS, ModelKeeper
 from segdepth_inference.metrics import ShadowMetrics
-from segdepth_inference.patience import Patience
-from segdepth_inference.prediction import Array, Maps, Prediction
-from segdepth_inference.predictor import Predictor
 from segdepth_inference.tally import Tally
 from segdepth_protos.contract import UnknownModel
 
@@ -85,7 +85,7 @@ class Shadow:
         self._wait_s = SHORTEST_WAIT_S
         self._tally: Tally | None = None
         self._earlier: deque[Tally] = deque(maxlen=UNWRITTEN)
-        self._patience = Patience()
+        self._backoff = Backoff()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.problem = ""
@@ -145,7 +145,7 @@ class Shadow:
         now = self._candidate
         if now is None or (now.version.family, now.version.version) != wanted:
             self._put(None)
-            if not self._patience.try_again(channel.etag):
+            if not self._backoff.try_again(channel.etag):
                 return
             self._put(self._keeper.resolve(*wanted))
             log.info("shadow.loaded", family=channel.family, candidate=channel.version)

@@ -27,9 +27,9 @@ from segdepth.export.picture import png
 from segdepth.files import Movie, open_movie
 from segdepth.results import FrameResult
 from segdepth_stack.child import StackFailed
+from segdepth_stack.demo_score import Score, TrueFrame, compare, read_truth, total
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
-from segdepth_stack.truth import Score, TrueFrame, compare, read_truth, score
 
 FILES = ("csv", "tiff", "json")
 WARM_UP = 3
@@ -38,9 +38,9 @@ SINGLE = 20
 
 
 LEGEND = (
-    "n: columns; exact, ±1: class at the true centre; found: a column stands there. Of the found ones, stated: mean"
-    " probability of the count; right: how often it was; ECE: the gap between the two; 90 %: the interval holds the"
-    " truth; unsure: abstained."
+    "n: true columns; exact, ±1: share of them found with that count; found: a column stands there. Of the found ones,"
+    " stated: mean probability of the count; right: how often it was; ECE: the gap between the two; 90 %: the interval"
+    " holds the truth; unsure: abstained. The same figures as in README and the model's report."
 )
 
 
@@ -141,7 +141,7 @@ def scored(results: dict[int, FrameResult], truth: list[TrueFrame]) -> dict[floa
     """The score of each dose, low doses first, without noise last."""
     doses = sorted({frame.dose for frame in truth}, key=lambda dose: float("inf") if dose is None else dose)
     return {
-        dose: score([compare(results[i], frame) for i, frame in enumerate(truth) if frame.dose == dose])
+        dose: total([compare(results[i], frame) for i, frame in enumerate(truth) if frame.dose == dose])
         for dose in doses
     }
 

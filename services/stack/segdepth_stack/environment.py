@@ -2,7 +2,7 @@
 
 import os
 
-from segdepth_inference.private_ray import private_environment
+from segdepth_core.private_ray import private_environment
 
 ENVIRONMENT = {
     # Ray runs its workers at 15 unless told otherwise: gateway and model would yield to whatever else runs here.

@@ -21,10 +21,10 @@ from typing import IO
 import ray
 from ray import serve
 
+from segdepth_core.released import released_store
 from segdepth_gateway.deployment import RESOURCE, deployment, drain
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_inference import replica
-from segdepth_inference.local import released_store
 from segdepth_inference.settings import InferenceSettings
 from segdepth_stack.settings import StackSettings
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from segdepth_api.gateway import Gateway
 from segdepth_api.settings import ApiSettings
-from segdepth_inference.private_ray import scratch
+from segdepth_core.private_ray import scratch
 from segdepth_stack.child import Node, StackFailed
 from segdepth_stack.ports import listener, settle
 from segdepth_stack.settings import StackSettings

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from segdepth_artefacts import open_store
-from segdepth_inference.predictor import Predictor
+from segdepth_core.predictor import Predictor
 from tests.e2e.training.drivers import COMMAND, FAMILY, KILL_WITHIN_S, RECIPE, end_all, finish, kill, start
 from tests.models import lattice_frame
 

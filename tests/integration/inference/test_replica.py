@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from segdepth_artefacts import open_store
-from segdepth_inference.predictor import Predictor
+from segdepth_core.predictor import Predictor
 from segdepth_inference.replica import deployment
 from segdepth_inference.settings import InferenceSettings
 from segdepth_protos.contract import UnknownModel

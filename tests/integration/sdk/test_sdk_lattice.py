@@ -12,7 +12,7 @@ import segdepth
 from segdepth.cli.app import app
 from segdepth.files import open_movie
 from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
-from segdepth_training.demo import SAMPLING_A, make_movie
+from segdepth_training.frames.demo_movie import SAMPLING_A, make_movie
 
 
 @pytest.fixture(scope="module")

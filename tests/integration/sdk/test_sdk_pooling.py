@@ -12,8 +12,9 @@ import segdepth
 from segdepth.cli.app import app
 from segdepth.errors import NotSupported
 from segdepth.export.pooled import PooledTable
-from segdepth.tracking import Tracks, nearest
+from segdepth.tracking import Tracks
 from segdepth_artefacts import Manifest, open_store
+from segdepth_protos.matching import match
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
 from tests.models import lattice_frame, point, tiny_model, tiny_store
@@ -124,7 +125,7 @@ def test_what_the_sum_says_counts(local):
     assert [(group.frames, group.summed) for group in said] == [(3, True), (3, True), (1, False)]
     alone = local.estimate(np.sum(frames[:3], axis=0).astype(np.float32), SAMPLING_A).columns
     columns = said[0].columns
-    at = nearest(np.column_stack([columns.x_px, columns.y_px]), np.column_stack([alone.x_px, alone.y_px]), 5)
+    at = match(np.column_stack([columns.x_px, columns.y_px]), np.column_stack([alone.x_px, alone.y_px]), 5)
     both = at >= 0
     assert both.sum() > 20
     change = np.abs(columns.probabilities[both] - alone.probabilities[at[both]]).max(1)
@@ -264,11 +265,11 @@ def test_nearest_is_mutual_and_within_reach():
     theirs = np.stack(np.meshgrid(np.arange(20) * 1.4, np.arange(15) * 1.4), -1).reshape(-1, 2)
     order = rng.permutation(len(theirs))
     ours = theirs[order] + rng.uniform(-0.2, 0.2, theirs.shape)
-    np.testing.assert_array_equal(nearest(ours, theirs, 0.5), order)
-    assert (nearest(theirs + 0.6, theirs, 0.5) == -1).all()
+    np.testing.assert_array_equal(match(ours, theirs, 0.5), order)
+    assert (match(theirs + 0.6, theirs, 0.5) == -1).all()
     two = np.array([[0.0, 0.0], [0.3, 0.0]])
-    assert nearest(two, np.array([[0.25, 0.0]]), 0.5).tolist() == [-1, 0]
-    assert nearest(np.zeros((0, 2)), theirs, 0.5).tolist() == []
+    assert match(two, np.array([[0.25, 0.0]]), 0.5).tolist() == [-1, 0]
+    assert match(np.zeros((0, 2)), theirs, 0.5).tolist() == []
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdepth_inference.predictor import Predictor
+from segdepth_core.predictor import Predictor
 from tests.models import released_model, tiny_model
 
 # The models are small, and other tests may run beside these.

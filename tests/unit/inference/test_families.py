@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from segdepth_artefacts import open_store
+from segdepth_core.prediction import Detail, Prediction, Status
 from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
-from segdepth_inference.prediction import Detail, Prediction, Status
 from segdepth_protos.contract import AUTO, UnknownModel
 from tests.models import add_family, lattice_frame, tiny_store
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from segdepth_inference.local import LocalBackend, released_store
+from segdepth_core.released import released_store
+from segdepth_inference.local import LocalBackend
 from segdepth_protos.contract import InvalidFrame, OutsideDomain, UnknownModel, encode_frame
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb

@@ -12,11 +12,11 @@ import pytest
 
 from segdepth_artefacts import open_store
 from segdepth_artefacts.shadow import Counts, ShadowSummary
+from segdepth_core.prediction import Check, Columns, Prediction, Status, Verdict, Version
 from segdepth_inference import shadow as shadow_module
 from segdepth_inference.comparison import compared
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import ShadowMetrics
-from segdepth_inference.prediction import Check, Columns, Prediction, Status, Verdict, Version
 from segdepth_inference.shadow import Shadow
 from tests.models import FAMILY, add_version, lattice_frame, point, tiny_store
 

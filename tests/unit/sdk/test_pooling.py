@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segdepth_inference.calibration import interval as of_tensors
+from segdepth_core.calibration import interval as of_tensors
 from segdepth_protos.pooling import interval, pooled
 
 CLASSES = 11

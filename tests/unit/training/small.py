@@ -4,9 +4,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from segdepth_training.exit_waves import Plan, compute, prepare_store
-from segdepth_training.place import Place
-from segdepth_training.recipe import Recipe
+from segdepth_training.frames.exit_waves import Plan, compute, prepare_store
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.recipe import Recipe
 
 SMALL: dict[str, Any] = {
     "family": "small",
@@ -50,9 +50,9 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate(fields(**changes))
 
 
-def filled(where: Path | Place, plan: Plan) -> Place:
+def filled(where: Path | Storage, plan: Plan) -> Storage:
     """A store with every exit wave of a plan, computed here."""
-    place = Place.at(where)
-    prepare_store(place, plan)
-    compute(place, plan, list(range(plan.specimens)))
-    return place
+    storage = Storage.at(where)
+    prepare_store(storage, plan)
+    compute(storage, plan, list(range(plan.specimens)))
+    return storage

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from segdepth_inference.network import build, gaussian_centre, gaussian_logits
-from segdepth_inference.weights import load_network, network_of, save_weights
-from segdepth_training import model
+from segdepth_core.network import build, gaussian_centre, gaussian_logits
+from segdepth_core.scoring import ROW, score
+from segdepth_core.weights import load_network, network_of, save_weights
 from segdepth_training.benchmark.bars import judged
 from segdepth_training.benchmark.contenders import baselines
 from segdepth_training.benchmark.denoising import Denoiser, draw_pairs, load_denoiser
 from segdepth_training.benchmark.report import differences
-from segdepth_training.exit_waves import ExitWaves, Plan, load
-from segdepth_training.figures import paired_difference
-from segdepth_training.observation import observe
-from segdepth_training.optimisation import Optimisation, depth_loss, parameter_groups, started
-from segdepth_training.recipe import Recipe
-from segdepth_training.scoring import ROW, score
-from segdepth_training.seeds import SeedRange
+from segdepth_training.fitting import model
+from segdepth_training.fitting.optimisation import Optimisation, depth_loss, parameter_groups, started
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
+from segdepth_training.frames.observation import observe
+from segdepth_training.judging.figures import paired_difference
+from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.recipes.seeds import SeedRange
 from tests.models import released_model, tiny_model
 from tests.unit.training.small import filled, recipe
 
@@ -114,7 +114,7 @@ def test_network_of_another_crystal_knows_all_but_its_species(tmp_path: Path):
 
 
 def test_norms_are_kept(waves: ExitWaves, tmp_path: Path):
-    from segdepth_training.batches import draw_batch
+    from segdepth_training.frames.batches import draw_batch
 
     tiny_model(tmp_path)
     for keeps in (True, False):
@@ -154,7 +154,7 @@ def test_every_baseline_answers(waves: ExitWaves, plan: Plan):
     assert list(found) == ["Gaussian mixture, true positions", "regression network", "denoise, then segment"]
     observation = observe(waves, plan, 0, 2000.0)
     for name, entry in found.items():
-        rows = score(observation, entry.make().answer(observation))
+        rows = score(observation.truth, entry.make().answer(observation))
         true = rows[rows["true"] > 0]
         assert true["found"].mean() > 0.8, name
         if "mixture" not in name:  # Of one frame its library may be far off.

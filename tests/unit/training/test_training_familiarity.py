@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from segdepth_inference.familiarity import Familiarity
+from segdepth_core.familiarity import Familiarity
 from segdepth_training.benchmark.foreign import FOREIGN
 from segdepth_training.benchmark.shifts import SHIFTS, shifts_for
-from segdepth_training.familiarity import FOLDS, HIDDEN, Seen, cut, fitted, joined, log_dose, slope_by_dose
-from segdepth_training.foreign import STRANGERS, Foreign, OtherZone, strangers
-from segdepth_training.imaging import draw_exposure, draw_optics
-from segdepth_training.labels import View
-from segdepth_training.observation import Observation
-from segdepth_training.seeds import SeedRange
-from segdepth_training.strangers import StrangerPlan, altered
+from segdepth_training.fitting.familiarity import FOLDS, HIDDEN, Seen, cut, fitted, joined, log_dose, slope_by_dose
+from segdepth_training.frames.imaging import draw_exposure, draw_optics
+from segdepth_training.frames.labels import View
+from segdepth_training.frames.observation import Observation
+from segdepth_training.frames.strangers import StrangerPlan, altered
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.specimens.foreign import STRANGERS, Foreign, OtherZone, strangers
 from tests.unit.training.small import recipe
 
 RECIPE = recipe()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segdepth_core.scoring import ROW
 from segdepth_training.benchmark.bars import _shares, judged
-from segdepth_training.evaluate import by_dose_and_family
-from segdepth_training.figures import (
+from segdepth_training.judging.evaluate import by_dose_and_family
+from segdepth_training.judging.figures import (
     calibration_error,
     confusion,
     debiased_calibration_error,
@@ -15,7 +16,6 @@ from segdepth_training.figures import (
     risk_coverage,
     summary,
 )
-from segdepth_training.scoring import ROW
 
 SPECIMENS, COLUMNS = 40, 200
 CERIA = ("cerium", "oxygen")

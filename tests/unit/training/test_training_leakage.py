@@ -7,12 +7,12 @@ import pytest
 import torch
 import zarr
 
-from segdepth_training import steps
-from segdepth_training.exit_waves import ARRAYS, Plan, load, prepare_store
-from segdepth_training.leakage import fingerprint, fingerprints, refuse_shared
-from segdepth_training.place import Place
-from segdepth_training.seeds import SeedRange
-from segdepth_training.workspace import Workspace
+from segdepth_training.frames.exit_waves import ARRAYS, Plan, load, prepare_store
+from segdepth_training.frames.leakage import fingerprint, fingerprints, refuse_shared
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.runs import steps
+from segdepth_training.runs.workspace import Workspace
 from tests.unit.training.small import fields, filled, recipe
 from tests.unit.training.test_training_recipe import toml
 
@@ -29,7 +29,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return run
 
 
-def stores(workspace: Workspace) -> dict[str, Place]:
+def stores(workspace: Workspace) -> dict[str, Storage]:
     return {p.name.lower(): workspace.data(p) for p in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK)}
 
 
@@ -49,8 +49,8 @@ def test_a_specimen_of_two_purposes_ends_training_before_it_begins(workspace: Wo
     copied(workspace, (SeedRange.TRAIN, 2), (purpose, 1))
     name = purpose.name.lower()
     with pytest.raises(ValueError, match=rf"1 specimens of {name} are train specimens too \({name} 1 is train 2\)"):
-        steps.train_model(workspace, str(workspace.place / "models"))
-    assert not (workspace.place.folder / "train").exists()
+        steps.train_model(workspace, str(workspace.storage / "models"))
+    assert not (workspace.storage.folder / "train").exists()
     with pytest.raises(ValueError, match="train specimens too"):
         steps.evaluate_model(workspace)
 
@@ -75,20 +75,20 @@ def test_columns_that_are_no_numbers_are_not_those_of_another_store(workspace: W
 
 
 def test_a_store_that_is_not_there_yet_shares_nothing(tmp_path: Path):
-    assert fingerprints(Place.at(tmp_path / "none.zarr")) == {}
+    assert fingerprints(Storage.at(tmp_path / "none.zarr")) == {}
 
 
 @pytest.mark.parametrize("name", ["waves", "columns"])
 def test_what_is_no_number_is_named(tmp_path: Path, name: str):
     plan = Plan(recipe(), SeedRange.TRAIN, 3, 2)
-    place = filled(tmp_path / "waves.zarr", plan)
-    array = zarr.open_group(place.arrays(), mode="r+")[name]
+    storage = filled(tmp_path / "waves.zarr", plan)
+    array = zarr.open_group(storage.arrays(), mode="r+")[name]
     values = array[1]
     values[0, 0] = np.nan
     array[1] = values
     with pytest.raises(ValueError, match=r"specimens 1 are no numbers; delete waves/c/1"):
-        load(place, plan, CPU)
-    assert len(load(place, plan, CPU, range(1))) == 1
+        load(storage, plan, CPU)
+    assert len(load(storage, plan, CPU, range(1))) == 1
 
 
 def test_columns_that_labels_cannot_tell_apart_are_refused(tmp_path: Path):
@@ -96,6 +96,6 @@ def test_columns_that_labels_cannot_tell_apart_are_refused(tmp_path: Path):
     copper = {"elements": ["Cu"], "basis": [[0, 0, 0]], "spacegroup": 225}
     axes = [[0.5, 0.5, -1], [0.5, -0.5, 0], [1, 1, 1]]
     fine, dense = (recipe(crystal={**copper, "lattice_A": a_A, "axes": axes}) for a_A in (3.615, 2.17))
-    prepare_store(Place.at(tmp_path / "fine.zarr"), Plan(fine, SeedRange.TRAIN, 1, 1))
+    prepare_store(Storage.at(tmp_path / "fine.zarr"), Plan(fine, SeedRange.TRAIN, 1, 1))
     with pytest.raises(ValueError, match=r"columns are only 0\.886 Å apart; training\.disk_A = 0\.6"):
-        prepare_store(Place.at(tmp_path / "dense.zarr"), Plan(dense, SeedRange.TRAIN, 1, 1))
+        prepare_store(Storage.at(tmp_path / "dense.zarr"), Plan(dense, SeedRange.TRAIN, 1, 1))

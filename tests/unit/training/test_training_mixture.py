@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segdepth_core.scoring import score
 from segdepth_training.benchmark.mixture import Library, Mixture, intensities, labelled
-from segdepth_training.labels import View
-from segdepth_training.observation import Observation
-from segdepth_training.scoring import score
+from segdepth_training.frames.labels import View
+from segdepth_training.frames.observation import Observation
 
 BY_WHOLES = Library(edges=((3.5, 4.5, 5.5, 6.5),), atoms=((3, 4, 5, 6, 7),))
 """A library in which intensity is the number of atoms."""
@@ -49,14 +49,14 @@ def test_a_library_is_what_the_simulation_says_of_an_intensity(tmp_path: Path) -
     assert set(library.atoms[0]) == {2, 5, 9}
     (tmp_path / "mixture.json").write_text(library.model_dump_json())
     assert Library.read(tmp_path / "mixture.json") == library
-    rows = score(spots(5, 2000.0, 7), Mixture(library).answer(spots(5, 2000.0, 7)))
+    rows = score(spots(5, 2000.0, 7).truth, Mixture(library).answer(spots(5, 2000.0, 7)))
     assert (rows["count"] == 5).all()
 
 
 def test_it_answers_where_the_columns_are() -> None:
     observation = spots(5, 20.0)
     always_five = Library(edges=((),), atoms=((5,),))
-    rows = score(observation, Mixture(always_five).answer(observation))
+    rows = score(observation.truth, Mixture(always_five).answer(observation))
     assert rows["found"].all()
     assert (rows["count"] == 5).all()
     assert (rows["centre"] == 5).all()

@@ -8,15 +8,15 @@ import pytest
 
 from segdepth_artefacts import Manifest, open_store
 from segdepth_artefacts.promotion import PromotionGates
-from segdepth_training import model
-from segdepth_training.evaluate import Rival, evaluate
-from segdepth_training.exit_waves import Plan
-from segdepth_training.figures import mean, paired_difference
-from segdepth_training.recipe import Gates, Set
-from segdepth_training.release import offer, promote
-from segdepth_training.scoring import ROW
-from segdepth_training.seeds import SeedRange, run_seed
-from segdepth_training.workspace import Workspace
+from segdepth_core.scoring import ROW
+from segdepth_training.fitting import model
+from segdepth_training.frames.exit_waves import Plan
+from segdepth_training.judging.evaluate import Rival, evaluate
+from segdepth_training.judging.figures import mean, paired_difference
+from segdepth_training.recipes.recipe import Gates, Set
+from segdepth_training.recipes.seeds import SeedRange, run_seed
+from segdepth_training.runs.release import offer, promote
+from segdepth_training.runs.workspace import Workspace
 from tests.models import released_model, tiny_model
 from tests.unit.training.small import filled, recipe
 from tests.unit.training.test_training_release import RECIPES

@@ -8,10 +8,10 @@ from segdepth_artefacts.manifest import Pooling
 from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark import movies
 from segdepth_training.benchmark.bars import judged
-from segdepth_training.exit_waves import ExitWaves, Plan, load
-from segdepth_training.observation import movie, observe
-from segdepth_training.pooling import DOSES, Watched, correlation, fitted, prior_of
-from segdepth_training.seeds import SeedRange
+from segdepth_training.fitting.pooling import DOSES, Watched, correlation, fitted, prior_of
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
+from segdepth_training.frames.observation import movie, observe
+from segdepth_training.recipes.seeds import SeedRange
 from tests.unit.training.small import filled, recipe
 
 FLAT = np.full((2, CLASSES), 1 / CLASSES)

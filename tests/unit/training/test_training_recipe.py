@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from segdepth_training.lattice import project
-from segdepth_training.recipe import Crystal, Recipe, load_recipe
+from segdepth_training.recipes.recipe import Crystal, Recipe, load_recipe
+from segdepth_training.specimens.projection import project
 from tests.unit.training.small import fields
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"

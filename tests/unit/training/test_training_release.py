@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from segdepth_artefacts import open_store
-from segdepth_training.calibrate import Sample, fitted_temperature, table
-from segdepth_training.figures import named
-from segdepth_training.gates import failures
-from segdepth_training.recipe import Gates
-from segdepth_training.release import GateRefused, release, write_card
-from segdepth_training.seeds import SeedRange, run_seed
-from segdepth_training.workspace import Workspace
+from segdepth_training.fitting.calibrate import Sample, fitted_temperature, table
+from segdepth_training.judging.figures import named
+from segdepth_training.judging.gates import failures
+from segdepth_training.recipes.recipe import Gates
+from segdepth_training.recipes.seeds import SeedRange, run_seed
+from segdepth_training.runs.release import GateRefused, release, write_card
+from segdepth_training.runs.workspace import Workspace
 from tests.models import tiny_model
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
-from segdepth_training import scheduled, steps
-from segdepth_training.place import Place
-from segdepth_training.seeds import SeedRange, run_seed
-from segdepth_training.settings import TrainingSettings
-from segdepth_training.workspace import Workspace
+from segdepth_training.machine.settings import TrainingSettings
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.seeds import SeedRange, run_seed
+from segdepth_training.runs import scheduled, steps
+from segdepth_training.runs.workspace import Workspace
 from tests.models import released_model, tiny_model
 from tests.s3 import seaweed
 from tests.unit.training.small import fields, filled
-from tests.unit.training.test_training_place import place
+from tests.unit.training.test_training_place import storage
 from tests.unit.training.test_training_recipe import toml
 
-__all__ = ["place", "seaweed"]
+__all__ = ["storage", "seaweed"]
 
 FAMILY = "ceo2-110"
 SETTINGS = TrainingSettings(run_id="a", promote_automatically=True)
@@ -35,7 +35,7 @@ def stable_store(folder: Path) -> ArtefactStore:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_ends_as_a_candidate_that_is_compared_and_not_promoted(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     started = tiny_model(tmp_path / "start")
     changes = {
@@ -51,7 +51,7 @@ def test_a_run_ends_as_a_candidate_that_is_compared_and_not_promoted(
     store = stable_store(tmp_path / "store")
     stable = store.channel(FAMILY, "stable")
     assert stable is not None
-    workspace = Workspace.open(place, tmp_path / "recipe.toml", "a", fresh=True)
+    workspace = Workspace.open(storage, tmp_path / "recipe.toml", "a", fresh=True)
     for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
         filled(workspace.data(purpose), workspace.plan(purpose))
 
@@ -67,18 +67,18 @@ def test_a_run_ends_as_a_candidate_that_is_compared_and_not_promoted(
     assert report["missed"]
     manifest = store.manifest(FAMILY, candidate.version)
     assert manifest.seeds["benchmark"] == run_seed("a")
-    if place.remote:
+    if storage.remote:
         assert manifest.recipe["training"]["start"] == "tiny 1"
     assert f"{candidate.version} is not promoted:" in said
     assert f"worse than {stable.version}'s" in said
     assert store.channel(FAMILY, "stable") == stable
 
     # Another driver, with the same run on an empty disk, finds everything done.
-    sizes, history = (place / "model").sizes(), candidate.history
-    again = Workspace.open(str(place), tmp_path / "recipe.toml", "a", fresh=True)
+    sizes, history = (storage / "model").sizes(), candidate.history
+    again = Workspace.open(str(storage), tmp_path / "recipe.toml", "a", fresh=True)
     with scheduled.tenure(store, FAMILY, "a", 60) as lease:
         scheduled.run_to_candidate(again, lease, str(tmp_path / "store"), SETTINGS, 1)
-    assert (place / "model").sizes() == sizes
+    assert (storage / "model").sizes() == sizes
     later = store.channel(FAMILY, "candidate")
     assert later is not None
     assert later.history == history

@@ -9,10 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from segdepth_artefacts import errors, open_store
-from segdepth_training import cluster, scheduled
-from segdepth_training.progress import Lines
-from segdepth_training.ray_train import bundle
-from segdepth_training.settings import TrainingSettings
+from segdepth_training.fitting.ray_train import bundle
+from segdepth_training.machine import cluster
+from segdepth_training.machine.progress import Lines
+from segdepth_training.machine.settings import TrainingSettings
+from segdepth_training.runs import scheduled
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):

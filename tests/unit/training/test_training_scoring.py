@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from segdepth_inference.prediction import Columns, Maps, Prediction, Verdict, Version
-from segdepth_training.figures import calibration_error, mean, summary
-from segdepth_training.labels import View
-from segdepth_training.observation import Observation
-from segdepth_training.scoring import BORDER_A, match, score
+from segdepth_core.prediction import Columns, Maps, Prediction, Verdict, Version
+from segdepth_core.scoring import BORDER_A, score
+from segdepth_protos.matching import match
+from segdepth_training.frames.labels import View
+from segdepth_training.frames.observation import Observation
+from segdepth_training.judging.figures import calibration_error, mean, summary
 
 SAMPLING_A = 0.1
 SIDE = 100
@@ -65,7 +66,7 @@ def test_missed_columns_are_wrong_and_strangers_cost_precision():
     depth = np.zeros((SIDE, SIDE), np.uint8)
     depth[30, 30] = 5
     found = [(31.0, 30.0, 5, 0, 0.9), (50.0, 52.0, 7, 1, 0.6), (80.0, 20.0, 3, 0, 0.4), (30.0, 70.0, 10, 1, 0.8)]
-    figures = summary(score(observation(truth), answer(found, depth)), ("cerium", "oxygen"))
+    figures = summary(score(observation(truth).truth, answer(found, depth)), ("cerium", "oxygen"))
     assert figures["columns"] == 4
     assert figures["exact"]["value"] == 0.5  # 5, and twelve as "ten or more"
     assert figures["within_1"]["value"] == 0.75
@@ -81,7 +82,7 @@ def test_missed_columns_are_wrong_and_strangers_cost_precision():
 def test_columns_at_the_border_are_left_out():
     edge_px = BORDER_A / SAMPLING_A - 0.5
     truth = [(edge_px - 0.1, 50.0, 5, 0), (edge_px + 0.1, 50.0, 5, 0)]
-    rows = score(observation(truth), answer([(edge_px - 1, 20.0, 5, 0, 0.9), (50.0, SIDE - 1.0, 5, 0, 0.9)]))
+    rows = score(observation(truth).truth, answer([(edge_px - 1, 20.0, 5, 0, 0.9), (50.0, SIDE - 1.0, 5, 0, 0.9)]))
     assert len(rows) == 1
 
 
@@ -109,6 +110,6 @@ def test_nothing_to_score_is_no_figure():
 
 
 def test_frame_of_no_columns():
-    rows = score(observation([(50.0, 50.0, 4, 0)]), answer([(1.0, 1.0, 4, 0, 0.9)]))
+    rows = score(observation([(50.0, 50.0, 4, 0)]).truth, answer([(1.0, 1.0, 4, 0, 0.9)]))
     assert rows["found"].tolist() == [False]
     assert summary(rows, ("cerium", "oxygen"))["exact"]["value"] == pytest.approx(0)

@@ -12,21 +12,21 @@ import pytest
 import torch
 import zarr
 
-from segdepth_training.exit_waves import Plan, compute, load, missing, prepare_store, simulate
-from segdepth_training.place import Place
-from segdepth_training.seeds import SeedRange
+from segdepth_training.frames.exit_waves import Plan, compute, load, missing, prepare_store, simulate
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.seeds import SeedRange
 from tests.unit.training.small import filled, recipe
 
 ROOT = Path(__file__).parents[3]
 SPECIMENS = 16
 PROGRAM = f"""
 import sys
-from segdepth_training.exit_waves import Plan, simulate
-from segdepth_training.place import Place
-from segdepth_training.seeds import SeedRange
+from segdepth_training.frames.exit_waves import Plan, simulate
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.seeds import SeedRange
 from tests.unit.training.small import recipe
 
-simulate(Place.at(sys.argv[1]), Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS}), lambda done, total: None, processes=1)
+simulate(Storage.at(sys.argv[1]), Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS}), lambda done, total: None, processes=1)
 """
 
 
@@ -34,16 +34,16 @@ def plan(specimens: int = SPECIMENS, seed: int = 3) -> Plan:
     return Plan(recipe(), SeedRange.TRAIN, seed, specimens)
 
 
-def written(place: Place) -> dict[int, int]:
+def written(storage: Storage) -> dict[int, int]:
     """When each finished specimen's wave was written [ns]."""
-    absent = set(missing(place, SPECIMENS))
-    chunks = {i: place.folder / "waves" / "c" / str(i) / "0" / "0" for i in range(SPECIMENS) if i not in absent}
+    absent = set(missing(storage, SPECIMENS))
+    chunks = {i: storage.folder / "waves" / "c" / str(i) / "0" / "0" for i in range(SPECIMENS) if i not in absent}
     return {i: chunk.stat().st_mtime_ns for i, chunk in chunks.items()}
 
 
 @pytest.mark.slow
 def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
-    path = Place.at(tmp_path / "waves.zarr")
+    path = Storage.at(tmp_path / "waves.zarr")
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], cwd=ROOT, start_new_session=True)
     try:
         while len(missing(path, SPECIMENS)) > SPECIMENS - 2:
@@ -62,7 +62,7 @@ def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
     assert len(after) == SPECIMENS
     assert {i: after[i] for i in before} == before
 
-    fresh = Place.at(tmp_path / "fresh.zarr")
+    fresh = Storage.at(tmp_path / "fresh.zarr")
     prepare_store(fresh, plan())
     chosen = [min(before), max(before), SPECIMENS - 1]
     compute(fresh, plan(), chosen)
@@ -72,7 +72,7 @@ def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
 
 
 def test_killed_creation_is_begun_again(tmp_path: Path):
-    path = Place.at(tmp_path / "waves.zarr")
+    path = Storage.at(tmp_path / "waves.zarr")
     prepare_store(path, plan(2))
     group = zarr.open_group(path.arrays(), mode="r+")
     del group.attrs["digest"]
@@ -102,10 +102,10 @@ def test_another_recipe_or_seed_is_refused(tmp_path: Path):
 
 def test_unfinished_store_says_what_to_do(tmp_path: Path):
     with pytest.raises(ValueError, match=r"2 of 2 exit waves are missing.*specimens 0, 1.*run segdepth-train simulate"):
-        load(Place.at(tmp_path / "none.zarr"), plan(2), torch.device("cpu"))
+        load(Storage.at(tmp_path / "none.zarr"), plan(2), torch.device("cpu"))
 
 
 def test_too_large_a_cell_is_refused(tmp_path: Path):
     large = Plan(recipe(specimens__cell_A=80.0), SeedRange.TRAIN, 3, 1)
     with pytest.raises(ValueError, match="columns, more than"):
-        prepare_store(Place.at(tmp_path / "waves.zarr"), large)
+        prepare_store(Storage.at(tmp_path / "waves.zarr"), large)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from segdepth_core.scoring import ROW
 from segdepth_training.benchmark.worst import DOSE, worst
-from segdepth_training.scoring import ROW
 
 
 def frame(specimen: int, family: str, right: float, sure: float, dose: float = DOSE) -> np.ndarray:

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segdepth_inference.prediction import Prediction
+from segdepth_core.prediction import Prediction
+from segdepth_core.scoring import score
 from segdepth_training.benchmark import shifts
 from segdepth_training.benchmark.contenders import Entry
 from segdepth_training.benchmark.definition import DOSES
-from segdepth_training.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
-from segdepth_training.observation import Observation, observations
-from segdepth_training.place import Place
-from segdepth_training.scoring import score
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
+from segdepth_training.frames.observation import Observation, observations
+from segdepth_training.machine.storage import Storage
 
 BLOCK = 9
 """Specimens of a block: as many of each family."""
@@ -49,7 +49,7 @@ class Answers(NamedTuple):
 class Frames:
     """The frames that contenders answer: where the exit waves are, whose plan they are of, and the shift, if any."""
 
-    place: Place
+    storage: Storage
     plan: Plan
     shift: str = ""
 
@@ -111,9 +111,9 @@ def examine_block(entry: Entry, frames: Frames, span: range, path: Path) -> None
     if entry.key not in _made:
         _made[entry.key] = entry.make()
     rows, verdicts = [], []
-    for observation in frames.observations(load(frames.place, frames.plan, torch.device("cpu"), span)):
+    for observation in frames.observations(load(frames.storage, frames.plan, torch.device("cpu"), span)):
         prediction = _made[entry.key].answer(observation)
-        rows.append(score(observation, prediction))
+        rows.append(score(observation.truth, prediction))
         verdicts.append(verdict(observation, prediction))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")

@@ -29,20 +29,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segdepth_inference.calibration import interval
+from segdepth_core.calibration import interval
+from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.candidates import REACH_A, Asked, Question, particle, perturbed
 from segdepth_training.benchmark.neighbours import Neighbours, learnt
 from segdepth_training.benchmark.terraces import paper
-from segdepth_training.exit_waves import Plan
-from segdepth_training.families import CHANGED_SHARE
-from segdepth_training.figures import Figure, mean
-from segdepth_training.imaging import expected, intensity
-from segdepth_training.lattice import project
-from segdepth_training.multislice import exit_wave
-from segdepth_training.observation import conditions
-from segdepth_training.scoring import BORDER_A, inside
-from segdepth_training.specimen import FAMILIES, Specimen
+from segdepth_training.frames.exit_waves import Plan
+from segdepth_training.frames.imaging import expected, intensity
+from segdepth_training.frames.multislice import exit_wave
+from segdepth_training.frames.observation import conditions
+from segdepth_training.judging.figures import Figure, mean
+from segdepth_training.specimens.families import CHANGED_SHARE
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import FAMILIES, Specimen
 
 RULES = 3
 """Counts up whenever the same specimen gives other rows: those kept before are not used again."""

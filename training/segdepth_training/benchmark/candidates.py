@@ -11,11 +11,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from segdepth_core.scoring import BORDER_A
 from segdepth_training.benchmark.neighbours import Neighbours, rings, surroundings
-from segdepth_training.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
-from segdepth_training.lattice import Projection
-from segdepth_training.scoring import BORDER_A
-from segdepth_training.specimen import Specimen
+from segdepth_training.specimens.families import BY_ONE_SHARE, CHANGED_SHARE, FEWEST, MOST
+from segdepth_training.specimens.projection import Projection
+from segdepth_training.specimens.specimen import Specimen
 
 APART_A, REACH_A = 9.0, 4.5
 """Distance of the columns that are asked about at once, and around each the part of the image that is looked at."""

@@ -21,12 +21,12 @@ from segdepth_training.benchmark.report import PAGE, WORST, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
 from segdepth_training.benchmark.shifts import Shift, ShiftPlan, shifts_for
 from segdepth_training.benchmark.worst import draw_worst, worst
-from segdepth_training.exit_waves import Plan, load, simulate
-from segdepth_training.figures import named
-from segdepth_training.place import Place
-from segdepth_training.progress import bar, say, wide
-from segdepth_training.recipe import Recipe
-from segdepth_training.seeds import SeedRange
+from segdepth_training.frames.exit_waves import Plan, load, simulate
+from segdepth_training.judging.figures import named
+from segdepth_training.machine.progress import bar, say, wide
+from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.recipes.seeds import SeedRange
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Examination:
         plan = plan_of(self.recipe, self.size)
         self._check_digest()
         families = Frames(self._simulated("specimens", plan, "exit-waves"), plan)
-        found = Probes.of(load(families.place, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
+        found = Probes.of(load(families.storage, plan, torch.device("cpu"), range(max(SPECIMENS) + 1)), plan)
         self._check_pixels(found)
         # Before there are threads: simulation forks.
         shifts = {shift.name: self._shifted(shift) for shift in shifts_for(self.recipe.crystal)}
@@ -69,7 +69,7 @@ class Examination:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
                 bound = Bound(plan, finite).rows(self.size.bounded, kept / f"bound-{BOUND_RULES}", progress, pool)
             with bar("movies") as progress:
-                asked = Movies(families.place, plan, models[0])
+                asked = Movies(families.storage, plan, models[0])
                 pooled = asked.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)
             shifted = {}
             for name, frames in shifts.items():
@@ -87,20 +87,20 @@ class Examination:
         }
         report = write_report(self.work, facts, rows, shifted, [entry.name for entry in compared], intervals)
         worst_of = worst(rows[entries[0].name])
-        draw_worst(worst_of, families.place, plan, entries[0].make(), self.work / WORST)
+        draw_worst(worst_of, families.storage, plan, entries[0].make(), self.work / WORST)
         say(f"wrote {self.work / PAGE}")
         return report
 
-    def _simulated(self, title: str, plan: Plan, name: str) -> Place:
-        place = Place.at(self.work) / f"{name}.zarr"
+    def _simulated(self, title: str, plan: Plan, name: str) -> Storage:
+        storage = Storage.at(self.work) / f"{name}.zarr"
         with bar(title) as progress:
-            simulate(place, plan, progress, processes=self.processes)
-        return place
+            simulate(storage, plan, progress, processes=self.processes)
+        return storage
 
     def _shifted(self, shift: Shift) -> Frames:
         plan = ShiftPlan(self.recipe, SeedRange.BENCHMARK, SHIFT_SEED, specimens=self.size.shifted, made=shift.made)
-        place = self._simulated(f"specimens {shift.made}", plan, f"shifts/{shift.made}")
-        return Frames(place, plan, shift.name)
+        storage = self._simulated(f"specimens {shift.made}", plan, f"shifts/{shift.made}")
+        return Frames(storage, plan, shift.name)
 
     def _intervals_of(self, digest: str, model: str) -> Intervals | None:
         if self.intervals is None or self.intervals.are_of(digest, model):

@@ -7,15 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from segdepth_inference.engine import REFERENCE
-from segdepth_inference.prediction import Detail, Prediction
-from segdepth_inference.predictor import Predictor
+from segdepth_core.engine import REFERENCE
+from segdepth_core.prediction import Detail, Prediction
+from segdepth_core.predictor import Predictor
 from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser
 from segdepth_training.benchmark.mixture import LIBRARY, Library, Mixture
 from segdepth_training.benchmark.networks import REGRESSION
-from segdepth_training.model import MANIFEST, read
-from segdepth_training.observation import Observation
-from segdepth_training.progress import say
+from segdepth_training.fitting.model import MANIFEST, read
+from segdepth_training.frames.observation import Observation
+from segdepth_training.machine.progress import say
 
 
 class Contender(Protocol):

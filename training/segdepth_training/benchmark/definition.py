@@ -5,10 +5,10 @@ import json
 from enum import StrEnum
 
 from segdepth_training.benchmark import shifts
-from segdepth_training.exit_waves import Plan
-from segdepth_training.recipe import Recipe, Set
-from segdepth_training.seeds import SeedRange
-from segdepth_training.specimen import FAMILIES
+from segdepth_training.frames.exit_waves import Plan
+from segdepth_training.recipes.recipe import Recipe, Set
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.specimens.specimen import FAMILIES
 
 DOSES: Set = Set(specimens=3, doses=(50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, "noise-free"))
 """e/Å² in vacuum and frame; every specimen is seen once at each."""

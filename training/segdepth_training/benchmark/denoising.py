@@ -1,7 +1,7 @@
 """Baseline: a denoiser, then the released network, which knows noise-free frames. Nothing of the network is left out.
 
 The denoiser is trained on simulated frames for the mean squared error alone (as Vincent et al., Microsc. Microanal. 27,
-1431, 2021); it knows nothing of atoms. Suffixes as in segdepth_inference.network.
+1431, 2021); it knows nothing of atoms. Suffixes as in segdepth_core.network.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segdepth_artefacts.manifest import Manifest
-from segdepth_inference.engine import REFERENCE, TorchEngine, fast_bfloat16
-from segdepth_inference.network import Heads, Trunk, UNet
-from segdepth_inference.predictor import Predictor
-from segdepth_inference.prepare import normalise, resample
-from segdepth_inference.weights import WEIGHTS, fold_norms, load_network, memory_format
-from segdepth_training.batches import draw_view, pick, taken, turned
-from segdepth_training.exit_waves import ExitWaves
-from segdepth_training.imaging import draw_exposure, draw_optics, intensity
-from segdepth_training.model import read
-from segdepth_training.optimisation import learning_rate
-from segdepth_training.recipe import Recipe
-from segdepth_training.seeds import SeedRange, generator
+from segdepth_core.engine import REFERENCE, TorchEngine, fast_bfloat16
+from segdepth_core.network import Heads, Trunk, UNet
+from segdepth_core.predictor import Predictor
+from segdepth_core.prepare import normalise, resample
+from segdepth_core.weights import WEIGHTS, fold_norms, load_network, memory_format
+from segdepth_training.fitting.model import read
+from segdepth_training.fitting.optimisation import learning_rate
+from segdepth_training.frames.batches import camera_frames, draw_view, pick, turned
+from segdepth_training.frames.exit_waves import ExitWaves
+from segdepth_training.frames.imaging import draw_exposure, draw_optics, intensity
+from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.recipes.seeds import SeedRange, generator
 
 DENOISER = "denoiser"
 """Folder of the baseline, and the kind of network that its manifest names."""
@@ -72,7 +72,7 @@ def draw_pairs(data: ExitWaves, recipe: Recipe, numbers: torch.Generator) -> tup
     turn, flip = int(pick(4, 1, numbers)), bool(pick(2, 1, numbers))
     pair = []
     for one in (exposure, replace(exposure, dose=torch.full_like(exposure.dose, torch.inf))):
-        camera_BHW = taken(seen_BHW, data.side_A, one, view, numbers)
+        camera_BHW = camera_frames(seen_BHW, data.side_A, one, view, numbers)
         frames_BHW = normalise(resample(camera_BHW, (view.points, view.points)))
         pair.append(turned(frames_BHW, turn, flip).contiguous())
     return pair[0], pair[1]

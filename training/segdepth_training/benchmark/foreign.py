@@ -1,6 +1,6 @@
-"""The benchmark's foreign crystals; no model was shown them before (see segdepth_training.foreign)."""
+"""The benchmark's foreign crystals; no model was shown them before (see segdepth_training.specimens.foreign)."""
 
-from segdepth_training.foreign import Foreign
+from segdepth_training.specimens.foreign import Foreign
 
 CEO2_A = 5.4113
 FOREIGN = {

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
 
-from segdepth_inference.calibration import interval
-from segdepth_inference.prediction import Columns, Maps, Prediction, Verdict, Version
+from segdepth_core.calibration import interval
+from segdepth_core.prediction import Columns, Maps, Prediction, Verdict, Version
 from segdepth_protos.contract import CLASSES
-from segdepth_training.exit_waves import load
-from segdepth_training.observation import Observation, observe
-from segdepth_training.progress import bar, say
-from segdepth_training.seeds import SeedRange
-from segdepth_training.workspace import Workspace
+from segdepth_training.frames.exit_waves import load
+from segdepth_training.frames.observation import Observation, observe
+from segdepth_training.machine.progress import bar, say
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.runs.workspace import Workspace
 
 RADIUS_A = 0.6
 """Of the disk over which a column's intensity is summed [Å]."""

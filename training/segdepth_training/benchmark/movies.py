@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from segdepth_artefacts.manifest import Manifest, Pooling
-from segdepth_inference.prediction import Prediction
+from segdepth_core.prediction import Prediction
+from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.pooling import Pooled, pooled
 from segdepth_training.benchmark.candidates import lengthened, with_room
 from segdepth_training.benchmark.contenders import Load, Released
-from segdepth_training.exit_waves import ExitWaves, Plan, load
-from segdepth_training.figures import debiased_calibration_error, mean
-from segdepth_training.lattice import project
-from segdepth_training.multislice import exit_wave
-from segdepth_training.observation import Observation, conditions, movie, observe
-from segdepth_training.place import Place
-from segdepth_training.pooling import posteriors_of
-from segdepth_training.scoring import BORDER_A, inside
-from segdepth_training.specimen import FAMILIES
+from segdepth_training.fitting.pooling import posteriors_of
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
+from segdepth_training.frames.multislice import exit_wave
+from segdepth_training.frames.observation import Observation, conditions, movie, observe
+from segdepth_training.judging.figures import debiased_calibration_error, mean
+from segdepth_training.machine.storage import Storage
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import FAMILIES
 
 FRAMES, DOSE = 10, 500.0
 """Of a movie; e/Å² of a frame."""
@@ -55,7 +55,7 @@ RULES = 4
 class Movies:
     """Movies of the first specimens of a plan, and the released model that is asked about them."""
 
-    place: Place
+    storage: Storage
     plan: Plan
     folder: Path
 
@@ -86,7 +86,7 @@ class Movies:
     def _of(self, index: int, numbers: Pooling) -> NDArray[np.void]:
         contender = Load(self.folder)()
         assert isinstance(contender, Released)
-        waves = load(self.place, self.plan, torch.device("cpu"), range(index, index + 1))
+        waves = load(self.storage, self.plan, torch.device("cpu"), range(index, index + 1))
         frames = movie(waves, self.plan, index, DOSE, FRAMES)
         answers = [contender.answer(frame) for frame in frames]
         whole = contender.answer(at_dose(waves, self.plan, index, DOSE * FRAMES))

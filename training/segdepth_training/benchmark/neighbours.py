@@ -15,11 +15,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segdepth_training.families import sites_for_benchmark
-from segdepth_training.lattice import Projection, project
-from segdepth_training.recipe import Recipe
-from segdepth_training.seeds import SeedRange, generator
-from segdepth_training.specimen import Stacks
+from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.recipes.seeds import SeedRange, generator
+from segdepth_training.specimens.families import sites_for_benchmark
+from segdepth_training.specimens.projection import Projection, project
+from segdepth_training.specimens.specimen import Stacks
 
 WITHIN_A = 6.0
 """How far neighbours are at most."""

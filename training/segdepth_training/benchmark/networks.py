@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 
 from segdepth_artefacts.manifest import Domain, Manifest, Network
-from segdepth_inference.predictor import Predictor
-from segdepth_inference.weights import WEIGHTS, save_weights
-from segdepth_training import model, steps
+from segdepth_core.predictor import Predictor
+from segdepth_core.weights import WEIGHTS, save_weights
 from segdepth_training.benchmark.denoising import DENOISER, SEGMENTED_BY, denoising, load_denoiser, train
-from segdepth_training.calibrate import temperatures
-from segdepth_training.exit_waves import load
-from segdepth_training.progress import bar, say
-from segdepth_training.seeds import SeedRange
-from segdepth_training.workspace import Workspace
+from segdepth_training.fitting import model
+from segdepth_training.fitting.calibrate import temperatures
+from segdepth_training.frames.exit_waves import load
+from segdepth_training.machine.progress import bar, say
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.runs import steps
+from segdepth_training.runs.workspace import Workspace
 
 REGRESSION = "regression"
 KINDS = (REGRESSION, DENOISER)

@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from segdepth_training.benchmark.definition import digest
-from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.observation import observe
+from segdepth_training.frames.exit_waves import ExitWaves, Plan
+from segdepth_training.frames.observation import observe
 
 SPECIMENS = (0, 1, 2)
 PIXELS = 24

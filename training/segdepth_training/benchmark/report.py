@@ -13,16 +13,17 @@ mpl.use("Agg")
 from jinja2 import Environment, StrictUndefined
 from matplotlib import pyplot as plt
 
-from segdepth_inference.prediction import Status
+from segdepth_core.prediction import Status
+from segdepth_core.scoring import BINS
 from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.answers import Answers
 from segdepth_training.benchmark.bars import judged
 from segdepth_training.benchmark.definition import Size
 from segdepth_training.benchmark.intervals import Intervals
-from segdepth_training.evaluate import by_dose_and_family, dose_name
-from segdepth_training.figures import BINS, paired_difference
-from segdepth_training.plots import plot_report
-from segdepth_training.specimen import FAMILIES
+from segdepth_training.judging.evaluate import by_dose_and_family, dose_name
+from segdepth_training.judging.figures import paired_difference
+from segdepth_training.judging.plots import plot_report
+from segdepth_training.specimens.specimen import FAMILIES
 
 TEMPLATE = Path(__file__).parent / "report.md.jinja"
 REPORT, PAGE, WORST, INTERVALS = "benchmark.json", "benchmark.md", "worst.jpg", "intervals.json"

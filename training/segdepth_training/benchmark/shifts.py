@@ -11,15 +11,15 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from segdepth_training.benchmark.foreign import FOREIGN
-from segdepth_training.exit_waves import ExitWaves, Plan
-from segdepth_training.families import draw_for_benchmark
-from segdepth_training.foreign import alike
-from segdepth_training.imaging import Exposure, Optics
-from segdepth_training.lattice import project
-from segdepth_training.observation import Observation, observe
-from segdepth_training.recipe import Crystal
-from segdepth_training.seeds import generator
-from segdepth_training.specimen import Specimen
+from segdepth_training.frames.exit_waves import ExitWaves, Plan
+from segdepth_training.frames.imaging import Exposure, Optics
+from segdepth_training.frames.observation import Observation, observe
+from segdepth_training.recipes.recipe import Crystal
+from segdepth_training.recipes.seeds import generator
+from segdepth_training.specimens.families import draw_for_benchmark
+from segdepth_training.specimens.foreign import alike
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import Specimen
 
 DOSES = (200.0, 500.0, 2000.0)
 """e/Å² in vacuum and frame."""

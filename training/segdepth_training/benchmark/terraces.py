@@ -11,11 +11,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from segdepth_training.benchmark.candidates import APART_A, Asked, Question, extended, with_room
-from segdepth_training.exit_waves import Plan
-from segdepth_training.families import sites_for_benchmark
-from segdepth_training.lattice import project
-from segdepth_training.seeds import generator
-from segdepth_training.specimen import Specimen, Stacks
+from segdepth_training.frames.exit_waves import Plan
+from segdepth_training.recipes.seeds import generator
+from segdepth_training.specimens.families import sites_for_benchmark
+from segdepth_training.specimens.projection import project
+from segdepth_training.specimens.specimen import Specimen, Stacks
 
 MOVES_A = ((-2.0, 0.0), (2.0, 0.0), (0.0, -2.0), (0.0, 2.0))
 """Of the surface over the upright lattice: across one row of columns at least, whichever way a step runs."""

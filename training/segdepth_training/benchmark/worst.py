@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from numpy.typing import NDArray
 
-from segdepth_inference.comparison import MATCH_A
-from segdepth_inference.prediction import Prediction
+from segdepth_core.prediction import Prediction
+from segdepth_protos.matching import MATCH_A, match
 from segdepth_training.benchmark.contenders import Contender
-from segdepth_training.exit_waves import Plan, load
-from segdepth_training.observation import Observation, conditions, observe
-from segdepth_training.place import Place
-from segdepth_training.scoring import match
-from segdepth_training.specimen import FAMILIES
+from segdepth_training.frames.exit_waves import Plan, load
+from segdepth_training.frames.observation import Observation, conditions, observe
+from segdepth_training.machine.storage import Storage
+from segdepth_training.specimens.specimen import FAMILIES
 
 DOSE, EACH = 500.0, 2
 """e/Å² of the frames, and how many of each family."""
@@ -49,7 +48,7 @@ def worst(rows: NDArray[np.void]) -> list[Worst]:
     return frames
 
 
-def draw_worst(frames: list[Worst], place: Place, plan: Plan, contender: Contender, path: Path) -> None:
+def draw_worst(frames: list[Worst], storage: Storage, plan: Plan, contender: Contender, path: Path) -> None:
     """A picture of each frame, its columns coloured by answered less true count."""
     lines = -(-len(frames) // EACH)
     figure, axes = plt.subplots(EACH, lines, figsize=(4.2 * lines, 4.4 * EACH), layout="constrained", squeeze=False)
@@ -57,7 +56,7 @@ def draw_worst(frames: list[Worst], place: Place, plan: Plan, contender: Contend
         axis.axis("off")
     shown = None
     for number, frame in enumerate(frames):
-        waves = load(place, plan, torch.device("cpu"), range(frame.specimen, frame.specimen + 1))
+        waves = load(storage, plan, torch.device("cpu"), range(frame.specimen, frame.specimen + 1))
         observation = observe(waves, plan, frame.specimen, DOSE)
         axis = axes[number % EACH, number // EACH]
         shown = _draw(axis, observation, contender.answer(observation))

@@ -1,0 +1,1 @@
+"""From a noisy frame to calibrated atom counts: network, Predictor, columns, calibration, domain gate, scoring."""

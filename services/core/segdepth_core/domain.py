@@ -1,0 +1,216 @@
+"""Whether the model knows such a frame at all: numbers with the range permitted for each, before and after the network.
+
+A frame that only a microscopist's eye would catch (wrong pixel size, another crystal, inverted contrast) gets confident
+nonsense from any network; here it gets a refusal that says what was measured. Checks that read pixels alone come first,
+those that need the spectrum next, and a frame refused by either never reaches the network.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segdepth_artefacts.manifest import Domain, Range
+from segdepth_core.familiarity import CHECK, Familiarity
+from segdepth_core.lattice import find_lattice
+from segdepth_core.network import Heads
+from segdepth_core.prediction import Array, Check, Status
+from segdepth_core.prepare import CONTRAST_GAIN, prepare
+from segdepth_core.spectrum import Spectrum
+from segdepth_protos.contract import SAMPLING_LIMITS
+
+SMALLEST_FIELD_A = 20.0
+"""Shorter side that a frame has at least [Å]: fewer columns have too little of a surface to go by."""
+
+DEFAULT_CHECKS = {
+    "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
+    "field": Range(lower=SMALLEST_FIELD_A, upper=820.0, unit="Å"),
+    "saturation": Range(upper=0.02, ok_upper=0.001),
+}
+"""Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
+
+PILE = 1e-4
+"""Share of pixels at the highest value that is not worth a second look."""
+
+CONTRAST_BAND_PER_A = (0.25, 0.75)
+"""Spatial frequencies [1/Å] where atomic columns have theirs."""
+
+LATTICE_ELECTRONS = 1e5
+"""Electrons in a frame from which a lattice shows (150 e/Å² in 25.6 Å); with fewer its absence says nothing."""
+
+STRANGE = (
+    "unlike what the model was made for (log odds {:.3g}): another crystal or zone axis, tilt, defocus or aberrations"
+    " outside its range"
+)
+
+MEAN_LIMITS = (1e-30, 1e30)
+"""Mean intensity whose inverse is still a float32."""
+
+
+class Gate:
+    """The checks of one model."""
+
+    def __init__(self, domain: Domain, canonical_A: float, familiarity: Familiarity | None = None):
+        self.ranges = DEFAULT_CHECKS | domain.checks
+        self.reflections = domain.reflections
+        self.canonical_A = canonical_A
+        self.familiarity = familiarity
+
+    def pixels(self, frame: Array, sampling_A: float) -> list[Check]:
+        """What the pixels alone tell of a frame [height, width] at `sampling_A` [Å/px]."""
+        height_A, width_A = frame.shape[0] * sampling_A, frame.shape[1] * sampling_A
+        checks = [
+            self._judge("sampling", sampling_A, lambda v: f"sampling {v:g} Å/px"),
+            self._judge("field", min(height_A, width_A), lambda _: f"field {height_A:.4g} x {width_A:.4g} Å"),
+        ]
+        pixels = _pixels_check(frame)
+        checks.append(pixels)
+        if pixels.status < Status.REFUSED:
+            said = "of the pixels are at the highest value: saturated"
+            checks.append(self._judge("saturation", saturated_share(frame), lambda v: f"{v:.2%} {said}"))
+        return checks
+
+    def spectrum(self, x_Bhw: Tensor, dose_B: Tensor, shape: tuple[int, int], sampling_A: float) -> list[list[Check]]:
+        """What the spectrum tells of network input [B, h, w] with a measured dose [e/Å²], a list a frame.
+
+        `shape` and `sampling_A` are those of the caller's frames: rounded to whole pixels, the canonical grid's own
+        sampling is not quite the canonical one.
+        """
+        effective_A = (shape[0] * sampling_A / x_Bhw.shape[-2], shape[1] * sampling_A / x_Bhw.shape[-1])
+        spectrum = Spectrum.of(x_Bhw / CONTRAST_GAIN, effective_A)
+        contrasts = contrast(spectrum, dose_B).tolist()
+        checks = [
+            self._asked([("snr", dose, "a dose of {:.3g} e/Å²"), ("contrast", value, "a contrast of {:.3g}")])
+            for dose, value in zip(dose_B.tolist(), contrasts, strict=True)
+        ]
+        if self.reflections and "lattice" in self.ranges:
+            field_A2 = shape[0] * shape[1] * sampling_A**2
+            self._add_lattice(checks, spectrum, [dose * field_A2 for dose in dose_B.tolist()], sampling_A)
+        return checks
+
+    def lattice(self, frame: Array, sampling_A: float) -> tuple[float, bool]:
+        """The pixel size that the family's lattice implies over the stated one, and whether the gate permits that.
+
+        Of a frame [height, width] that `pixels` does not refuse. NaN and False where there is no such lattice.
+        """
+        intensity_1HW = torch.from_numpy(intensity(frame))[None]
+        x_1hw = prepare(intensity_1HW, sampling_A, self.canonical_A)
+        effective_A = (frame.shape[0] * sampling_A / x_1hw.shape[-2], frame.shape[1] * sampling_A / x_1hw.shape[-1])
+        lattice = find_lattice(Spectrum.of(x_1hw / CONTRAST_GAIN, effective_A), self.reflections)
+        if float(lattice.score[0]) < lattice.significant:
+            return math.nan, False
+        scale = float(lattice.scale[0])
+        return scale, "lattice" in self.ranges and _status(scale, self.ranges["lattice"]) < Status.REFUSED
+
+    def _add_lattice(
+        self, checks: list[list[Check]], spectrum: Spectrum, electrons: list[float], sampling_A: float
+    ) -> None:
+        permitted = self.ranges["lattice"]
+        lattice = find_lattice(spectrum, self.reflections)
+        for some, scale, score, count in zip(
+            checks, lattice.scale.tolist(), lattice.score.tolist(), electrons, strict=True
+        ):
+            if score >= lattice.significant:
+                said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
+                if _status(scale, permitted) == Status.SUSPECT:
+                    said += " (state that, or --sampling auto-lattice)"
+                check = judge("lattice", scale, permitted, said)
+                doubted = check.status == Status.REFUSED and score < lattice.certain
+                some.append(replace(check, status=Status.SUSPECT) if doubted else check)
+            elif count >= LATTICE_ELECTRONS:
+                some.append(_no_lattice(permitted))
+
+    def network(self, heads: Heads, dose_B: Tensor, field_A: float) -> list[list[Check]]:
+        """What the network itself says of frames with a measured dose [e/Å²] and a shorter side [Å], a list a frame."""
+        said = "contrast that looks inverted (probability {:.2f})"
+        # A logit's last digits depend on the batch.
+        inverted = [[("inverted", round(value, 4), said)] for value in torch.sigmoid(heads.inverted_B).tolist()]
+        if self.familiarity is None or CHECK not in self.ranges:
+            return [self._asked(one) for one in inverted]
+        logit_B = self.familiarity(heads.means_BC, dose_B, torch.full_like(dose_B, field_A))
+        foreign = [[(CHECK, round(value, 3), STRANGE)] for value in logit_B.tolist()]
+        return [self._asked(one + other) for one, other in zip(inverted, foreign, strict=True)]
+
+    def _asked(self, measured: list[tuple[str, float, str]]) -> list[Check]:
+        return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]
+
+    def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:
+        return judge(name, value, self.ranges[name], say(value))
+
+
+def intensity(frame: Array) -> NDArray[np.float32]:
+    """Pixels over their mean [float32], so that no unit of intensity is too large or too small."""
+    return np.multiply(frame, np.float32(1 / frame.mean(dtype=np.float64)), dtype=np.float32)
+
+
+def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
+    """Standard deviation of the intensity over its mean in the lattice's band, less the counting noise; [B]."""
+    low, high = CONTRAST_BAND_PER_A
+    noise_B = math.pi * (high**2 - low**2) / dose_B
+    return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
+
+
+def _no_lattice(permitted: Range) -> Check:
+    said = "lattice: none of the family's reflections stand out: vacuum, another crystal, another zone axis, or tilt"
+    return Check("lattice", Status.SUSPECT, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
+
+
+def judge(name: str, value: float, permitted: Range, said: str) -> Check:
+    """The check `name` of a value against its range; `said` names the value in words for the message."""
+    status = _status(value, permitted)
+    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted)} {permitted.unit}".rstrip()
+    return Check(name, status, value, permitted.lower, permitted.upper, permitted.unit, message)
+
+
+def _status(value: float, permitted: Range) -> Status:
+    if not _within(value, permitted.lower, permitted.upper):
+        return Status.REFUSED
+    ok_lower = permitted.lower if permitted.ok_lower is None else permitted.ok_lower
+    ok_upper = permitted.upper if permitted.ok_upper is None else permitted.ok_upper
+    return Status.OK if _within(value, ok_lower, ok_upper) else Status.SUSPECT
+
+
+def _within(value: float, lower: float | None, upper: float | None) -> bool:
+    """NaN is within nothing."""
+    return (-math.inf if lower is None else lower) <= value <= (math.inf if upper is None else upper)
+
+
+def _bounds(permitted: Range) -> str:
+    lower, upper = permitted.lower, permitted.upper
+    if lower is None:
+        return f"up to {upper:.4g}"
+    return f"from {lower:.4g}" if upper is None else f"{lower:.4g}-{upper:.4g}"
+
+
+def _pixels_check(frame: Array) -> Check:
+    """Share of finite pixels [0-1], and that they vary about a positive mean."""
+    finite = float(np.isfinite(frame).mean()) if frame.dtype.kind == "f" else 1.0
+    problem = ""
+    if finite < 1:
+        problem = f"{1 - finite:.2%} of the pixels are NaN or infinite"
+    elif frame.min() == frame.max():
+        problem = f"every pixel is {frame.flat[0]}: an empty frame"
+    else:
+        mean = float(frame.mean(dtype=np.float64))
+        if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
+            problem = f"the mean intensity is {mean:g}; it must be positive (is a background subtracted twice?)"
+    status = Status.REFUSED if problem else Status.OK
+    return Check("pixels", status, finite, lower=1.0, upper=1.0, message=f"pixels: {problem}" if problem else "")
+
+
+def saturated_share(frame: Array) -> float:
+    """Share of pixels [0-1] that pile up at the frame's highest value.
+
+    A saturated detector piles them up at its top (whatever number that is after gain and offset), while counting noise
+    thins out towards it: what the next lower value has as well is no pile.
+    """
+    top = frame.max()
+    at_top = np.count_nonzero(frame == top)
+    if at_top <= PILE * frame.size:
+        return 0.0
+    below = frame[frame < top].max()
+    return max(0.0, float(at_top - np.count_nonzero(frame == below)) / frame.size)

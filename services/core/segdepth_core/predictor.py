@@ -1,0 +1,225 @@
+"""The one way from pixels to atom counts: replica, batch job, evaluation and local mode all call this.
+
+No Ray and no gRPC in it. Suffixes: B frames of a batch, H, W pixels of the caller, h, w of the canonical grid.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segdepth_artefacts.manifest import Manifest
+from segdepth_core.calibration import temperature
+from segdepth_core.columns import read_columns
+from segdepth_core.domain import Gate, intensity
+from segdepth_core.engine import TorchEngine, choose_device, choose_engine
+from segdepth_core.familiarity import FAMILIARITY, Familiarity, load_familiarity
+from segdepth_core.maps import read_maps, refused_maps
+from segdepth_core.network import Heads
+from segdepth_core.prediction import (
+    Array,
+    Check,
+    Columns,
+    Detail,
+    Maps,
+    Prediction,
+    Status,
+    Timings,
+    Verdict,
+    Version,
+    worst,
+)
+from segdepth_core.prepare import canonical_shape, prepare
+from segdepth_core.spectrum import measured_dose
+from segdepth_core.tiling import Tiling, through
+from segdepth_core.weights import fold_norms, load_network, memory_format
+
+BATCH_PX = {"cpu": 8 * 128 * 128, "cuda": 64 * 128 * 128}
+"""Canonical pixels that go through the network at once: what is fastest without needing much memory."""
+
+NO_MAPS = Detail()
+
+
+@dataclass
+class _Work:
+    """A frame on its way to an answer."""
+
+    frame: Array
+    checks: list[Check]
+    dose: float = math.nan
+    columns: Columns = field(default_factory=Columns.none)
+    maps: Maps | None = None
+
+    @property
+    def refused(self) -> bool:
+        return worst(self.checks) == Status.REFUSED
+
+
+class Predictor:
+    """A model, ready to answer. Make one by `load`."""
+
+    def __init__(self, engine: TorchEngine, manifest: Manifest, familiarity: Familiarity | None = None):
+        self.engine = engine
+        self.manifest = manifest
+        self.device = engine.device
+        self.gate = Gate(manifest.domain, manifest.canonical_sampling_A, familiarity)
+        self.tiling = Tiling()
+        self.version = Version(
+            manifest.family, manifest.version, manifest.weights_sha256, engine.name, manifest.species
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "auto", engine: str = "auto", evaluated: bool = True) -> "Predictor":
+        """The model whose manifest and weights lie in `folder` (as ArtefactStore.fetch leaves them).
+
+        `evaluated=False` runs an engine that no report has judged yet: for the evaluation itself.
+        Raises EngineRefused for an engine that may not answer, ValueError for weights that do not fit the manifest.
+        """
+        manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+        where = choose_device(device)
+        name = choose_engine(manifest, where, engine) if evaluated else engine
+        network = memory_format(fold_norms(load_network(folder, manifest)))
+        familiarity = None
+        if FAMILIARITY in manifest.files:
+            familiarity = load_familiarity(folder, sum(network.config.widths)).to(where)
+        return cls(TorchEngine(network, where, name), manifest, familiarity)
+
+    @property
+    def best_batch(self) -> int:
+        """Frames of 256² at 0.1 Å/px that are fastest together."""
+        return self.batch_px // (128 * 128)
+
+    @property
+    def batch_px(self) -> int:
+        """Pixels of the canonical grid that go through the network at once."""
+        return BATCH_PX.get(self.device.type, BATCH_PX["cpu"])
+
+    def warm_up(self, shapes: Sequence[tuple[int, int]] = ((256, 256),), sampling_A: float | None = None) -> None:
+        """Answer frames of noise of these shapes, so that no caller waits for the first run's preparations."""
+        sampling_A = sampling_A or self.manifest.canonical_sampling_A / 2
+        rng = np.random.default_rng(0)
+        for height, width in shapes:
+            h, w = canonical_shape(height, width, sampling_A, self.manifest.canonical_sampling_A)
+            for size in (1, max(1, self.batch_px // (h * w))):
+                noise_BHW = torch.from_numpy(rng.poisson(10, (size, height, width)).astype(np.float32))
+                heads, dose_B = self.heads(noise_BHW, sampling_A), measured_dose(noise_BHW, sampling_A)
+                calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
+                read_columns(heads, dose_B.to(self.device), calibration, canonical_A, (height, width))
+
+    def predict(
+        self, frames: Sequence[Array], samplings_A: Sequence[float], detail: Detail = NO_MAPS
+    ) -> list[Prediction]:
+        """The answer to each frame [height, width] (any real dtype) at its sampling [Å/px], in order.
+
+        Frames of equal shape and sampling go through the network together; whichever they are, a frame's answer is
+        the same. A frame outside the model's domain gets a refused verdict and no columns. Raises ValueError for
+        arrays that are not frames.
+        """
+        if len(frames) != len(samplings_A):
+            raise ValueError(f"{len(frames)} frames but {len(samplings_A)} samplings")
+        answers: dict[int, Prediction] = {}
+        for batch in self._batches(frames, samplings_A):
+            some = self._predict([frames[number] for number in batch], samplings_A[batch[0]], detail)
+            answers.update(zip(batch, some, strict=True))
+        return [answers[number] for number in range(len(frames))]
+
+    @torch.inference_mode()
+    def heads(self, frames_BHW: Tensor, sampling_A: float) -> Heads:
+        """Uncalibrated logits of camera frames [B, H, W] (any unit of intensity, mean > 0) on the canonical grid."""
+        x_Bhw = prepare(frames_BHW.to(self.device), sampling_A, self.manifest.canonical_sampling_A)
+        return self._network(x_Bhw)
+
+    def _network(self, x_Bhw: Tensor) -> Heads:
+        return through(self.engine, x_Bhw, self.engine.network.config.stride, self.tiling, self.batch_px)
+
+    def _batches(self, frames: Sequence[Array], samplings_A: Sequence[float]) -> Iterator[list[int]]:
+        """Indices of frames that go together: equal shape and sampling, no more than the network takes at once."""
+        alike: dict[tuple[int, int, float], list[int]] = defaultdict(list)
+        for number, (frame, sampling_A) in enumerate(zip(frames, samplings_A, strict=True)):
+            if frame.ndim != 2:
+                raise ValueError(f"an array of shape {frame.shape} is not one frame [height, width]")
+            if not (math.isfinite(sampling_A) and sampling_A > 0):
+                raise ValueError(f"{sampling_A} Å/px is not a sampling")
+            alike[frame.shape[0], frame.shape[1], sampling_A].append(number)
+        for (height, width, sampling_A), numbers in alike.items():
+            h, w = canonical_shape(height, width, sampling_A, self.manifest.canonical_sampling_A)
+            size = max(1, self.batch_px // (h * w))
+            for start in range(0, len(numbers), size):
+                yield numbers[start : start + size]
+
+    @torch.inference_mode()
+    def _predict(self, frames: list[Array], sampling_A: float, detail: Detail) -> list[Prediction]:
+        """The answers to a batch of frames of one shape and sampling."""
+        shape = frames[0].shape
+        clock = _Clock()
+        work = [_Work(frame, self.gate.pixels(frame, sampling_A)) for frame in frames]
+        x_Bhw, dose_B = self._prepare(work, sampling_A)
+        clock.lap("prepare_ms")
+        if len(x_Bhw):
+            alive = [one for one in work if not one.refused]
+            heads = self._network(x_Bhw)
+            field_A = min(shape) * sampling_A
+            for one, checks in zip(alive, self.gate.network(heads, dose_B, field_A), strict=True):
+                one.checks += checks
+            clock.lap("network_ms")
+            self._read(alive, heads, dose_B, shape, detail)
+            clock.lap("columns_ms")
+        timings = Timings(**clock.laps)
+        return [
+            Prediction(
+                version=self.version,
+                height=shape[0],
+                width=shape[1],
+                sampling_A=sampling_A,
+                dose=one.dose,
+                verdict=Verdict(tuple(one.checks)),
+                columns=one.columns,
+                maps=one.maps or refused_maps(shape, detail),
+                timings=timings,
+            )
+            for one in work
+        ]
+
+    def _prepare(self, work: list[_Work], sampling_A: float) -> tuple[Tensor, Tensor]:
+        """Network input [B, h, w] and dose [B] of the frames that no check refuses, which need no network."""
+        alive = [one for one in work if not one.refused]
+        if not alive:
+            return torch.empty(0), torch.empty(0)
+        frames_BHW = torch.from_numpy(np.stack([intensity(one.frame) for one in alive])).to(self.device)
+        dose_B = measured_dose(frames_BHW, sampling_A)
+        x_Bhw = prepare(frames_BHW, sampling_A, self.manifest.canonical_sampling_A)
+        asked = self.gate.spectrum(x_Bhw, dose_B, work[0].frame.shape, sampling_A)
+        for one, dose, checks in zip(alive, dose_B.tolist(), asked, strict=True):
+            one.dose = dose
+            one.checks += checks
+        keep_B = torch.tensor([not one.refused for one in alive], device=self.device)
+        return x_Bhw[keep_B], dose_B[keep_B]
+
+    def _read(self, alive: list[_Work], heads: Heads, dose_B: Tensor, shape: tuple[int, int], detail: Detail) -> None:
+        """Fill in columns and maps of the frames that are still not refused."""
+        calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
+        columns = read_columns(heads, dose_B, calibration, canonical_A, shape)
+        temperature_B = temperature(calibration.pixel, dose_B)
+        for number, one in enumerate(alive):
+            if not one.refused:
+                one.columns = columns[number]
+                one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail)
+
+
+class _Clock:
+    """Time between laps [ms]."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = (now - self._last) * 1e3
+        self._last = now

@@ -1,0 +1,115 @@
+"""What a frame's power spectrum tells: how many electrons it holds, whatever its units."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segdepth_core.prepare import frame_mean
+
+NOISE_BAND_PER_A = (1.3, 1.9)
+"""Spatial frequencies [1/Å] beyond the information limit (focal spread 30 Å at 300 kV): only noise is there."""
+
+SEGMENT_PX = 256
+"""Larger frames are searched by the mean spectrum of segments of this size."""
+
+MOST_SEGMENTS = 7
+"""Along each axis."""
+
+HIGHEST_DOSE = 1e6
+"""A frame without noise has no measurable dose; it counts as this [e/Å²]."""
+
+
+def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> tuple[Tensor, Tensor]:
+    """Power spectral density [Å²] of contrast (mean 0, dimensionless) and spatial frequency [1/Å], as rfft2 has them.
+
+    Returns [B, H, W // 2 + 1] and [H, W // 2 + 1]. A Hann window keeps the frame's edges out of the noise band.
+    """
+    height, width = contrast_BHW.shape[-2:]
+    window_HW = torch.outer(
+        torch.hann_window(height, device=contrast_BHW.device), torch.hann_window(width, device=contrast_BHW.device)
+    )
+    spectrum = torch.fft.rfft2(contrast_BHW * window_HW)
+    density = spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
+    fy = torch.fft.fftfreq(height, sampling_A, device=contrast_BHW.device)
+    fx = torch.fft.rfftfreq(width, sampling_A, device=contrast_BHW.device)
+    return density, torch.hypot(fy[:, None], fx[None, :])
+
+
+def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
+    """Effective dose [e/Å²] of camera frames [B, H, W] (any unit of intensity), from their noise floor; [B].
+
+    Shot noise of mean intensity I and dose D has the spectral density 1/D in (I / mean - 1), at any pixel size; a
+    detector that adds noise or correlates it has a smaller (or larger) effective dose, which is what the network sees.
+    """
+    contrast_BHW = frames_BHW / frame_mean(frames_BHW) - 1
+    density, frequency = power_spectrum(contrast_BHW, sampling_A)
+    low, high = NOISE_BAND_PER_A
+    band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
+    noise_B = density[:, band].mean(1, dtype=torch.float64)
+    return (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Power spectrum of frames, padded with as many zeros as pixels."""
+
+    power: Tensor
+    """[B, n, n // 2 + 1], the zero frequency in row n // 2, column 0; any unit."""
+    points: int
+    sampling_A: tuple[float, float]
+    """Of y and x [Å/px]."""
+    field_A: float
+    """The shorter side of what was transformed."""
+    segments: int
+
+    @classmethod
+    def of(cls, x_Bhw: Tensor, sampling_A: tuple[float, float]) -> "Spectrum":
+        """Of frames at `sampling_A` (y, x); large ones by segments that overlap, averaged."""
+        height, width = (min(side, SEGMENT_PX) for side in x_Bhw.shape[-2:])
+        rows, columns = _origins(x_Bhw.shape[-2], height), _origins(x_Bhw.shape[-1], width)
+        points = 2 * max(height, width)
+        window = torch.outer(
+            torch.hann_window(height, device=x_Bhw.device), torch.hann_window(width, device=x_Bhw.device)
+        )
+        power = x_Bhw.new_zeros(len(x_Bhw), points, points // 2 + 1)
+        for y in rows:
+            for x in columns:
+                part = x_Bhw[:, y : y + height, x : x + width]
+                part = (part - frame_mean(part)) * window
+                power += torch.fft.rfft2(part, s=(points, points)).abs().square()
+        segments = len(rows) * len(columns)
+        density = torch.fft.fftshift(power, dim=1) * (sampling_A[0] * sampling_A[1] / window.square().sum() / segments)
+        return cls(density, points, sampling_A, min(height * sampling_A[0], width * sampling_A[1]), segments)
+
+    def at(self, k_BM: Tensor) -> Tensor:
+        """Power at complex spatial frequencies kx + i ky [1/Å], read between its points; the same shape."""
+        # The spectrum of a real frame is the same at -k; half of it is kept.
+        k_BM = torch.where(k_BM.real < 0, -k_BM, k_BM)
+        x = 2 * k_BM.real * (self.sampling_A[1] * self.points) / (self.power.shape[2] - 1) - 1
+        y = 2 * (k_BM.imag * (self.sampling_A[0] * self.points) + self.points // 2) / (self.power.shape[1] - 1) - 1
+        grid = torch.stack([x, y], dim=-1)[:, :, None]
+        return F.grid_sample(self.power[:, None], grid, padding_mode="border", align_corners=True)[:, 0, :, 0]
+
+    def band(self, low: float, high: float) -> Tensor:
+        """Variance of each frame that lies between two spatial frequencies [1/Å]; [B]."""
+        device = self.power.device
+        step_y, step_x = (1 / (self.points * sampling_A) for sampling_A in self.sampling_A)
+        y = (torch.arange(self.points, device=device) - self.points // 2) * step_y
+        x = torch.arange(self.power.shape[2], device=device) * step_x
+        k = torch.hypot(y[:, None], x[None, :])
+        inside = (k >= low) & (k < high)
+        # Twice, for the half that is not kept.
+        return (2 * self.power[:, inside].sum(1, dtype=torch.float64) * step_y * step_x).to(self.power.dtype)
+
+    def only(self, keep_B: Tensor) -> "Spectrum":
+        """Of some of the frames."""
+        return Spectrum(self.power[keep_B], self.points, self.sampling_A, self.field_A, self.segments)
+
+
+def _origins(length: int, segment: int) -> list[int]:
+    """Starts of segments that overlap by half, or that are spread evenly where there would be too many."""
+    count = min(MOST_SEGMENTS, math.ceil((length - segment) / (segment / 2)) + 1)
+    return [0] if count == 1 else [round(i * (length - segment) / (count - 1)) for i in range(count)]

@@ -1,0 +1,1 @@
+"""From atoms to what a camera records: exit waves, imaging, labels, observations."""

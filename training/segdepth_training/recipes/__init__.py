@@ -1,0 +1,1 @@
+"""What a run is asked for: crystal, microscope, camera and numbers, with the seeds that follow."""

@@ -1,0 +1,1 @@
+"""A run from its workspace to a released version, by hand or on schedule."""

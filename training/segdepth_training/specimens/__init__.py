@@ -1,0 +1,1 @@
+"""Crystals as atoms: projections, surfaces, families of specimens, foreign crystals."""
