@@ -25,7 +25,7 @@ def answer(columns: list[tuple[float, float, int, str, float]], *, refused: bool
         count=bytes(count for _, _, count, _, _ in columns),
         lo90=bytes(max(count - 1, 0) for _, _, count, _, _ in columns),
         hi90=bytes(count for _, _, count, _, _ in columns),
-        abstained=bytes(p < 0.5 for *_, p in columns),
+        abstained=bytes(bool(p < 0.5) for *_, p in columns),
         probabilities=b"".join(posterior(count, p) for _, _, count, _, p in columns),
     )
     return FrameResult(

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from segdepth_core.weights import load_network
+from segdepth_training.fitting.loop import Run
 from segdepth_training.fitting.optimisation import CHECKPOINT, NonFiniteLoss, Optimisation, steps_done
-from segdepth_training.fitting.train import Run, train
+from segdepth_training.fitting.train import train
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
 from tests.models import tiny_model

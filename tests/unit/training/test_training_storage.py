@@ -6,7 +6,8 @@ import pytest
 import torch
 import zarr
 
-from segdepth_training.fitting.train import Run, train
+from segdepth_training.fitting.loop import Run
+from segdepth_training.fitting.train import train
 from segdepth_training.frames.exit_waves import Plan, load, missing, simulate
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.seeds import SeedRange

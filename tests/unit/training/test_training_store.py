@@ -26,7 +26,8 @@ from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.seeds import SeedRange
 from tests.unit.training.small import recipe
 
-simulate(Storage.at(sys.argv[1]), Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS}), lambda done, total: None, processes=1)
+plan = Plan(recipe(), SeedRange.TRAIN, 3, {SPECIMENS})
+simulate(Storage.at(sys.argv[1]), plan, lambda done, total: None, processes=1)
 """
 
 

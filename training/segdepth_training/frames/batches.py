@@ -55,10 +55,10 @@ def frames_of_waves(
 
 
 def camera_frames(
-    seen_BHW: Tensor, side_A: float, exposure: Exposure, view: View, generator: torch.Generator
+    images_BHW: Tensor, side_A: float, exposure: Exposure, view: View, generator: torch.Generator
 ) -> Tensor:
     """The same of images [B, H, W], which cost more than the frames that a camera takes of them."""
-    frames_BHW = expose(seen_BHW, side_A, round(side_A / view.pixel_A), exposure, generator)
+    frames_BHW = expose(images_BHW, side_A, round(side_A / view.pixel_A), exposure, generator)
     y, x = view.origin
     return frames_BHW[:, y : y + view.size, x : x + view.size]
 
