@@ -14,7 +14,7 @@ from segdepth_training.benchmark.candidates import (
     CHANGES,
     LEAST_BELIEF,
     MOST_POSSIBLE,
-    Asked,
+    Hypotheses,
     Question,
     lengthened,
     particle,
@@ -55,7 +55,7 @@ def test_prior_is_what_the_family_draws(before: int) -> None:
     np.testing.assert_allclose(prior(before), drawn, atol=0.003)
 
 
-def asked_of(index: int, specimen: Specimen, known: Neighbours) -> Asked:
+def hypotheses_of(index: int, specimen: Specimen, known: Neighbours) -> Hypotheses:
     rng = np.random.default_rng(0)
     if index % 3 == PAPER:
         return paper(PLAN, index, specimen)
@@ -67,7 +67,7 @@ def asked_of(index: int, specimen: Specimen, known: Neighbours) -> Asked:
 @pytest.mark.parametrize("index", [PAPER, PERTURBED, PARTICLE, PERTURBED + 3, PARTICLE + 3])
 def test_candidates_are_the_specimen_but_for_the_asked_columns(index: int, known: Neighbours) -> None:
     specimen = PLAN.specimen(index)
-    candidates, questions = asked_of(index, specimen, known)
+    candidates, questions = hypotheses_of(index, specimen, known)
     assert questions
     cells = np.array([one.atoms.cell[:] for one in candidates])
     assert (cells == cells[0]).all(), "all are cut into the same slices"
@@ -92,12 +92,12 @@ def test_candidates_are_the_specimen_but_for_the_asked_columns(index: int, known
 @pytest.mark.parametrize("index", [PERTURBED, PARTICLE])
 def test_columns_that_are_asked_at_once_are_far_apart(index: int, known: Neighbours) -> None:
     specimen = PLAN.specimen(index)
-    asked = np.concatenate([one.columns for one in asked_of(index, specimen, known).questions])
-    assert len(asked) >= 2
-    at = specimen.columns[asked, :2]
+    hypotheses = np.concatenate([one.columns for one in hypotheses_of(index, specimen, known).questions])
+    assert len(hypotheses) >= 2
+    at = specimen.columns[hypotheses, :2]
     distance = np.hypot(*np.moveaxis(at[:, None] - at[None], -1, 0)) + 1e9 * np.eye(len(at))
     assert distance.min() >= APART_A
-    assert index != PERTURBED or (specimen.columns[asked, 4] != 0).any()
+    assert index != PERTURBED or (specimen.columns[hypotheses, 4] != 0).any()
 
 
 def drawn_sites(seed: int):
@@ -135,8 +135,8 @@ def test_neighbours_tell_what_the_family_draws(known: Neighbours) -> None:
 
 def test_every_possible_number_of_atoms_is_a_candidate(known: Neighbours) -> None:
     specimen = PLAN.specimen(PARTICLE)
-    asked = asked_of(PARTICLE, specimen, known)
-    for question in asked.questions:
+    hypotheses = hypotheses_of(PARTICLE, specimen, known)
+    for question in hypotheses.questions:
         (column,) = question.columns
         species, xy_A = int(specimen.columns[column, 3]), specimen.columns[[column], :2].astype(float)
         (around,) = surroundings(xy_A, specimen.columns, rings(PROJECTION, species))
@@ -161,8 +161,8 @@ def test_papers_candidates_are_surfaces_that_it_draws(index: int) -> None:
     surfaces = [drawn(PLAN, index, by_A).number for by_A in ((0.0, 0.0), *MOVES_A)]
     assert (surfaces[0] == count).all(), "unmoved it is the specimen"
     questions = paper(PLAN, index, specimen).questions
-    asked = np.concatenate([question.columns for question in questions])
-    assert (np.sort(asked) == np.arange(len(count))).all(), "each column is decided once"
+    hypotheses = np.concatenate([question.columns for question in questions])
+    assert (np.sort(hypotheses) == np.arange(len(count))).all(), "each column is decided once"
     for question in questions:
         assert question.atoms.min() >= low
         assert question.atoms.max() <= high
@@ -187,7 +187,7 @@ def test_steps_are_moved_alone_and_teeth_together() -> None:
 @pytest.mark.parametrize("index", [PAPER, PARTICLE])
 def test_the_true_candidate_looks_like_the_specimen(index: int, known: Neighbours) -> None:
     specimen = PLAN.specimen(index)
-    first = asked_of(index, specimen, known).candidates[0]
+    first = hypotheses_of(index, specimen, known).candidates[0]
     more_A = float(first.atoms.cell[2, 2] - specimen.atoms.cell[2, 2])
     roomy = with_room(specimen, round(more_A / 2 / PROJECTION.period_A), PROJECTION.period_A)
     ours, theirs = (exit_wave(one, RECIPE.multislice, RECIPE.microscope) for one in (first, roomy))
@@ -228,9 +228,9 @@ def test_none_is_no_answer_at_a_column() -> None:
 
 
 def test_without_electrons_the_bound_is_the_priors_best_guess(known: Neighbours) -> None:
-    asked = particle(np.random.default_rng([PARTICLE, 77]), PLAN.specimen(PARTICLE), SIDE_A, PROJECTION, known)
+    hypotheses = particle(np.random.default_rng([PARTICLE, 77]), PLAN.specimen(PARTICLE), SIDE_A, PROJECTION, known)
     guessed = []
-    for question in asked.questions:
+    for question in hypotheses.questions:
         atoms = question.atoms[:, 0]
         guessed.append(atoms[(question.prior * (atoms > 0)).argmax()] == atoms[question.truth])
     blind, seeing = (np.array(Bound(PLAN, (dose,))._of(PARTICLE, known), ROW)["right"] for dose in (1e-6, 1e5))

@@ -84,7 +84,7 @@ class Gate:
         spectrum = Spectrum.of(x_Bhw / CONTRAST_GAIN, effective_A)
         contrasts = contrast(spectrum, dose_B).tolist()
         checks = [
-            self._asked([("snr", dose, "a dose of {:.3g} e/Å²"), ("contrast", value, "a contrast of {:.3g}")])
+            self._judged([("snr", dose, "a dose of {:.3g} e/Å²"), ("contrast", value, "a contrast of {:.3g}")])
             for dose, value in zip(dose_B.tolist(), contrasts, strict=True)
         ]
         if self.reflections and "lattice" in self.ranges:
@@ -130,12 +130,12 @@ class Gate:
         # A logit's last digits depend on the batch.
         inverted = [[("inverted", round(value, 4), said)] for value in torch.sigmoid(heads.inverted_B).tolist()]
         if self.familiarity is None or CHECK not in self.ranges:
-            return [self._asked(one) for one in inverted]
+            return [self._judged(one) for one in inverted]
         logit_B = self.familiarity(heads.means_BC, dose_B, torch.full_like(dose_B, field_A))
         foreign = [[(CHECK, round(value, 3), STRANGE)] for value in logit_B.tolist()]
-        return [self._asked(one + other) for one, other in zip(inverted, foreign, strict=True)]
+        return [self._judged(one + other) for one, other in zip(inverted, foreign, strict=True)]
 
-    def _asked(self, measured: list[tuple[str, float, str]]) -> list[Check]:
+    def _judged(self, measured: list[tuple[str, float, str]]) -> list[Check]:
         return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]
 
     def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:

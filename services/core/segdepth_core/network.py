@@ -112,8 +112,8 @@ class Context(nn.Module):
             if self.training:
                 self._follow(means_BC.detach())
             standard_BC = (means_BC - self.mean) * torch.rsqrt(self.variance + 1e-6)
-            told = exact(self.tell, F.relu(exact(self.describe, standard_BC)))[..., None, None]
-        parts = told.split([width for width in self.widths for _ in range(2)], dim=1)
+            film = exact(self.tell, F.relu(exact(self.describe, standard_BC)))[..., None, None]
+        parts = film.split([width for width in self.widths for _ in range(2)], dim=1)
         return [(1 + scale, shift) for scale, shift in zip(parts[::2], parts[1::2], strict=True)]
 
     @torch.no_grad()
@@ -155,14 +155,14 @@ class Trunk(nn.Module):
             levels.append(x_BChw)
         return levels
 
-    def decode(self, skips: list[Tensor], told: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def decode(self, skips: list[Tensor], film: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Features [B, C, h, w] of the finest level from every level's; `told`: scale and shift of each level."""
         x_BChw = skips[-1]
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)
             x_BChw = up_BChw[: len(skips[level])] + skips[level]
-            if told:
-                scale, shift = told[level]
+            if film:
+                scale, shift = film[level]
                 x_BChw = x_BChw * scale[: len(x_BChw)] + shift[: len(x_BChw)]
             x_BChw = self.decoder[level](x_BChw)
         return x_BChw
@@ -184,8 +184,8 @@ class UNet(Trunk):
         skips = self.encode(x_BHW)
         inverted_B = self.frame_head(skips[-1].mean((2, 3)))[: len(x_BHW), 0]
         means_BC = frame_means(skips)
-        told = self.context(means_BC) if self.context else None
-        y_BCHW = F.pixel_shuffle(self.head(self.decode(skips, told)), 2)
+        film = self.context(means_BC) if self.context else None
+        y_BCHW = F.pixel_shuffle(self.head(self.decode(skips, film)), 2)
         parts = torch.split(y_BCHW, list(self.config.head_channels), dim=1)
         depth_BKHW, species_BSHW, centre_B1HW = parts
         if self.config.depth == "regression":

@@ -1,4 +1,4 @@
-"""What the Predictor says of a frame, as numpy arrays. `wire` turns it into the messages of the contract."""
+"""What the Predictor says of a frame, as numpy arrays. `messages` turns it into the messages of the contract."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -194,8 +194,8 @@ class Predictor:
         frames_BHW = torch.from_numpy(np.stack([intensity(one.frame) for one in alive])).to(self.device)
         dose_B = measured_dose(frames_BHW, sampling_A)
         x_Bhw = prepare(frames_BHW, sampling_A, self.manifest.canonical_sampling_A)
-        asked = self.gate.spectrum(x_Bhw, dose_B, work[0].frame.shape, sampling_A)
-        for one, dose, checks in zip(alive, dose_B.tolist(), asked, strict=True):
+        of_frames = self.gate.spectrum(x_Bhw, dose_B, work[0].frame.shape, sampling_A)
+        for one, dose, checks in zip(alive, dose_B.tolist(), of_frames, strict=True):
             one.dose = dose
             one.checks += checks
         keep_B = torch.tensor([not one.refused for one in alive], device=self.device)

@@ -90,7 +90,7 @@ class LocalBackend:
         A number twice or backwards ends the stream with InvalidFrame once everything before it is answered; what
         `frames` raises comes through likewise. Sessions mean nothing here: nothing can be cut.
         """
-        family, version = self._asked(opening.options)
+        family, version = self._model_of(opening.options)
         own = self._keeper.resolve("" if family == AUTO else family, version)
 
         def predict(batch: list[pb.Frame], samplings_A: list[float]) -> list[Prediction]:
@@ -104,7 +104,7 @@ class LocalBackend:
     ) -> list[Prediction]:
         self._families.refresh_if_old()
         frames = [pixels(frame) for frame in batch]
-        choices = self._families.choices(*self._asked(options), frames, samplings_A)
+        choices = self._families.choices(*self._model_of(options), frames, samplings_A)
         choices, models = answerable(choices, self._keeper.resolve)
         return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail))
 
@@ -130,7 +130,7 @@ class LocalBackend:
         except UnknownVersion:
             return next((family for family in self._store.families() if self._store.channel(family, CHANNELS[0])), "")
 
-    def _asked(self, options: es.EstimateOptions) -> tuple[str, str]:
+    def _model_of(self, options: es.EstimateOptions) -> tuple[str, str]:
         """Family and version of a request."""
         version = options.version
         if not version and options.family in ("", self._family):

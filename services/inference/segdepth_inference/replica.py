@@ -77,19 +77,19 @@ class Estimator:
         serialized pb.FrameResult a frame (without its sequence) and its DomainStatus. A refused frame is an answer.
         Raises UnknownModel for a family or version that is not there or may not serve.
         """
-        asked = estimator_pb2.EstimateOptions.FromString(options)
+        wanted = estimator_pb2.EstimateOptions.FromString(options)
         stated = [pb.Calibration.FromString(calibration) for calibration in calibrations]
         samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
         loop = asyncio.get_running_loop()
         self._unanswered += 1
         try:
-            choices = await self._choices(asked, pixels, samplings_A)
+            choices = await self._choices(wanted, pixels, samplings_A)
             ready = {choice.model: self._keeper.ready(*choice.model) for choice in choices}
-            models: Models = {wanted: predictor for wanted, predictor in ready.items() if predictor is not None}
+            models: Models = {model: predictor for model, predictor in ready.items() if predictor is not None}
             if len(models) < len(ready):
                 choices, models = await asyncio.to_thread(answerable, choices, self._keeper.resolve)
             return await loop.run_in_executor(
-                self._predicting, self._answer, Work(pixels, samplings_A, stated, choices), models, asked.detail
+                self._predicting, self._answer, Work(pixels, samplings_A, stated, choices), models, wanted.detail
             )
         finally:
             self._unanswered -= 1
@@ -99,11 +99,11 @@ class Estimator:
                 comparing.add_done_callback(self._shadow.ended)
 
     async def _choices(
-        self, asked: estimator_pb2.EstimateOptions, pixels: list[NDArray[Any]], samplings_A: list[float]
+        self, wanted: estimator_pb2.EstimateOptions, pixels: list[NDArray[Any]], samplings_A: list[float]
     ) -> list[Choice]:
         """Who answers each frame. What has to look at the pixels does so in the thread that predicts."""
-        arguments = (asked.family, asked.version, pixels, samplings_A)
-        if asked.family != AUTO:
+        arguments = (wanted.family, wanted.version, pixels, samplings_A)
+        if wanted.family != AUTO:
             return self._families.choices(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._predicting, self._families.choices, *arguments)
 

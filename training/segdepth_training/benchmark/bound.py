@@ -32,7 +32,7 @@ from torch import Tensor
 from segdepth_core.calibration import interval
 from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
-from segdepth_training.benchmark.candidates import REACH_A, Asked, Question, particle, perturbed
+from segdepth_training.benchmark.candidates import REACH_A, Hypotheses, Question, particle, perturbed
 from segdepth_training.benchmark.neighbours import Neighbours, learnt
 from segdepth_training.benchmark.terraces import paper
 from segdepth_training.frames.exit_waves import Plan
@@ -99,16 +99,16 @@ class Bound:
     def _of(self, index: int, known: Neighbours | None) -> list[tuple[Any, ...]]:
         recipe, specimen = self.plan.recipe, self.plan.specimen(index)
         rng = np.random.default_rng([index, 77])
-        asked = self._asked(rng, index, specimen, known)
+        hypotheses = self._hypotheses(rng, index, specimen, known)
         waves = torch.from_numpy(
-            np.stack([exit_wave(one, recipe.multislice, recipe.microscope) for one in asked.candidates])
+            np.stack([exit_wave(one, recipe.multislice, recipe.microscope) for one in hypotheses.candidates])
         )
         draws, rows = OF_PAPER if specimen.family == "paper" else DRAWS, []
         for dose in self.doses:
             images = self._images(waves, index, dose, framed=specimen.family == "paper")
             xy_px = images.xy_px(specimen.columns)
             counted = inside(xy_px, images.electrons.shape[1:], BORDER_A / images.pixel_A)
-            for question in asked.questions:
+            for question in hypotheses.questions:
                 if not counted[question.columns].any():
                     continue
                 figures = answered(log_posterior(rng, images, question, xy_px, draws), question)
@@ -118,7 +118,9 @@ class Bound:
                         rows.append((index, specimen.family, dose, species, count, change, *of_column))
         return rows
 
-    def _asked(self, rng: np.random.Generator, index: int, specimen: Specimen, known: Neighbours | None) -> Asked:
+    def _hypotheses(
+        self, rng: np.random.Generator, index: int, specimen: Specimen, known: Neighbours | None
+    ) -> Hypotheses:
         recipe = self.plan.recipe
         side_A, projection = recipe.specimens.cell_A, project(recipe.crystal)
         if specimen.family == "paper":

@@ -45,43 +45,43 @@ class Question(NamedTuple):
     whole: bool = False
 
 
-class Asked(NamedTuple):
+class Hypotheses(NamedTuple):
     """Candidates of a specimen, all in one cell: in another the multislice method would cut them into other slices."""
 
     candidates: list[Specimen]
     questions: list[Question]
 
 
-def perturbed(rng: np.random.Generator, specimen: Specimen, side_A: float, projection: Projection) -> Asked:
+def perturbed(rng: np.random.Generator, specimen: Specimen, side_A: float, projection: Projection) -> Hypotheses:
     """Columns far from each other, changed and unchanged ones in turn, each shorter or longer than its surface."""
     roomy, change = with_room(specimen, 4, projection.period_A), specimen.columns[:, 4].astype(int)
-    asked = far_apart(specimen, in_turn(rng.permutation(len(change)), change != 0), side_A)
+    chosen = far_apart(specimen, in_turn(rng.permutation(len(change)), change != 0), side_A)
     candidates, questions = [], []
     for by in CHANGES:
         longer = np.zeros(len(change), int)
-        longer[asked] = by - change[asked]
+        longer[chosen] = by - change[chosen]
         candidates.append(lengthened(roomy, longer, projection.period_A))
-    for column in asked:
+    for column in chosen:
         before = int(specimen.columns[column, 2]) - change[column]
         atoms = before + np.array(CHANGES)
         questions.append(Question(np.array([column]), atoms[:, None], prior(before), CHANGES.index(change[column])))
-    return Asked(candidates, questions)
+    return Hypotheses(candidates, questions)
 
 
 def particle(
     rng: np.random.Generator, specimen: Specimen, side_A: float, projection: Projection, known: Neighbours
-) -> Asked:
+) -> Hypotheses:
     """Columns far from each other, each with the numbers of atoms that its neighbours leave possible."""
     count = specimen.columns[:, 2].astype(np.int64)
-    asked = far_apart(specimen, rng.permutation(len(count)), side_A)
-    questions = [possible(specimen, int(column), projection, known) for column in asked]
+    chosen = far_apart(specimen, rng.permutation(len(count)), side_A)
+    questions = [possible(specimen, int(column), projection, known) for column in chosen]
     looked_at = max((int((question.prior > 0).sum()) for question in questions), default=1)
     longer = np.zeros((looked_at, len(count)), np.int64)
     for question in questions:
         (column,) = question.columns
         longer[:, column] = question.atoms[:looked_at, 0] - count[column]
     roomy = with_room(specimen, int(np.abs(longer).max(initial=0)), projection.period_A)
-    return Asked([lengthened(roomy, by, projection.period_A) for by in longer], questions)
+    return Hypotheses([lengthened(roomy, by, projection.period_A) for by in longer], questions)
 
 
 def possible(specimen: Specimen, column: int, projection: Projection, known: Neighbours) -> Question:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from segdepth_training.benchmark.candidates import APART_A, Asked, Question, extended, with_room
+from segdepth_training.benchmark.candidates import APART_A, Hypotheses, Question, extended, with_room
 from segdepth_training.frames.exit_waves import Plan
 from segdepth_training.recipes.seeds import generator
 from segdepth_training.specimens.families import sites_for_benchmark
@@ -21,7 +21,7 @@ MOVES_A = ((-2.0, 0.0), (2.0, 0.0), (0.0, -2.0), (0.0, 2.0))
 """Of the surface over the upright lattice: across one row of columns at least, whichever way a step runs."""
 
 
-def paper(plan: Plan, index: int, specimen: Specimen) -> Asked:
+def paper(plan: Plan, index: int, specimen: Specimen) -> Hypotheses:
     """The surface of a plan's specimen as it is, thicker, thinner, and moved; the first candidate is the specimen."""
     period_A = project(plan.recipe.crystal).period_A
     count = specimen.columns[:, 2].astype(np.int64)
@@ -39,7 +39,7 @@ def paper(plan: Plan, index: int, specimen: Specimen) -> Asked:
     questions = [question(still, atoms[:, still], ~moved, whole=True)] if len(still) else []
     each = steps(specimen.columns, atoms[moved], apart=specimen.kind == "stepped")
     questions += [question(columns, atoms[:, columns], moved) for columns in each]
-    return Asked(candidates, questions)
+    return Hypotheses(candidates, questions)
 
 
 def drawn(plan: Plan, index: int, moved_A: tuple[float, float]) -> Stacks:

@@ -39,8 +39,8 @@ class StrangerPlan(Plan):
     @property
     def digest(self) -> str:
         """Over which strangers there are, too."""
-        told = repr((TILT_DEG, strangers(self.recipe.crystal)))
-        return f"{hashlib.sha256(told.encode()).hexdigest()[:16]}-{super().digest}"
+        ingredients = repr((TILT_DEG, strangers(self.recipe.crystal)))
+        return f"{hashlib.sha256(ingredients.encode()).hexdigest()[:16]}-{super().digest}"
 
     def specimen(self, index: int) -> Specimen:
         """One of them."""
