@@ -1,4 +1,4 @@
-"""The client without asyncio: the same calls as `segdepth.aio`, which does the work in a background thread."""
+"""The client without asyncio: the same calls as `segdepth.async_client`, which does the work in a background thread."""
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segdepth import background
 from segdepth.account import Account
-from segdepth.aio import TIMEOUT_S, AsyncClient, AsyncStream
+from segdepth.async_client import TIMEOUT_S, AsyncClient, AsyncStream
 from segdepth.calibration import Calibration, Frame, Options, Policy
 from segdepth.pooling import Group, Images, Pool, PooledFrames, groups, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from segdepth.aio import AsyncClient
+from segdepth.async_client import AsyncClient
 from segdepth.backend import check_installed
 from segdepth.client import Client
-from segdepth.remote import RemoteTransport
+from segdepth.remote_transport import RemoteTransport
 from segdepth.security import TLS, check_token
-from segdepth.streaming.remote import Patience
+from segdepth.streaming.remote_carrier import Patience
 from segdepth.transport import LocalTransport, Transport
 
 LOCAL = "local"

@@ -10,7 +10,7 @@ import grpc
 from segdepth.errors import GateRefused, OutsideDomain, SegDepthError, Unavailable, from_status
 from segdepth.security import TLS, check_token, is_loopback
 from segdepth.streaming.answers import Carrier
-from segdepth.streaming.remote import Patience, RemoteCarrier
+from segdepth.streaming.remote_carrier import Patience, RemoteCarrier
 from segdepth.transport import Admin
 from segdepth_protos import contract
 from segdepth_protos.v1 import (
