@@ -10,6 +10,7 @@ with segdepth.connect("127.0.0.1:50051") as client:
 
 from segdepth.account import Account
 from segdepth.async_client import AsyncClient, AsyncStream
+from segdepth.backoff import Patience
 from segdepth.calibration import Calibration, Detail, Frame, Options
 from segdepth.client import Client, Stream
 from segdepth.connect import connect, connect_async
@@ -33,7 +34,6 @@ from segdepth.results import (
     Status,
 )
 from segdepth.security import TLS
-from segdepth.streaming.remote_carrier import Patience
 
 __all__ = [
     "connect",

@@ -5,10 +5,10 @@ from typing import Any
 
 from segdepth.async_client import AsyncClient
 from segdepth.backend import check_installed
+from segdepth.backoff import Patience
 from segdepth.client import Client
 from segdepth.remote_transport import RemoteTransport
 from segdepth.security import TLS, check_token
-from segdepth.streaming.remote_carrier import Patience
 from segdepth.transport import LocalTransport, Transport
 
 LOCAL = "local"
