@@ -10,7 +10,7 @@ VALUES ?= k8s/sites/laptop-kind.yaml
 BUILD_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo serve test check lint types imports format protos chart images kind-up deploy test-cluster bench science constraints clean
+.PHONY: help venv install demo serve test check lint types imports format protos client chart images kind-up deploy test-cluster bench science constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -47,6 +47,9 @@ format: venv ## Put the style right where ruff can
 
 protos: venv ## Generate the code of the wire contract
 	$(BIN)/python protos/generate.py
+
+client: venv ## Generate the SDK's client without asyncio from the one with
+	$(BIN)/python clients/python/generate.py
 
 images: ## Build the images: ray-torch once (about 6 GB), then serving, training and api on it
 	docker build $(BUILD_FLAGS) -f k8s/images/ray-torch.Dockerfile -t $(REGISTRY)segdepth/ray-torch:$(RAY_VERSION) .

@@ -9,10 +9,11 @@ with segdepth.connect("127.0.0.1:50051") as client:
 """
 
 from segdepth.account import Account
-from segdepth.aio import AsyncClient, AsyncStream
+from segdepth.async_client import AsyncClient, AsyncStream
+from segdepth.backoff import Patience
 from segdepth.calibration import Calibration, Detail, Frame, Options
 from segdepth.client import Client, Stream
-from segdepth.connecting import connect, connect_async
+from segdepth.connect import connect, connect_async
 from segdepth.errors import SegDepthError
 from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
 from segdepth.models import PoolingNumbers
@@ -33,7 +34,6 @@ from segdepth.results import (
     Status,
 )
 from segdepth.security import TLS
-from segdepth.streaming.remote import Patience
 
 __all__ = [
     "connect",

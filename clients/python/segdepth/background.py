@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,3 +29,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return future.result()
     finally:
         future.cancel()
+
+
+def call(function: Callable[[], T]) -> T:
+    """Call it in the loop: for what belongs to the loop in which it is made."""
+
+    async def called() -> T:
+        return function()
+
+    return run(called())

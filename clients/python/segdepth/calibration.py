@@ -13,6 +13,8 @@ from segdepth_protos.v1 import estimator_pb2, frame_pb2
 Priority = Literal["interactive", "batch"]
 Policy = Literal["block", "drop_oldest"]
 
+DAY_S = 86_400.0
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -122,9 +124,25 @@ class Options:
         )
 
 
-def drop_policy(policy: Policy) -> estimator_pb2.DropPolicy.ValueType:
-    """The wire's value. InvalidFrame for an unknown policy."""
-    return _named(_POLICIES, "policy", policy)
+def stream_request(
+    name: str,
+    calibration: Calibration | float | None,
+    options: Options | None,
+    policy: Policy,
+    frame_deadline_s: float | None,
+) -> estimator_pb2.Open:
+    """What opens a stream, for the wire. InvalidFrame for an unknown policy or a deadline that is none."""
+    request = estimator_pb2.Open(
+        stream=name,
+        calibration=None if calibration is None else as_calibration(calibration).message(),
+        options=(options or Options()).message(),
+        drop_policy=_named(_POLICIES, "policy", policy),
+    )
+    if frame_deadline_s is not None:
+        if not 0 < frame_deadline_s < DAY_S:
+            raise InvalidFrame(f"frame_deadline_s: {frame_deadline_s:g} is not between 0 and a day", "frame_deadline_s")
+        request.frame_deadline.FromNanoseconds(round(frame_deadline_s * 1e9))
+    return request
 
 
 _PRIORITIES = {

@@ -1,6 +1,6 @@
-"""The client without asyncio: the same calls as `segdepth.aio`, which does the work in a background thread."""
+"""The client without asyncio. Generated from async_client.py by clients/python/generate.py: `make client`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -8,40 +8,54 @@ from numpy.typing import NDArray
 
 from segdepth import background
 from segdepth.account import Account
-from segdepth.aio import TIMEOUT_S, AsyncClient, AsyncStream
-from segdepth.calibration import Calibration, Frame, Options, Policy
-from segdepth.pooling import Group, Images, Pool, PooledFrames, groups, numbers_of
+from segdepth.calibration import Calibration, Options, Policy, as_calibration, stream_request
+from segdepth.errors import InvalidFrame, NotSupported, OutsideDomain, from_contract
+from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
-from segdepth.streaming.window import WAITING_FRAMES
-from segdepth.transport import Transport
+from segdepth.streaming.answers import AnswerStream
+from segdepth.streaming.source import Frames
+from segdepth.streaming.window import WAITING_FRAMES, Window
+from segdepth.transport import TIMEOUT_S, Transport
+from segdepth_protos import contract
+from segdepth_protos.v1 import estimator_pb2, models_pb2
 
 
 class Stream(Iterator[Answer]):
     """Answers in order, each sequence number exactly once: a FrameResult, or part of a Gap.
 
-    Raises a SegDepthError when the stream cannot go on, after everything that was answered. Close it (or use `with`)
-    to leave before its end.
+    Raises a SegDepthError when the stream cannot go on, after everything that was answered. Close it (or use
+    `with`) to leave before its end.
     """
 
-    def __init__(self, stream: AsyncStream):
-        self._stream = stream
+    def __init__(self, transport: Transport, opening: estimator_pb2.Open, window: Window, frames: Frames):
+        self._transport, self._opening, self._window, self._frames = transport, opening, window, frames
+        self._stream: AnswerStream | None = None
         self._answers: list[Answer] = []
+        self._closed = False
 
     def __next__(self) -> Answer:
         if not self._answers:
-            self._answers = self.next_answers()[::-1]
+            answers = self.next_answers()
+            self._answers = answers[::-1]
         if not self._answers:
             raise StopIteration
         return self._answers.pop()
 
     def next_answers(self) -> list[Answer]:
         """All answers that are there, at least one; an empty list at the end. Faster than one by one."""
+        if self._closed:
+            return []
+        if self._stream is None:
+            self._stream = AnswerStream(background.run(self._transport.carrier()), self._opening, self._window)
+            background.run(self._stream.start(self._frames))
         return background.run(self._stream.next_answers())
 
     def close(self) -> None:
         """End the stream now. Frames under way are not answered."""
+        self._closed = True
         self._answers = []
-        background.run(self._stream.close())
+        if self._stream is not None:
+            background.run(self._stream.close())
 
     def __enter__(self) -> Self:
         return self
@@ -55,11 +69,8 @@ class Stream(Iterator[Answer]):
 class Client:
     """Estimates atom counts, on a server or in this process. Made by `segdepth.connect`."""
 
-    def __init__(self, transport: Callable[[], Transport]):
-        async def client() -> AsyncClient:
-            return AsyncClient(transport())
-
-        self._client = background.run(client())
+    def __init__(self, transport: Transport):
+        self._transport = transport
 
     def estimate(
         self,
@@ -76,11 +87,22 @@ class Client:
 
         Raises InvalidFrame, UnknownModel, OutsideDomain (with `options.strict`), Overloaded, TimedOut, Unavailable.
         """
-        return background.run(self._client.estimate(image, calibration, options, timeout_s=timeout_s))
+        options = options or Options()
+        try:
+            frame = contract.encode_frame(image, 0, as_calibration(calibration).message())
+            contract.check_frame(frame)
+        except contract.InvalidFrame as error:
+            raise from_contract(error) from None
+        request = estimator_pb2.EstimateRequest(frame=frame, options=options.message())
+        response = background.run(self._transport.estimate(request, timeout_s))
+        result = FrameResult(response.result)
+        if options.strict and result.refused:
+            raise OutsideDomain(result.domain.why())
+        return result
 
     def stream(
         self,
-        frames: Iterable[Frame | NDArray[Any]],
+        frames: Frames,
         calibration: Calibration | float | None = None,
         options: Options | None = None,
         *,
@@ -91,24 +113,17 @@ class Client:
     ) -> Stream:
         """Atom counts of a movie or a live camera: answers in the order of the frames.
 
-        frames: arrays, or `Frame`s with a number or calibration of their own, read in a thread of their own;
-        calibration: for every frame that brings none; policy: what happens when the way is full: `block` waits (files),
-        `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view); frame_deadline_s: a frame not
-        answered after this long becomes a Gap; name: for the server's log.
+        frames: arrays, or `Frame`s with a number or calibration of their own, from an iterable (read in a thread of its
+        own) or an async iterable; calibration: for every frame that brings none; policy: what happens when the way is
+        full: `block` waits (files), `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view);
+        frame_deadline_s: a frame not answered after this long becomes a Gap; name: for the server's log.
 
         The stream reconnects, sends again and resumes by itself. A frame that is none becomes a Gap that says why.
         """
-        return Stream(
-            self._client.stream(
-                frames,
-                calibration,
-                options,
-                policy=policy,
-                frame_deadline_s=frame_deadline_s,
-                name=name,
-                waiting_frames=waiting_frames,
-            )
-        )
+        if waiting_frames < 1:
+            raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
+        opening = stream_request(name, calibration, options, policy, frame_deadline_s)
+        return Stream(self._transport, opening, Window(policy, waiting_frames), frames)
 
     def pool(
         self,
@@ -129,42 +144,72 @@ class Client:
         Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
-        collected = Pool(lambda version: numbers_of(self.models(version.family), version), frames)
-        return (self._pooled(group, images, options or Options(), timeout_s) for group in groups(answers, collected))
+        models: dict[tuple[str, str], list[ModelInfo]] = {}
+        pool = Pool(lambda version: numbers_of(models[version.family, version.version], version), frames)
+        groups = self._groups(answers, pool, models)
+        return self._pooled(groups, images, options or Options(), timeout_s)
 
-    def _pooled(self, group: Group, images: Images | None, options: Options, timeout_s: float) -> PooledFrames:
-        asked = None if images is None else group.summed(images, options)
-        return group.pooled(self.estimate(*asked, timeout_s=timeout_s) if asked else None)
+    def _groups(
+        self, answers: Iterable[Answer], pool: Pool, models: dict[tuple[str, str], list[ModelInfo]]
+    ) -> Iterator[Group]:
+        for answer in answers:
+            if isinstance(answer, FrameResult) and not answer.refused:
+                model = answer.model
+                if (model.family, model.version) not in models:
+                    models[model.family, model.version] = self.models(model.family)
+            try:
+                group = pool.add(answer)
+            except NotSupported:  # What was answered before is pooled, as `pooling.groups` does.
+                if rest := pool.finish():
+                    yield rest
+                raise
+            if group:
+                yield group
+        if rest := pool.finish():
+            yield rest
+
+    def _pooled(
+        self, groups: Iterable[Group], images: Images | None, options: Options, timeout_s: float
+    ) -> Iterator[PooledFrames]:
+        for group in groups:
+            query = None if images is None else group.summed(images, options)
+            yield group.pooled(self.estimate(*query, timeout_s=timeout_s) if query else None)
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""
-        return background.run(self._client.models(family, timeout_s=timeout_s))
+        response = background.run(self._transport.list_models(models_pb2.ListModelsRequest(family=family), timeout_s))
+        return [ModelInfo.from_message(model) for model in response.models]
 
     def promote(
         self, family: str, version: str, reason: str, *, force: bool = False, timeout_s: float = TIMEOUT_S
     ) -> ChannelChange:
         """Point `stable` at a version. Raises GateRefused (unless `force`), Conflict, NotPermitted."""
-        return background.run(self._client.promote(family, version, reason, force=force, timeout_s=timeout_s))
+        request = models_pb2.PromoteRequest(family=family, version=version, reason=reason, force=force)
+        response = background.run(self._transport.admin().promote(request, timeout_s))
+        return ChannelChange.from_message(response.change)
 
     def rollback(self, family: str, reason: str, *, timeout_s: float = TIMEOUT_S) -> ChannelChange:
         """Point `stable` back at the version before. Raises GateRefused if there is none, Conflict, NotPermitted."""
-        return background.run(self._client.rollback(family, reason, timeout_s=timeout_s))
+        request = models_pb2.RollbackRequest(family=family, reason=reason)
+        response = background.run(self._transport.admin().rollback(request, timeout_s))
+        return ChannelChange.from_message(response.change)
 
     def history(self, family: str, *, timeout_s: float = TIMEOUT_S) -> list[ChannelChange]:
         """Every change of the family's channels, newest first. Raises NotPermitted."""
-        return background.run(self._client.history(family, timeout_s=timeout_s))
+        response = background.run(self._transport.admin().history(models_pb2.HistoryRequest(family=family), timeout_s))
+        return [ChannelChange.from_message(change) for change in response.changes]
 
     def whoami(self, *, timeout_s: float = TIMEOUT_S) -> Account:
         """Whom the server takes the caller for. Raises NotAuthenticated, NotSupported in local mode."""
-        return background.run(self._client.whoami(timeout_s=timeout_s))
+        return Account.from_message(background.run(self._transport.whoami(timeout_s)))
 
     def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
         """Whether a model answers. Raises Unavailable if nobody does."""
-        return background.run(self._client.healthy(timeout_s=timeout_s))
+        return background.run(self._transport.healthy(timeout_s))
 
     def close(self) -> None:
         """Close the connection."""
-        background.run(self._client.close())
+        background.run(self._transport.close())
 
     def __enter__(self) -> Self:
         return self

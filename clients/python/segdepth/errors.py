@@ -10,6 +10,9 @@ from segdepth_protos import contract
 class SegDepthError(Exception):
     """Base of all errors of this package."""
 
+    retry_after_s: float | None = None
+    """When to try again [s], where the server says so: of Overloaded and Unavailable."""
+
 
 class InvalidFrame(SegDepthError, ValueError):
     """Not a frame, or not a request. `field` names the culprit, the message says what would be right."""
@@ -64,7 +67,11 @@ class TimedOut(SegDepthError, TimeoutError):
 
 
 class Unavailable(SegDepthError, ConnectionError):
-    """The server cannot be reached, or no model answers there yet."""
+    """The server cannot be reached, or no model answers there yet. Try again, after `retry_after_s` [s] if known."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ServerFault(SegDepthError):

@@ -1,15 +1,16 @@
 """Batch jobs over the HTTP api."""
 
 import ssl
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
+from segdepth.backoff import Backoff
 from segdepth.errors import (
     Conflict,
     InvalidFrame,
@@ -29,8 +30,8 @@ from segdepth.security import check_token, is_loopback
 
 TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 600.0
-WAIT_S = 0.5
-"""Before a submission is tried again; doubled each time [s]."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
+"""Before a submission is tried again [s]."""
 TRIES = 4
 """Of a submission whose answer was lost: it carries a key, so that none becomes two."""
 
@@ -135,14 +136,12 @@ class BatchClient:
             "maps": maps,
         }
         headers = {"Idempotency-Key": key or uuid4().hex}
-        for attempt in range(TRIES):
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, tries=TRIES)
+        while True:
             try:
                 return BatchJob.of(self._ask("POST", "/v1/batch/jobs", json=body, headers=headers))
-            except Unavailable:
-                if attempt == TRIES - 1:
-                    raise
-                time.sleep(WAIT_S * 2**attempt)
-        raise AssertionError("the last try raises")
+            except Unavailable as error:
+                sleep(backoff.pause_s(error))
 
     def upload(self, path: Path) -> str:
         """Send a movie; what a job names as its input then."""
@@ -211,7 +210,7 @@ def _error(response: Any) -> SegDepthError:
     said = f"{field}: {detail}" if field else detail
     if kind is InvalidFrame:
         return InvalidFrame(said, field=field)
-    if kind is Overloaded:
+    if issubclass(kind, Overloaded | Unavailable):
         wait = response.headers.get("retry-after", "")
-        return Overloaded(said, retry_after_s=float(wait) if wait.isdigit() else None)
+        return kind(said, retry_after_s=float(wait) if wait.isdigit() else None)
     return kind(said)

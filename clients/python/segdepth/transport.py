@@ -6,8 +6,11 @@ from typing import Any, Protocol
 from segdepth.backend import Backend, load_backend
 from segdepth.errors import NotSupported, from_contract
 from segdepth.streaming.answers import Carrier
-from segdepth.streaming.local import LocalCarrier
+from segdepth.streaming.local_carrier import LocalCarrier
 from segdepth_protos.v1 import account_pb2, estimator_pb2, models_pb2
+
+TIMEOUT_S = 30.0
+"""Deadline of a call unless another is given [s]."""
 
 
 class Admin(Protocol):

@@ -19,6 +19,7 @@ from segdepth_protos.v1 import estimator_pb2_grpc, frame_pb2, models_pb2, models
 
 MODEL = frame_pb2.ModelVersion(family="sum", version="1", sha256="ab" * 32, engine="numpy")
 
+RETRY_AFTER = (("retry-after-ms", "250"),)
 
 SHADOW = models_pb2.Shadow(
     stable="1",
@@ -100,7 +101,7 @@ class Estimator(estimator_pb2_grpc.EstimatorServiceServicer):
         self.plan.metadata.append(dict(context.invocation_metadata()))
         if self.plan.refuse_open:
             status = self.plan.refuse_open.pop(0)
-            await context.abort(status, "as planned", (("retry-after-ms", "250"),))
+            await context.abort(status, "as planned", RETRY_AFTER)
         if request.options.family not in ("", "sum"):
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such family; there is: sum")
         await asyncio.sleep(self.plan.delay_s)
@@ -114,7 +115,7 @@ class Estimator(estimator_pb2_grpc.EstimatorServiceServicer):
         plan.openings.append(opening)
         plan.metadata.append(dict(context.invocation_metadata()))
         if plan.refuse_open:
-            await context.abort(plan.refuse_open.pop(0), "as planned")
+            await context.abort(plan.refuse_open.pop(0), "as planned", RETRY_AFTER)
         if opening.session and plan.refuse_session:
             status, plan.refuse_session = plan.refuse_session, None
             await context.abort(status, "the session is not of this facility")

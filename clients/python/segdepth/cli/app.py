@@ -3,7 +3,7 @@
 import typer
 
 from segdepth.cli import batch, doctor, estimate, models, stream
-from segdepth.cli.added import Commands
+from segdepth.cli.plugins import Commands
 
 app = typer.Typer(
     name="segdepth",

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from segdepth.cli import options as given
-from segdepth.cli.added import Commands
 from segdepth.cli.console import ANSWERED, FAILED, err, errors_end_the_command, out, progress
+from segdepth.cli.plugins import Commands
 from segdepth.errors import UnreadableFile
 from segdepth.jobs import BatchClient, BatchJob
 

@@ -1,6 +1,6 @@
 """Movies from files, frame by frame, with the calibration of their header: MRC/MRCS, TIFF/OME-TIFF, NPY."""
 
 from segdepth.files.movie import Movie
-from segdepth.files.opening import SUFFIXES, open_movie
+from segdepth.files.open_movie import SUFFIXES, open_movie
 
 __all__ = ["Movie", "open_movie", "SUFFIXES"]

@@ -37,7 +37,7 @@ class AnswerStream:
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
 
-    def start(self, frames: Frames) -> None:
+    async def start(self, frames: Frames) -> None:
         """Begin to send. Synchronous sources are read in a thread of their own, as they may wait for a camera."""
         numbering = Numbering(calibrated=self._opening.HasField("calibration"))
         if isinstance(frames, AsyncIterable):

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import grpc
 
+from segdepth.backoff import Patience
 from segdepth.errors import GateRefused, OutsideDomain, SegDepthError, Unavailable, from_status
 from segdepth.security import TLS, check_token, is_loopback
 from segdepth.streaming.answers import Carrier
-from segdepth.streaming.remote import Patience, RemoteCarrier
+from segdepth.streaming.remote_carrier import RemoteCarrier
 from segdepth.transport import Admin
 from segdepth_protos import contract
 from segdepth_protos.v1 import (

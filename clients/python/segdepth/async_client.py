@@ -1,26 +1,22 @@
-"""The client for asyncio. `segdepth.client` is its twin without."""
+"""The client for asyncio. Its twin without, client.py, is generated from this file: `make client`."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
-from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from segdepth.account import Account
-from segdepth.calibration import Calibration, Options, Policy, as_calibration, drop_policy
+from segdepth.calibration import Calibration, Options, Policy, as_calibration, stream_request
 from segdepth.errors import InvalidFrame, NotSupported, OutsideDomain, from_contract
 from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames
 from segdepth.streaming.window import WAITING_FRAMES, Window
-from segdepth.transport import Transport
+from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, models_pb2
-
-TIMEOUT_S = 30.0
-"""Deadline of a call unless another is given [s]."""
 
 
 class AsyncStream(AsyncIterator[Answer]):
@@ -38,7 +34,8 @@ class AsyncStream(AsyncIterator[Answer]):
 
     async def __anext__(self) -> Answer:
         if not self._answers:
-            self._answers = (await self.next_answers())[::-1]
+            answers = await self.next_answers()
+            self._answers = answers[::-1]
         if not self._answers:
             raise StopAsyncIteration
         return self._answers.pop()
@@ -49,7 +46,7 @@ class AsyncStream(AsyncIterator[Answer]):
             return []
         if self._stream is None:
             self._stream = AnswerStream(await self._transport.carrier(), self._opening, self._window)
-            self._stream.start(self._frames)
+            await self._stream.start(self._frames)
         return await self._stream.next_answers()
 
     async def close(self) -> None:
@@ -115,26 +112,19 @@ class AsyncClient:
     ) -> AsyncStream:
         """Atom counts of a movie or a live camera: answers in the order of the frames.
 
-        frames: arrays, or `Frame`s with a number or calibration of their own, from an iterable or an async iterable;
-        calibration: for every frame that brings none; policy: what happens when the way is full: `block` waits (files),
-        `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view); frame_deadline_s: a frame not
-        answered after this long becomes a Gap; name: for the server's log.
+        frames: arrays, or `Frame`s with a number or calibration of their own, from an iterable (read in a thread of its
+        own) or an async iterable; calibration: for every frame that brings none; policy: what happens when the way is
+        full: `block` waits (files), `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view);
+        frame_deadline_s: a frame not answered after this long becomes a Gap; name: for the server's log.
 
         The stream reconnects, sends again and resumes by itself. A frame that is none becomes a Gap that says why.
         """
         if waiting_frames < 1:
             raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
-        opening = estimator_pb2.Open(
-            stream=name,
-            calibration=None if calibration is None else as_calibration(calibration).message(),
-            options=(options or Options()).message(),
-            drop_policy=drop_policy(policy),
-        )
-        if frame_deadline_s is not None:
-            opening.frame_deadline.CopyFrom(_duration(frame_deadline_s))
+        opening = stream_request(name, calibration, options, policy, frame_deadline_s)
         return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
 
-    async def pool(
+    def pool(
         self,
         answers: AsyncIterable[Answer],
         frames: int,
@@ -145,35 +135,44 @@ class AsyncClient:
     ) -> AsyncIterator[PooledFrames]:
         """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
 
-        answers: a `stream`, in order; refused frames and gaps are left out and counted. images: the movie's frames by
-        their sequence numbers; with them the model is asked about each group's sum, too, within `timeout_s`, which
-        counts better than the single frames' posteriors do together; `options` are the stream's own. Drift is not
-        tracked: frames that have moved are left out and counted too.
+        answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
+        images: the movie's frames by their sequence numbers; with them the model is asked about each group's sum, too,
+        within `timeout_s`, which counts better than the single frames' posteriors do together. `options` are the
+        stream's own: a sum is asked with their priority.
+        Drift is not tracked: frames that have moved are left out and counted too.
         Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
-        wanted = options or Options()
-        known: dict[tuple[str, str], list[ModelInfo]] = {}
-        collected = Pool(lambda version: numbers_of(known[version.family, version.version], version), frames)
+        models: dict[tuple[str, str], list[ModelInfo]] = {}
+        pool = Pool(lambda version: numbers_of(models[version.family, version.version], version), frames)
+        groups = self._groups(answers, pool, models)
+        return self._pooled(groups, images, options or Options(), timeout_s)
+
+    async def _groups(
+        self, answers: AsyncIterable[Answer], pool: Pool, models: dict[tuple[str, str], list[ModelInfo]]
+    ) -> AsyncIterator[Group]:
         async for answer in answers:
             if isinstance(answer, FrameResult) and not answer.refused:
                 model = answer.model
-                if (model.family, model.version) not in known:
-                    known[model.family, model.version] = await self.models(model.family)
+                if (model.family, model.version) not in models:
+                    models[model.family, model.version] = await self.models(model.family)
             try:
-                group = collected.add(answer)
-            except NotSupported:  # What was answered before is pooled, as `groups` does.
-                if rest := collected.finish():
-                    yield await self._pooled(rest, images, wanted, timeout_s)
+                group = pool.add(answer)
+            except NotSupported:  # What was answered before is pooled, as `pooling.groups` does.
+                if rest := pool.finish():
+                    yield rest
                 raise
             if group:
-                yield await self._pooled(group, images, wanted, timeout_s)
-        if rest := collected.finish():
-            yield await self._pooled(rest, images, wanted, timeout_s)
+                yield group
+        if rest := pool.finish():
+            yield rest
 
-    async def _pooled(self, group: Group, images: Images | None, options: Options, timeout_s: float) -> PooledFrames:
-        asked = None if images is None else group.summed(images, options)
-        return group.pooled(await self.estimate(*asked, timeout_s=timeout_s) if asked else None)
+    async def _pooled(
+        self, groups: AsyncIterable[Group], images: Images | None, options: Options, timeout_s: float
+    ) -> AsyncIterator[PooledFrames]:
+        async for group in groups:
+            query = None if images is None else group.summed(images, options)
+            yield group.pooled(await self.estimate(*query, timeout_s=timeout_s) if query else None)
 
     async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""
@@ -185,12 +184,14 @@ class AsyncClient:
     ) -> ChannelChange:
         """Point `stable` at a version. Raises GateRefused (unless `force`), Conflict, NotPermitted."""
         request = models_pb2.PromoteRequest(family=family, version=version, reason=reason, force=force)
-        return ChannelChange.from_message((await self._transport.admin().promote(request, timeout_s)).change)
+        response = await self._transport.admin().promote(request, timeout_s)
+        return ChannelChange.from_message(response.change)
 
     async def rollback(self, family: str, reason: str, *, timeout_s: float = TIMEOUT_S) -> ChannelChange:
         """Point `stable` back at the version before. Raises GateRefused if there is none, Conflict, NotPermitted."""
         request = models_pb2.RollbackRequest(family=family, reason=reason)
-        return ChannelChange.from_message((await self._transport.admin().rollback(request, timeout_s)).change)
+        response = await self._transport.admin().rollback(request, timeout_s)
+        return ChannelChange.from_message(response.change)
 
     async def history(self, family: str, *, timeout_s: float = TIMEOUT_S) -> list[ChannelChange]:
         """Every change of the family's channels, newest first. Raises NotPermitted."""
@@ -216,11 +217,3 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _duration(seconds: float) -> Duration:
-    if not 0 < seconds < 86_400:
-        raise InvalidFrame(f"frame_deadline_s: {seconds:g} is not between 0 and a day", "frame_deadline_s")
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

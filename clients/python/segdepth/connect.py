@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from segdepth.aio import AsyncClient
+from segdepth import background
+from segdepth.async_client import AsyncClient
 from segdepth.backend import check_installed
+from segdepth.backoff import Patience
 from segdepth.client import Client
-from segdepth.remote import RemoteTransport
+from segdepth.remote_transport import RemoteTransport
 from segdepth.security import TLS, check_token
-from segdepth.streaming.remote import Patience
 from segdepth.transport import LocalTransport, Transport
 
 LOCAL = "local"
@@ -31,7 +32,7 @@ def connect(
     Returns at once: whether the server answers shows at the first call, or ask `healthy()`. Raises NotInstalled if
     local mode is not there.
     """
-    return Client(_transport(server, token, tls, patience, local))
+    return Client(background.call(_transport(server, token, tls, patience, local)))
 
 
 def connect_async(
