@@ -14,8 +14,8 @@ from segdepth_gateway.intake import Intake, priority_of
 from segdepth_gateway.job import Job
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.pack import refuse
+from segdepth_gateway.replicas import Replicas
 from segdepth_gateway.scheduler import Scheduler
-from segdepth_gateway.serving import Serving
 from segdepth_gateway.session import Sessions
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_gateway.stream import End, Stream, Terms
@@ -38,14 +38,14 @@ class EstimatorService:
         authenticator: Authenticator,
         sessions: Sessions,
         scheduler: Scheduler,
-        serving: Serving,
+        replicas: Replicas,
         metrics: Metrics,
     ):
         self._settings = settings
         self._authenticator = authenticator
         self._sessions = sessions
         self._scheduler = scheduler
-        self._serving = serving
+        self._replicas = replicas
         self._metrics = metrics
         self._calls = Calls(metrics)
         self._budget = Budget(settings.buffer_bytes, metrics)
@@ -141,7 +141,7 @@ class EstimatorService:
                 raise Rejected(grpc.StatusCode.UNAVAILABLE, "this gateway is about to stop; try again")
             if len(self._streams) >= self._settings.streams:
                 raise Full(f"{len(self._streams)} streams are open")
-            await self._serving.check(opening.options.family, opening.options.version)
+            await self._replicas.check(opening.options.family, opening.options.version)
             wanted = frames_for(opening.options.detail, self._settings.credit_frames)
             with self._budget.grant(wanted, self._settings.credit_bytes, LEAST_CREDIT_BYTES) as grant:
                 end = await self._stream(opening, principal, grant, requests, context)
@@ -218,7 +218,7 @@ class EstimatorService:
         opened = estimator_pb2.Opened(
             session=self._sessions.issue(principal.name, opening.stream, opening.drop_policy),
             credit=estimator_pb2.Credit(frames=terms.grant.frames, bytes=terms.grant.nbytes),
-            model=self._serving.model(opening.options.family, opening.options.version),
+            model=self._replicas.model(opening.options.family, opening.options.version),
             resume_after=terms.resume_after,
         )
         return estimator_pb2.EstimateStreamResponse(opened=opened).SerializeToString()

@@ -37,7 +37,7 @@ class ReplicaStatus(BaseModel):
     shadow_problem: str = ""
 
 
-class Serving:
+class Replicas:
     """Watches the replicas, and tells scheduler, health and metrics what it sees."""
 
     def __init__(
