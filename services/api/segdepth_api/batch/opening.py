@@ -7,7 +7,7 @@ from segdepth_api.batch.local import LocalRunner
 from segdepth_api.batch.runners import Runner
 from segdepth_api.kubernetes import RayJobs
 from segdepth_api.settings import ApiSettings
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_artefacts.settings import StoreSettings
 
 
