@@ -141,7 +141,7 @@ class EstimatorService:
                 raise Rejected(grpc.StatusCode.UNAVAILABLE, "this gateway is about to stop; try again")
             if len(self._streams) >= self._settings.streams:
                 raise Full(f"{len(self._streams)} streams are open")
-            await self._replicas.check(opening.options.family, opening.options.version)
+            await self._replicas.check_model(opening.options.family, opening.options.version)
             wanted = frames_for(opening.options.detail, self._settings.credit_frames)
             with self._budget.grant(wanted, self._settings.credit_bytes, LEAST_CREDIT_BYTES) as grant:
                 end = await self._stream(opening, principal, grant, requests, context)

@@ -94,9 +94,9 @@ class ModelService(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAd
             raise Rejected(grpc.StatusCode.UNIMPLEMENTED, "this gateway has no artefact store")
         return self._store
 
-    async def _in_store(self, context: Context, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _in_store(self, context: Context, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             async with asyncio.timeout(remaining_s(context, self._settings.unary_deadline_s)):
-                return await asyncio.to_thread(ask, *args, **kwargs)
+                return await asyncio.to_thread(call, *args, **kwargs)
         except TimeoutError as error:
             raise TimeoutError("deadline: passed before the artefact store answered") from error

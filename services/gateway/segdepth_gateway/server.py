@@ -101,7 +101,7 @@ class GatewayServer:
 
     async def _stop(self) -> None:
         log.info("gateway drains", drain_s=self._settings.drain_s)
-        await self._health.leave()
+        await self._health.shut_down()
         self._estimates.drain()
         # Sends GOAWAY at once, so that clients go elsewhere; waits for the calls that are under way.
         await self._server.stop(self._settings.drain_s)
@@ -199,10 +199,10 @@ HEALTH = "grpc.health.v1.Health"
 
 async def run_until_signal(server: GatewayServer) -> None:
     """Start the server, drain it on SIGTERM or SIGINT. In the main thread."""
-    told = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop_requested.set)
     await server.start()
-    await told.wait()
+    await stop_requested.wait()
     await server.stop()

@@ -137,7 +137,7 @@ async def guarded(backend: ServeEstimator, tmp_path: Path) -> AsyncIterator[tupl
 
 
 async def test_tokens_and_scopes(guarded: tuple[grpc.aio.Channel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(tokens, "FILE_CHECK_S", 0.0)
     channel, path = guarded
     good = frame(1, calibration=CALIBRATION)
     station = tokens.mint(path, "station", ("estimate",))
@@ -160,7 +160,7 @@ async def test_tokens_and_scopes(guarded: tuple[grpc.aio.Channel, Path], monkeyp
 async def test_tokens_change_without_a_restart(
     guarded: tuple[grpc.aio.Channel, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(tokens, "FILE_CHECK_S", 0.0)
     channel, path = guarded
     good = frame(1, calibration=CALIBRATION)
     token = tokens.mint(path, "station", ("estimate",))

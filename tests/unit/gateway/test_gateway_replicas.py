@@ -28,17 +28,17 @@ def replicas(store: ArtefactStore) -> Replicas:
     return made
 
 
-@pytest.mark.parametrize("asked", [("", ""), ("tiny", "1"), ("", "1"), ("gold", ""), ("gold", "1"), ("auto", "")])
-def test_what_is_there_may_be_named(store: ArtefactStore, asked: tuple[str, str]) -> None:
-    asyncio.run(replicas(store).check(*asked))
+@pytest.mark.parametrize("named", [("", ""), ("tiny", "1"), ("", "1"), ("gold", ""), ("gold", "1"), ("auto", "")])
+def test_what_is_there_may_be_named(store: ArtefactStore, named: tuple[str, str]) -> None:
+    asyncio.run(replicas(store).check_model(*named))
 
 
 @pytest.mark.parametrize(
-    "asked, why", [(("silver", ""), "gold, tiny"), (("gold", "2"), "there are 1"), (("auto", "1"), "of which")]
+    "named, why", [(("silver", ""), "gold, tiny"), (("gold", "2"), "there are 1"), (("auto", "1"), "of which")]
 )
-def test_what_is_not_is_refused_with_what_is(store: ArtefactStore, asked: tuple[str, str], why: str) -> None:
+def test_what_is_not_is_refused_with_what_is(store: ArtefactStore, named: tuple[str, str], why: str) -> None:
     with pytest.raises(UnknownModel, match=why):
-        asyncio.run(replicas(store).check(*asked))
+        asyncio.run(replicas(store).check_model(*named))
 
 
 def test_a_store_that_does_not_answer_refuses_nobody(store: ArtefactStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,4 +46,4 @@ def test_a_store_that_does_not_answer_refuses_nobody(store: ArtefactStore, monke
         raise StoreUnavailable("no answer", "wait")
 
     monkeypatch.setattr(type(store), "versions", gone)
-    asyncio.run(replicas(store).check("gold", ""))
+    asyncio.run(replicas(store).check_model("gold", ""))

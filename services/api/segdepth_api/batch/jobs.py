@@ -167,9 +167,9 @@ class BatchJobs:
     def _job(self, request: JobRequest, state: JobState) -> Job:
         return Job.of(request, state, request.output or f"{self._store}/jobs/{request.job}/output")
 
-    async def _in_store(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _in_store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with store_problems():
-            return await asyncio.to_thread(ask, *args, **kwargs)
+            return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _now() -> datetime:
