@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretSt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segdepth_artefacts.promotion import PromotionGates, Share
+from segdepth_gateway.credit import LEAST_CREDIT_BYTES
 from segdepth_protos import contract
 
 SHORTEST_KEY = 32
@@ -46,11 +47,11 @@ class GatewaySettings(BaseSettings):
 
     credit_frames: PositiveInt = Field(512, description="frames of a stream that may be under way")
     credit_bytes: int = Field(
-        128 * 1024 * 1024, ge=contract.MESSAGE_BYTES, description="bytes of a stream that may be under way"
+        128 * 1024 * 1024, ge=LEAST_CREDIT_BYTES, description="bytes of a stream that may be under way"
     )
     buffer_bytes: int = Field(
         2 * 1024**3,
-        ge=contract.MESSAGE_BYTES,
+        ge=LEAST_CREDIT_BYTES,
         description="bytes that all streams and calls may have under way",
     )
     live_frames: PositiveInt = Field(32, description="frames of a drop_oldest stream that may wait for a replica")
