@@ -17,8 +17,8 @@ from segdepth_gateway.server import GatewayServer, PortInUse
 from segdepth_gateway.session import Sessions
 from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, frame_pb2, models_pb2, models_pb2_grpc
 from tests.integration.gateway.certificates import Authority
-from tests.integration.gateway.conftest import KEY, dial, running, settings
 from tests.integration.gateway.estimators import REFUSED_PIXEL, sum_of
+from tests.integration.gateway.harness import KEY, dial, running, settings
 from tests.integration.gateway.raw import CALIBRATION, frame, image, opening, stream
 
 
