@@ -44,6 +44,7 @@ async def test_the_first_message_is_the_open() -> None:
             "missing; a stream begins with it, then come frames",
         ),
     ],
+    ids=["nothing", "nonsense", "frames"],
 )
 async def test_anything_else_is_refused(sent: tuple[bytes, ...], why: str) -> None:
     with pytest.raises(InvalidFrame, match=why) as error:
