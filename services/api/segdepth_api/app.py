@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from segdepth_api import problems
-from segdepth_api.batch.opening import open_batch
+from segdepth_api.batch.open_jobs import open_jobs
 from segdepth_api.batch.receiving import Receiving
 from segdepth_api.callers import Callers
 from segdepth_api.gateway import Gateway
@@ -37,7 +37,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         callers=Callers(gateway.connect, settings.max_callers),
         gateway=gateway,
         receiving=Receiving(settings.batch_arriving, settings.batch_upload_bytes, settings.batch_upload_timeout_s),
-        batch=open_batch(settings),
+        batch=open_jobs(settings),
     )
 
     @asynccontextmanager

@@ -28,7 +28,7 @@ LONGEST_NAME = 43
 """Characters of a RayJob's name that leave room for what KubeRay derives from it."""
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-PLACE = re.compile(r"\{\{(\w+)\}\}")
+PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 class ClusterRefused(Exception):
@@ -40,13 +40,15 @@ class ClusterRefused(Exception):
 
 
 def filled(template: str, names: Mapping[str, str]) -> dict[str, Any]:
-    """The template's object. ValueError for a name that is none, or a place that no name is given for."""
-    for place, name in names.items():
+    """The template's object. ValueError for a name that is none, or a placeholder that no name is given for."""
+    for placeholder, name in names.items():
         if len(name) > LONGEST_NAME or not NAME.fullmatch(name):
-            raise ValueError(f"{place}: {name[:100]!r} is not a name of 1-{LONGEST_NAME} characters of a-z, 0-9 and -")
-    if missing := set(PLACE.findall(template)) - set(names):
+            raise ValueError(
+                f"{placeholder}: {name[:100]!r} is not a name of 1-{LONGEST_NAME} characters of a-z, 0-9 and -"
+            )
+    if missing := set(PLACEHOLDER.findall(template)) - set(names):
         raise ValueError(f"the template has places that nothing fills: {', '.join(sorted(missing))}")
-    filled: dict[str, Any] = yaml.safe_load(PLACE.sub(lambda place: names[place.group(1)], template))
+    filled: dict[str, Any] = yaml.safe_load(PLACEHOLDER.sub(lambda found: names[found.group(1)], template))
     return filled
 
 

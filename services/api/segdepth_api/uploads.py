@@ -16,9 +16,9 @@ from starlette.datastructures import UploadFile
 
 from segdepth import Calibration, errors
 from segdepth.files import SUFFIXES, Movie, open_movie
-from segdepth_api.asked import Asked
 from segdepth_api.faults import problem
 from segdepth_api.problems import Problem
+from segdepth_api.query import EstimateQuery
 from segdepth_api.settings import ApiSettings
 
 T = TypeVar("T")
@@ -46,16 +46,16 @@ class Upload:
 
 
 @asynccontextmanager
-async def received(request: Request, asked: Asked, settings: ApiSettings) -> AsyncIterator[Upload]:
+async def received(request: Request, query: EstimateQuery, settings: ApiSettings) -> AsyncIterator[Upload]:
     """Read the body, as far as it is permitted to go. Problem 408, 413, 415 or 422 for one that will not do."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == RAW:
-        yield _raw(await _within(settings.upload_timeout_s, request.body()), asked)
+        yield _raw(await _within(settings.upload_timeout_s, request.body()), query)
     elif kind == FORM:
         with tempfile.TemporaryDirectory(prefix="segdepth-api-") as folder:
             path = await _within(settings.upload_timeout_s, _saved(request, Path(folder)))
-            with await asyncio.to_thread(_opened, path, asked.sampling_A) as movie:
-                yield _selected(movie, asked, settings.max_frames)
+            with await asyncio.to_thread(_opened, path, query.sampling_A) as movie:
+                yield _selected(movie, query, settings.max_frames)
     else:
         raise Problem(
             415,
@@ -66,22 +66,22 @@ async def received(request: Request, asked: Asked, settings: ApiSettings) -> Asy
         )
 
 
-def _raw(body: bytes, asked: Asked) -> Upload:
+def _raw(body: bytes, query: EstimateQuery) -> Upload:
     for field in ("sampling_A", "height", "width", "dtype"):
-        if getattr(asked, field) is None:
+        if getattr(query, field) is None:
             raise Problem(422, "invalid-frame", "a raw frame needs it as a query parameter", field=field)
-    assert asked.height is not None
-    assert asked.width is not None
-    assert asked.sampling_A is not None
-    dtype = asked.raw_dtype()
-    need = asked.height * asked.width * dtype.itemsize
+    assert query.height is not None
+    assert query.width is not None
+    assert query.sampling_A is not None
+    dtype = query.raw_dtype()
+    need = query.height * query.width * dtype.itemsize
     if len(body) != need:
-        detail = f"{len(body)} bytes, but {asked.height}x{asked.width} {asked.dtype} has {need}"
+        detail = f"{len(body)} bytes, but {query.height}x{query.width} {query.dtype} has {need}"
         raise Problem(422, "invalid-frame", detail, field="body")
-    if asked.frame not in (None, 0):
+    if query.frame not in (None, 0):
         raise Problem(422, "invalid-frame", "a raw body is one frame, number 0", field="frame")
-    image = np.frombuffer(body, dtype).reshape(asked.height, asked.width)
-    return Upload([image], asked.calibration(asked.sampling_A), first=0, length=1)
+    image = np.frombuffer(body, dtype).reshape(query.height, query.width)
+    return Upload([image], query.calibration(query.sampling_A), first=0, length=1)
 
 
 async def _saved(request: Request, folder: Path) -> Path:
@@ -108,12 +108,12 @@ def _opened(path: Path, sampling_A: float | None) -> Movie:
         raise problem(errors.UnreadableFile(detail)) from error
 
 
-def _selected(movie: Movie, asked: Asked, max_frames: int) -> Upload:
-    calibration = asked.calibration(movie.calibration.sampling_A)
-    if asked.frame is not None:
-        if asked.frame >= len(movie):
+def _selected(movie: Movie, query: EstimateQuery, max_frames: int) -> Upload:
+    calibration = query.calibration(movie.calibration.sampling_A)
+    if query.frame is not None:
+        if query.frame >= len(movie):
             raise Problem(422, "invalid-parameter", f"the movie has frames 0 to {len(movie) - 1}", field="frame")
-        return Upload(movie, calibration, first=asked.frame, length=1)
+        return Upload(movie, calibration, first=query.frame, length=1)
     if len(movie) > max_frames:
         detail = f"{len(movie)} frames; at most {max_frames} at once: send parts, or stream to the gateway"
         raise Problem(413, "too-many-frames", detail, field="file")

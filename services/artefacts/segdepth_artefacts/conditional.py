@@ -16,7 +16,7 @@ from minio import Minio
 from segdepth_artefacts.errors import ConditionFailed, StoreRefused, StoreUnavailable, UnsafeEndpoint
 
 _EXPIRES = timedelta(minutes=10)  # S3 judges this when the request arrives, not when its body ends
-_OTHER = "use an endpoint that honours If-None-Match and If-Match (MinIO, SeaweedFS 4, AWS), or a local folder"
+_USE_ANOTHER = "use an endpoint that honours If-None-Match and If-Match (MinIO, SeaweedFS 4, AWS), or a local folder"
 
 
 class ConditionalPut:
@@ -55,9 +55,9 @@ class ConditionalPut:
         if response.status == 412 or (response.status == 404 and code == "NoSuchKey" and replaces is not None):
             return ConditionFailed(f"{key} in {self.url} has changed or exists", "read it again")
         if response.status == 501:
-            return UnsafeEndpoint(said, _OTHER)
+            return UnsafeEndpoint(said, _USE_ANOTHER)
         if response.status < 300:
-            return UnsafeEndpoint(f"{said}, without an ETag", _OTHER)
+            return UnsafeEndpoint(f"{said}, without an ETag", _USE_ANOTHER)
         # 409: two conditional writes met; the loser is told to try again.
         if response.status in (408, 409, 429) or response.status >= 500:
             return StoreUnavailable(said, "try again later, and see the endpoint's log")
@@ -75,9 +75,9 @@ def probe(put: ConditionalPut, key: str) -> None:
     try:
         swapped = put(key, b"swapped", replaces=etag)
     except ConditionFailed as exc:
-        raise UnsafeEndpoint(f"{put.url} refuses a write with the right If-Match", _OTHER) from exc
+        raise UnsafeEndpoint(f"{put.url} refuses a write with the right If-Match", _USE_ANOTHER) from exc
     if swapped == etag:
-        raise UnsafeEndpoint(f"{put.url} gives different objects the same ETag", _OTHER)
+        raise UnsafeEndpoint(f"{put.url} gives different objects the same ETag", _USE_ANOTHER)
     _must_fail(put, key, b"swapped twice", replaces=etag)
 
 
@@ -87,7 +87,9 @@ def _must_fail(put: ConditionalPut, key: str, body: bytes, *, replaces: str | No
     except ConditionFailed:
         return
     header = "If-None-Match: *" if replaces is None else "If-Match"
-    raise UnsafeEndpoint(f"{put.url} ignores {header}: concurrent writers would lose each other's changes", _OTHER)
+    raise UnsafeEndpoint(
+        f"{put.url} ignores {header}: concurrent writers would lose each other's changes", _USE_ANOTHER
+    )
 
 
 def _integrity(source: bytes | Path) -> dict[str, str]:

@@ -199,9 +199,9 @@ def given_up(status: Status, why: str, now: datetime) -> Callable[[JobState], Jo
     return change
 
 
-def _difference(asked: JobRequest, stored: JobRequest) -> str:
+def _difference(requested: JobRequest, stored: JobRequest) -> str:
     fields = [name for name in JobRequest.model_fields if name != "created"]
-    changed = [name for name in fields if getattr(asked, name) != getattr(stored, name)]
+    changed = [name for name in fields if getattr(requested, name) != getattr(stored, name)]
     return ", ".join(f"{name} was {str(getattr(stored, name))[:200]!r}" for name in changed)
 
 

@@ -10,7 +10,7 @@ from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.lease import Lease
 from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.objects import ObjectStore
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_artefacts.settings import StoreSettings
 from segdepth_artefacts.shadow import ShadowLog, ShadowSummary
 

@@ -12,7 +12,7 @@ import typer
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.jobs import job_folder
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_batch.addresses import Addresses
 from segdepth_batch.cluster import ray_for
 from segdepth_batch.errors import RayNotStarted

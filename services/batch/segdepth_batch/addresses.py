@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.jobs import JobFolder
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_batch.output import Output
 
 

@@ -10,7 +10,7 @@ from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
 from segdepth_artefacts.objects import ObjectStore
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_batch.errors import JobRefused
 from segdepth_batch.scratch import Scratch
 from segdepth_batch.settings import BatchSettings

@@ -8,7 +8,7 @@ from segdepth_artefacts.channels import CANDIDATE, STABLE
 from segdepth_artefacts.promotion import PromotionGates
 from segdepth_artefacts.shadow import ShadowSummary
 from segdepth_gateway.calls import Rejected
-from segdepth_gateway.serving import ReplicaStatus
+from segdepth_gateway.replicas import ReplicaStatus
 from segdepth_protos.contract import UnknownModel
 from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import frame_pb2, models_pb2

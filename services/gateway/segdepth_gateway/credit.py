@@ -8,6 +8,9 @@ from segdepth_gateway.metrics import Metrics
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
 
+LEAST_CREDIT_BYTES = contract.MESSAGE_BYTES
+"""A stream with less could not send its largest frame."""
+
 DETAIL_FRAMES = {"probabilities": 32, "confidence_map": 128}
 """Credit in frames where answers are larger than frames: they too wait in the gateway for a slow reader."""
 

@@ -27,7 +27,7 @@ ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_RO
 """Nothing here blocks the event loop, so Serve's own part needs no other: a change of threads costs a frame 0.2 ms."""
 
 
-LOOK_S = 0.2
+DRAIN_FILE_POLL_S = 0.2
 """How often the drain file is looked for [s]."""
 
 
@@ -49,7 +49,7 @@ class Gateway:
     async def _drain_at(self, file: Path) -> None:
         # A pod's preStop hook makes the file: when SIGTERM arrives, Ray ends this process without asking.
         while not await asyncio.to_thread(file.exists):  # noqa: ASYNC110 - another process makes it
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(DRAIN_FILE_POLL_S)
         await self.drain()
         await asyncio.to_thread(file.with_name(f"{file.name}.done").touch)
 

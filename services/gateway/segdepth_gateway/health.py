@@ -19,18 +19,18 @@ class Health:
     async def start(self, server: aio.Server) -> None:
         """Answer on this server. NOT_SERVING to begin with."""
         self.answer_on(server)
-        await self.say(serving=False)
+        await self.set_serving(serving=False)
 
     def answer_on(self, server: aio.Server) -> None:
         """Answer on one more server."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
-    async def say(self, serving: bool) -> None:
+    async def set_serving(self, serving: bool) -> None:
         """A model answers, or not."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
             await self._servicer.set(name, status)
 
-    async def leave(self) -> None:
-        """NOT_SERVING from now on, whatever is said."""
+    async def shut_down(self) -> None:
+        """NOT_SERVING from now on, whatever is set."""
         await self._servicer.enter_graceful_shutdown()

@@ -15,9 +15,7 @@ class Intake:
     """Turns the frames of one stream, or of one call, into jobs."""
 
     def __init__(self, options: estimator_pb2.EstimateOptions, calibration: frame_pb2.Calibration | None):
-        """InvalidFrame if the calibration is given and wrong."""
-        if calibration is not None:
-            contract.check_calibration(calibration)
+        """`calibration`, checked already, is that of every frame that brings none of its own."""
         self._calibration = calibration.SerializeToString() if calibration is not None else None
         self._detail = options.detail
         self._options = _for_replica(options)
@@ -74,12 +72,3 @@ def _for_replica(options: estimator_pb2.EstimateOptions) -> bytes:
     """What replicas need to know, so that frames of callers who differ in the rest share a micro-batch."""
     needed = estimator_pb2.EstimateOptions(family=options.family, version=options.version, detail=options.detail)
     return needed.SerializeToString(deterministic=True)
-
-
-def priority_of(options: estimator_pb2.EstimateOptions) -> estimator_pb2.Priority.ValueType:
-    """The priority asked for; interactive by default. InvalidFrame if there is no such."""
-    if options.priority == estimator_pb2.PRIORITY_UNSPECIFIED:
-        return estimator_pb2.PRIORITY_INTERACTIVE
-    if options.priority not in (estimator_pb2.PRIORITY_INTERACTIVE, estimator_pb2.PRIORITY_BATCH):
-        raise contract.InvalidFrame("options.priority", f"{options.priority} is unknown; send INTERACTIVE or BATCH")
-    return options.priority

@@ -11,7 +11,7 @@ from segdepth_gateway import catalogue
 from segdepth_gateway.auth import Authenticator, Scope
 from segdepth_gateway.calls import Calls, Context, Rejected, remaining_s
 from segdepth_gateway.metrics import Metrics
-from segdepth_gateway.serving import Serving
+from segdepth_gateway.replicas import Replicas
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_protos.contract import InvalidFrame
 from segdepth_protos.v1 import models_pb2, models_pb2_grpc
@@ -31,13 +31,13 @@ class ModelService(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAd
         settings: GatewaySettings,
         authenticator: Authenticator,
         store: ArtefactStore | None,
-        serving: Serving,
+        replicas: Replicas,
         metrics: Metrics,
     ):
         self._settings = settings
         self._authenticator = authenticator
         self._store = store
-        self._serving = serving
+        self._replicas = replicas
         self._calls = Calls(metrics)
 
     async def ListModels(
@@ -46,9 +46,11 @@ class ModelService(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAd
         """All complete versions, newest first."""
         async with self._calls.answering("ListModels", context):
             self._permit(context, Scope.ESTIMATE, Scope.BATCH, Scope.MODELS_WRITE)
-            status = self._serving.status
+            status = self._replicas.status
             if self._store is None:
-                models = [models_pb2.Model(version=self._serving.model(), serving=status.ready)] if status.ready else []
+                models = (
+                    [models_pb2.Model(version=self._replicas.model(), serving=status.ready)] if status.ready else []
+                )
             else:
                 models = await self._in_store(context, catalogue.models, self._store, request.family, status)
             return models_pb2.ListModelsResponse(models=models)
@@ -92,9 +94,9 @@ class ModelService(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAd
             raise Rejected(grpc.StatusCode.UNIMPLEMENTED, "this gateway has no artefact store")
         return self._store
 
-    async def _in_store(self, context: Context, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _in_store(self, context: Context, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             async with asyncio.timeout(remaining_s(context, self._settings.unary_deadline_s)):
-                return await asyncio.to_thread(ask, *args, **kwargs)
+                return await asyncio.to_thread(call, *args, **kwargs)
         except TimeoutError as error:
             raise TimeoutError("deadline: passed before the artefact store answered") from error

@@ -19,8 +19,8 @@ from segdepth_gateway.estimator_service import EstimatorService
 from segdepth_gateway.health import Health
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.model_service import ADMIN, MODELS, ModelService
+from segdepth_gateway.replicas import Replicas
 from segdepth_gateway.scheduler import Scheduler
-from segdepth_gateway.serving import Serving
 from segdepth_gateway.session import Sessions
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_gateway.tls import server_credentials
@@ -64,11 +64,11 @@ class GatewayServer:
             scheduler = Scheduler(self._estimator, settings, self.metrics)
             parts.push_async_callback(scheduler.close)
             self._health = Health(SERVICES)
-            serving = Serving(self._estimator, self._store, scheduler, self._health, settings, self.metrics)
+            replicas = Replicas(self._estimator, self._store, scheduler, self._health, settings, self.metrics)
             self._estimates = EstimatorService(
-                settings, authenticator, _sessions(settings), scheduler, serving, self.metrics
+                settings, authenticator, _sessions(settings), scheduler, replicas, self.metrics
             )
-            models = ModelService(settings, authenticator, self._store, serving, self.metrics)
+            models = ModelService(settings, authenticator, self._store, replicas, self.metrics)
             self._server = aio.server(options=_options(settings))
             self._server.add_generic_rpc_handlers((self._estimates.handler(),))
             models_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
@@ -87,7 +87,7 @@ class GatewayServer:
             await self._serve_health(parts)
             await self._server.start()
             parts.push_async_callback(self._server.stop, 0)
-            watching = asyncio.create_task(serving.watch())
+            watching = asyncio.create_task(replicas.watch())
             watching.add_done_callback(_must_not_end)
             parts.callback(watching.cancel)
             self._parts = parts.pop_all()
@@ -101,7 +101,7 @@ class GatewayServer:
 
     async def _stop(self) -> None:
         log.info("gateway drains", drain_s=self._settings.drain_s)
-        await self._health.leave()
+        await self._health.shut_down()
         self._estimates.drain()
         # Sends GOAWAY at once, so that clients go elsewhere; waits for the calls that are under way.
         await self._server.stop(self._settings.drain_s)
@@ -199,10 +199,10 @@ HEALTH = "grpc.health.v1.Health"
 
 async def run_until_signal(server: GatewayServer) -> None:
     """Start the server, drain it on SIGTERM or SIGINT. In the main thread."""
-    told = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop_requested.set)
     await server.start()
-    await told.wait()
+    await stop_requested.wait()
     await server.stop()

@@ -7,13 +7,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretSt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from segdepth_artefacts.promotion import PromotionGates, Share
+from segdepth_gateway.credit import LEAST_CREDIT_BYTES
 from segdepth_protos import contract
 
 SHORTEST_KEY = 32
 """Characters of a session key: as many as HMAC-SHA256 has bytes."""
 
 
-def _bar(name: str) -> Any:
+def _gate(name: str) -> Any:
     gate = PromotionGates.model_fields[name]
     return Field(gate.default, description=f"for a promotion: {gate.description}")
 
@@ -46,11 +47,11 @@ class GatewaySettings(BaseSettings):
 
     credit_frames: PositiveInt = Field(512, description="frames of a stream that may be under way")
     credit_bytes: int = Field(
-        128 * 1024 * 1024, ge=contract.MESSAGE_BYTES, description="bytes of a stream that may be under way"
+        128 * 1024 * 1024, ge=LEAST_CREDIT_BYTES, description="bytes of a stream that may be under way"
     )
     buffer_bytes: int = Field(
         2 * 1024**3,
-        ge=contract.MESSAGE_BYTES,
+        ge=LEAST_CREDIT_BYTES,
         description="bytes that all streams and calls may have under way",
     )
     live_frames: PositiveInt = Field(32, description="frames of a drop_oldest stream that may wait for a replica")
@@ -80,13 +81,13 @@ class GatewaySettings(BaseSettings):
     app: str = Field("segdepth", description="Serve application")
     estimator: str = Field("estimator", description="Serve deployment that answers")
 
-    gate_max_ece: Share = _bar("max_ece")
-    gate_max_ece_rise: Share = _bar("max_ece_rise")
-    gate_min_specimens: NonNegativeInt = _bar("min_specimens")
-    gate_min_shadow_frames: NonNegativeInt = _bar("min_shadow_frames")
-    gate_max_shadow_disagreement: Share = _bar("max_shadow_disagreement")
-    gate_max_shadow_unmatched: Share = _bar("max_shadow_unmatched")
-    gate_max_shadow_verdicts: Share = _bar("max_shadow_verdicts")
+    gate_max_ece: Share = _gate("max_ece")
+    gate_max_ece_rise: Share = _gate("max_ece_rise")
+    gate_min_specimens: NonNegativeInt = _gate("min_specimens")
+    gate_min_shadow_frames: NonNegativeInt = _gate("min_shadow_frames")
+    gate_max_shadow_disagreement: Share = _gate("max_shadow_disagreement")
+    gate_max_shadow_unmatched: Share = _gate("max_shadow_unmatched")
+    gate_max_shadow_verdicts: Share = _gate("max_shadow_verdicts")
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

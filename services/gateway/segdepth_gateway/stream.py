@@ -15,6 +15,8 @@ from segdepth_gateway.job import Job
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.pack import AnswerPack, refuse
 from segdepth_gateway.scheduler import Scheduler
+from segdepth_gateway.settings import GatewaySettings
+from segdepth_gateway.terms import Terms
 from segdepth_gateway.wire import ReceivedFrame
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2
@@ -30,28 +32,15 @@ class End:
     """Set: the client is asked to open again."""
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed at the opening."""
-
-    options: estimator_pb2.EstimateOptions
-    priority: estimator_pb2.Priority.ValueType
-    live: bool
-    """Drop policy DROP_OLDEST."""
-    frame_deadline_s: float | None
-    resumed: bool
-    resume_after: int | None
-    grant: Grant
-    live_frames: int
-    idle_timeout_s: float
-
-
 class Stream:
     """The account of one stream. `read` and `write` are the two directions of its call."""
 
-    def __init__(self, terms: Terms, intake: Intake, scheduler: Scheduler, metrics: Metrics):
+    def __init__(self, terms: Terms, grant: Grant, scheduler: Scheduler, settings: GatewaySettings, metrics: Metrics):
         self._terms = terms
-        self._intake = intake
+        self.grant = grant
+        self._live_frames = settings.live_frames
+        self._idle_timeout_s = settings.idle_timeout_s
+        self._intake = Intake(terms.options, terms.calibration)
         self._scheduler = scheduler
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -96,10 +85,10 @@ class Stream:
         try:
             while self._end is None:
                 try:
-                    async with asyncio.timeout(self._terms.idle_timeout_s):
+                    async with asyncio.timeout(self._idle_timeout_s):
                         message = await anext(read)
                 except TimeoutError:
-                    self.end(End(reopen=f"no frame for {self._terms.idle_timeout_s:g} s"))
+                    self.end(End(reopen=f"no frame for {self._idle_timeout_s:g} s"))
                     return
                 if self._end is None:
                     self._accept(wire.read_request(message))
@@ -144,7 +133,7 @@ class Stream:
                 )
             )
             return True
-        grant = self._terms.grant
+        grant = self.grant
         nbytes = self._nbytes + len(frame.data)
         if self._frames + 1 > grant.frames or (self._frames and nbytes > grant.nbytes):
             self.end(
@@ -179,7 +168,7 @@ class Stream:
         self._waiting.extend(jobs)
         while self._waiting and (self._waiting[0].sent is not None or self._waiting[0].settled):
             self._waiting.popleft()
-        while len(self._waiting) > self._terms.live_frames:
+        while len(self._waiting) > self._live_frames:
             job = self._waiting.popleft()
             if job.sent is None and not job.settled:
                 self._scheduler.withdraw([job])

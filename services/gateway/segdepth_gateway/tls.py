@@ -32,7 +32,7 @@ class Certificates:
     def read(self) -> grpc.ServerCertificateConfiguration:
         """The files' contents. ValueError."""
         try:
-            self._state = self._look()
+            self._state = self._file_states()
             cert, key, *client_ca = (path.read_bytes() for path in self._files)
         except OSError as error:
             raise ValueError(f"{error.filename}: {error.strerror}") from error
@@ -44,10 +44,10 @@ class Certificates:
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """For gRPC, at each handshake: the new configuration, None if nothing changed or the new files are no good."""
         try:
-            return self.read() if self._look() != self._state else None
+            return self.read() if self._file_states() != self._state else None
         except (ValueError, OSError) as error:
             log.error("certificates cannot be read; the last ones stay in use", error=str(error))
             return None
 
-    def _look(self) -> tuple[tuple[int, int], ...]:
+    def _file_states(self) -> tuple[tuple[int, int], ...]:
         return tuple((stat.st_mtime_ns, stat.st_ino) for stat in (path.stat() for path in self._files))

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 PREFIX = "sd_"
 """So that scanners of repositories and logs recognise a leaked token."""
 
-LOOK_AGAIN_S = 1.0
+FILE_CHECK_S = 1.0
 """How old the knowledge of the file's state may be."""
 
 
@@ -54,7 +54,7 @@ class TokenFile:
     def __init__(self, path: Path):
         self._path = path
         self._lock = threading.Lock()
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._state = _state(path)
         self._records = _read(path)
 
@@ -68,9 +68,9 @@ class TokenFile:
 
     def _refresh(self) -> None:
         with self._lock:
-            if time.monotonic() - self._looked_at < LOOK_AGAIN_S:
+            if time.monotonic() - self._checked_at < FILE_CHECK_S:
                 return
-            self._looked_at = time.monotonic()
+            self._checked_at = time.monotonic()
             try:
                 state = _state(self._path)
                 if state != self._state:

@@ -11,7 +11,7 @@ import pytest
 
 from segdepth_artefacts import errors
 from segdepth_artefacts.lease import Lease
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from tests.contract.artefacts import workers
 from tests.contract.artefacts.endpoints import line_to
 from tests.contract.artefacts.places import Bucket, Place

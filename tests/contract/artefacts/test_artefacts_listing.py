@@ -1,6 +1,6 @@
 """Listing objects: everything below a folder, and nothing of a neighbour whose name begins alike."""
 
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from tests.contract.artefacts.places import Place
 
 OBJECTS = ("data/alice/a.mrc", "data/alice/sub/b.mrc", "data/alice-evil/c.mrc", "data/alice.mrc", "data/.hidden/d.mrc")

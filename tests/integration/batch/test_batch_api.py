@@ -20,7 +20,7 @@ from segdepth_api.app import create_app
 from segdepth_api.settings import ApiSettings
 from segdepth_artefacts import open_store
 from segdepth_artefacts.jobs import job_folder
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_gateway.estimator import ReplicaLost
 from segdepth_gateway.server import GatewayServer
 from segdepth_gateway.settings import GatewaySettings

@@ -13,7 +13,7 @@ import tifffile
 import zarr
 
 from segdepth_artefacts.jobs import JobRequest, job_folder
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_batch.manifest import Manifest
 from segdepth_batch.output import Output
 from tests.integration.batch.conftest import FRAMES

@@ -60,6 +60,30 @@ class SumEstimator:
         }
 
 
+class InProcess(SumEstimator):
+    """The same answers without Ray, for what concerns the gateway alone."""
+
+    running = 1
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        return [await self.status()] * self.running
+
+
+class Held(InProcess):
+    """Answers nothing before it may, and tells that it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def estimate(
+        self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
+    ) -> tuple[list[bytes], list[int]]:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().estimate(pixels, calibrations, options)
+
+
 def _result(frame: NDArray[Any], calibration: bytes, status: frame_pb2.DomainStatus.ValueType) -> frame_pb2.FrameResult:
     result = frame_pb2.FrameResult(height=frame.shape[0], width=frame.shape[1])
     result.calibration.ParseFromString(calibration)

@@ -10,7 +10,7 @@ from segdepth.errors import NotAuthenticated, NotSupported
 from segdepth_gateway.estimator import ReplicaLost
 from segdepth_gateway.server import GatewayServer
 from segdepth_gateway.tokens import mint
-from tests.integration.gateway.conftest import settings
+from tests.integration.gateway.harness import settings
 
 
 class NoReplicas:

@@ -17,8 +17,8 @@ from segdepth_gateway.server import GatewayServer, PortInUse
 from segdepth_gateway.session import Sessions
 from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, frame_pb2, models_pb2, models_pb2_grpc
 from tests.integration.gateway.certificates import Authority
-from tests.integration.gateway.conftest import KEY, dial, running, settings
 from tests.integration.gateway.estimators import REFUSED_PIXEL, sum_of
+from tests.integration.gateway.harness import KEY, dial, running, settings
 from tests.integration.gateway.raw import CALIBRATION, frame, image, opening, stream
 
 
@@ -137,7 +137,7 @@ async def guarded(backend: ServeEstimator, tmp_path: Path) -> AsyncIterator[tupl
 
 
 async def test_tokens_and_scopes(guarded: tuple[grpc.aio.Channel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(tokens, "FILE_CHECK_S", 0.0)
     channel, path = guarded
     good = frame(1, calibration=CALIBRATION)
     station = tokens.mint(path, "station", ("estimate",))
@@ -160,7 +160,7 @@ async def test_tokens_and_scopes(guarded: tuple[grpc.aio.Channel, Path], monkeyp
 async def test_tokens_change_without_a_restart(
     guarded: tuple[grpc.aio.Channel, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(tokens, "FILE_CHECK_S", 0.0)
     channel, path = guarded
     good = frame(1, calibration=CALIBRATION)
     token = tokens.mint(path, "station", ("estimate",))

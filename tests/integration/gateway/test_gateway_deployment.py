@@ -8,8 +8,8 @@ import pytest
 from ray.serve.handle import DeploymentHandle
 
 from segdepth_gateway.deployment import Gateway
-from tests.integration.gateway.conftest import dial, settings, until
 from tests.integration.gateway.estimators import SumEstimator
+from tests.integration.gateway.harness import dial, settings, until
 from tests.integration.gateway.raw import frame, opening, stream
 from tests.integration.gateway.test_gateway_service import SERVING, is_health
 

@@ -15,44 +15,19 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from numpy.typing import NDArray
 
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.shadow import Counts, ShadowRecord
 from segdepth_gateway.server import SERVICES, GatewayServer, PortInUse
 from segdepth_protos.v1 import estimator_pb2, estimator_pb2_grpc, models_pb2, models_pb2_grpc
 from tests.integration.gateway.certificates import Authority
-from tests.integration.gateway.conftest import dial, running, settings, until
-from tests.integration.gateway.estimators import SumEstimator
+from tests.integration.gateway.estimators import Held, InProcess
+from tests.integration.gateway.harness import dial, running, settings, until
 from tests.integration.gateway.raw import frame, opening, stream
 from tests.integration.gateway.test_gateway_callers import failure
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 TABLE = {"dose": (10.0,), "temperature": (1.0,)}
-
-
-class InProcess(SumEstimator):
-    """The same answers without Ray, for what concerns the gateway alone."""
-
-    running = 1
-
-    async def statuses(self) -> list[dict[str, Any]]:
-        return [await self.status()] * self.running
-
-
-class Held(InProcess):
-    """Answers nothing before it may, and tells that it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
-
-    async def estimate(
-        self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
-    ) -> tuple[list[bytes], list[int]]:
-        self.asked.set()
-        await self.may_answer.wait()
-        return await super().estimate(pixels, calibrations, options)
 
 
 def report(stable: str | None, value: float = 0.01, missed: list[str] | None = None) -> dict[str, Any]:
@@ -321,8 +296,8 @@ async def test_frames_wait_while_there_is_no_replica() -> None:
 SERVER = """
 import asyncio, sys
 from segdepth_gateway.server import GatewayServer, run_until_signal
-from tests.integration.gateway.conftest import settings
-from tests.integration.gateway.test_gateway_service import InProcess
+from tests.integration.gateway.harness import settings
+from tests.integration.gateway.estimators import InProcess
 server = GatewayServer(settings(port=int(sys.argv[1])), InProcess())
 asyncio.run(run_until_signal(server))
 """

@@ -14,8 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from segdepth_gateway.serve_estimator import ServeEstimator
 from segdepth_gateway.server import GatewayServer
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
-from tests.integration.gateway.conftest import dial, running, until
 from tests.integration.gateway.estimators import REFUSED_PIXEL, sum_of
+from tests.integration.gateway.harness import dial, running, until
 from tests.integration.gateway.raw import CALIBRATION, frame, image, opening, stream
 
 OTHER = frame_pb2.Calibration(sampling_angstrom_per_px=0.2)

@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from segdepth_api.batch.allowed import Allowed
-from segdepth_api.batch.asked import JobAsked
 from segdepth_api.batch.cluster import ClusterRunner
+from segdepth_api.batch.job_body import JobBody
 from segdepth_api.kubernetes import RayJobs
 from segdepth_api.problems import Problem
 from segdepth_api.settings import ApiSettings
@@ -86,7 +86,7 @@ def test_a_name_that_is_no_plain_word_has_no_prefix_of_its_own(principal: str) -
 @pytest.mark.parametrize("field", ["image", "command", "entrypoint", "environment", "endpoint", "principal", "store"])
 def test_a_request_says_nothing_of_how_it_is_run(field: str) -> None:
     with pytest.raises(ValidationError) as wrong:
-        JobAsked.model_validate({"input": ["s3://b/a/"], field: "x"})
+        JobBody.model_validate({"input": ["s3://b/a/"], field: "x"})
     assert [fault["loc"] for fault in wrong.value.errors()] == [(field,)]
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.errors import ConditionFailed
 from segdepth_artefacts.objects import ObjectStore
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 
 PARTIAL = ".partial"
 """Ending of files that are still being written."""

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from segdepth import Account
 from segdepth_api.batch.allowed import S3, Allowed
 from segdepth_api.batch.answers import Job, Uploaded
-from segdepth_api.batch.asked import JobAsked
+from segdepth_api.batch.job_body import JobBody
 from segdepth_api.batch.runners import Runner
 from segdepth_api.problems import Problem
 from segdepth_artefacts import errors, names
@@ -45,16 +45,16 @@ class BatchJobs:
         self._objects, self._store = objects, store.rstrip("/")
         self._allowed, self.runner, self._most = allowed, runner, most_unfinished
 
-    async def submit(self, asked: JobAsked, account: Account, key: str | None) -> tuple[Job, bool]:
+    async def submit(self, body: JobBody, account: Account, key: str | None) -> tuple[Job, bool]:
         """The job, and whether it is new. The same key of the same principal is the same job.
 
         Problem 403 or 422 for addresses, 409 for a key that stands for another job, 429 if too many are unfinished.
         """
         principal = owner(account)
-        if asked.output:
-            _check_output(self._allowed.check(asked.output, principal, "output"))
-        await self._in_store(self._check_inputs, asked.input, principal)
-        request = _request(asked, principal, key)
+        if body.output:
+            _check_output(self._allowed.check(body.output, principal, "output"))
+        await self._in_store(self._check_inputs, body.input, principal)
+        request = _request(body, principal, key)
         await self._in_store(self._check_room, request)
         stored, new = await self._in_store(self._create, request)
         state = await self._in_store(self._state, stored.job)
@@ -167,9 +167,9 @@ class BatchJobs:
     def _job(self, request: JobRequest, state: JobState) -> Job:
         return Job.of(request, state, request.output or f"{self._store}/jobs/{request.job}/output")
 
-    async def _in_store(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _in_store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with store_problems():
-            return await asyncio.to_thread(ask, *args, **kwargs)
+            return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _now() -> datetime:
@@ -201,21 +201,21 @@ def store_problems() -> Iterator[None]:
         raise Problem(500, "store-fault", str(error)) from error
 
 
-def _request(asked: JobAsked, principal: str, key: str | None) -> JobRequest:
+def _request(body: JobBody, principal: str, key: str | None) -> JobRequest:
     seed = f"{principal}\n{key}" if key else secrets.token_hex(16)
-    family, _, version = asked.model.partition("/")
+    family, _, version = body.model.partition("/")
     return JobRequest(
         # A RayJob of the same name: its services' names must begin with a letter.
         job=f"batch-{hashlib.sha256(seed.encode()).hexdigest()[:20]}",
         principal=principal,
         created=datetime.now(UTC),
-        input=tuple(asked.input),
-        sampling_A=asked.sampling_A,
+        input=tuple(body.input),
+        sampling_A=body.sampling_A,
         family=family,
         version=version,
-        priority=asked.priority,
-        output=asked.output.rstrip("/"),
-        maps=asked.maps,
+        priority=body.priority,
+        output=body.output.rstrip("/"),
+        maps=body.maps,
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from segdepth import Account
 from segdepth_api.batch.answers import Job, Jobs, Uploaded
-from segdepth_api.batch.asked import JobAsked
+from segdepth_api.batch.job_body import JobBody
 from segdepth_api.batch.jobs import BatchJobs
 from segdepth_api.batch.receiving import check_name
 from segdepth_api.callers import bearer
@@ -25,14 +25,14 @@ STATUSES = (401, 403, 404, 409, 413, 415, 422, 429, 501, 503, 504)
 
 @router.post("/jobs", status_code=201, summary="Submit a job", responses=AGAIN | responses(*STATUSES))
 async def submit(
-    asked: JobAsked, request: Request, response: Response, services: Shared, idempotency_key: Key = None
+    body: JobBody, request: Request, response: Response, services: Shared, idempotency_key: Key = None
 ) -> Job:
     """Input, model, priority and output; the rest is the operator's. 200 instead of 201 for a repeated request."""
     jobs = _jobs(services)
     account = await _account(request, services)
-    if asked.model:
-        await _check_model(asked.model, request, services)
-    job, new = await jobs.submit(asked, account, idempotency_key)
+    if body.model:
+        await _check_model(body.model, request, services)
+    job, new = await jobs.submit(body, account, idempotency_key)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"{router.prefix}/jobs/{job.job}"
     return job

@@ -9,12 +9,12 @@ from segdepth import AsyncClient
 from segdepth.results import Answer, FrameResult
 from segdepth_api.accept import preferred
 from segdepth_api.answers import EXAMPLE, Estimate
-from segdepth_api.asked import Asked
 from segdepth_api.callers import bearer
 from segdepth_api.disconnect import unless_disconnected
 from segdepth_api.faults import as_problems
 from segdepth_api.formats import CSV, OFFERED, PNG, rendered
 from segdepth_api.problems import Problem, responses
+from segdepth_api.query import EstimateQuery
 from segdepth_api.services import Services, Shared
 from segdepth_api.uploads import FORM, RAW, Upload, received
 
@@ -73,30 +73,30 @@ ANSWER: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     openapi_extra=BODY,
 )
-async def estimate(request: Request, asked: Annotated[Asked, Query()], services: Shared) -> Response:
+async def estimate(request: Request, query: Annotated[EstimateQuery, Query()], services: Shared) -> Response:
     """Upload a file (`curl -F file=@movie.mrc`), or one raw frame with its height, width, dtype and sampling_A.
 
     The answer is JSON, a table (`Accept: text/csv`), or a picture of one frame (`Accept: image/png`).
     """
     media_type, token = preferred(request, OFFERED), bearer(request)
-    async with services.admission.slot(), received(request, asked, services.settings) as upload:
+    async with services.admission.slot(), received(request, query, services.settings) as upload:
         if media_type == PNG and upload.length > 1:
             detail = f"a picture shows one frame, the movie has {upload.length}: say which, from 0"
             raise Problem(422, "invalid-parameter", detail, field="frame")
         with as_problems():
             async with services.callers.client(token) as client:
                 answers = await unless_disconnected(
-                    request, _answers(client, upload, asked, services, maps=media_type == PNG)
+                    request, _answers(client, upload, query, services, maps=media_type == PNG)
                 )
         _count(services, answers)
         return await asyncio.to_thread(rendered, media_type, answers, upload)
 
 
 async def _answers(
-    client: AsyncClient, upload: Upload, asked: Asked, services: Services, *, maps: bool
+    client: AsyncClient, upload: Upload, query: EstimateQuery, services: Services, *, maps: bool
 ) -> list[Answer]:
     """All answers, numbered as in the caller's movie. SegDepthError, or Problem 504 if they take too long."""
-    options, limit_s = asked.options(maps=maps), services.settings.request_timeout_s
+    options, limit_s = query.options(maps=maps), services.settings.request_timeout_s
     if upload.length == 1:
         image = await asyncio.to_thread(upload.frame, 0)
         result = await client.estimate(image, upload.calibration, options, timeout_s=limit_s)

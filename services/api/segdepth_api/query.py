@@ -11,7 +11,7 @@ RAW_DTYPES = {"u8": "u1", "u16": "<u2", "i16": "<i2", "f32": "<f4", "f16": "<f2"
 """Little endian, as on the wire."""
 
 
-class Asked(BaseModel):
+class EstimateQuery(BaseModel):
     """Query parameters of POST /v1/estimate. An unknown one is an error: a misspelt one must not be overlooked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

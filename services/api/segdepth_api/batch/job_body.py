@@ -7,7 +7,7 @@ from segdepth_artefacts.jobs import Priority
 Text = Field(min_length=1, max_length=1024)
 
 
-class JobAsked(BaseModel):
+class JobBody(BaseModel):
     """Body of POST /v1/batch/jobs. A field that is not here is an error: image, command or environment are ours."""
 
     model_config = ConfigDict(

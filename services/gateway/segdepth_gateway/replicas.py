@@ -37,7 +37,7 @@ class ReplicaStatus(BaseModel):
     shadow_problem: str = ""
 
 
-class Serving:
+class Replicas:
     """Watches the replicas, and tells scheduler, health and metrics what it sees."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Serving:
             family=status.family, version=status.version, sha256=status.sha256, engine=status.engine
         )
 
-    async def check(self, family: str, version: str) -> None:
+    async def check_model(self, family: str, version: str) -> None:
         """UnknownModel if the caller names a model that is neither serving nor in the store.
 
         While the store does not answer, the replicas may: they know what they have loaded.
@@ -95,14 +95,14 @@ class Serving:
             raise UnknownModel(f"options.version: {family} has no {version!r}; there are {', '.join(known)}")
 
     async def watch(self) -> None:
-        """Ask until cancelled."""
+        """Poll until cancelled."""
         while True:
-            await self.look()
+            await self.poll()
             await asyncio.sleep(self._settings.poll_s)
 
-    async def look(self) -> None:
-        """Ask once."""
-        statuses = await self._ask()
+    async def poll(self) -> None:
+        """Ask the replicas once how they are, and pass it on."""
+        statuses = await self._statuses()
         now = asyncio.get_running_loop().time()
         if statuses:
             self._follow(next((status for status in statuses if status.ready), statuses[0]))
@@ -114,9 +114,9 @@ class Serving:
             self._metrics.replicas.set(len(statuses))
             self._scheduler.adjust(replicas=len(statuses), best_batch=self.status.best_batch)
         self._metrics.ready.set(ready)
-        await self._health.say(ready)
+        await self._health.set_serving(ready)
 
-    async def _ask(self) -> list[ReplicaStatus] | None:
+    async def _statuses(self) -> list[ReplicaStatus] | None:
         """What the replicas say; None while that is not known."""
         try:
             async with asyncio.timeout(STATUS_TIMEOUT_S):

@@ -7,11 +7,11 @@ from segdepth_api.batch.local import LocalRunner
 from segdepth_api.batch.runners import Runner
 from segdepth_api.kubernetes import RayJobs
 from segdepth_api.settings import ApiSettings
-from segdepth_artefacts.opening import open_objects
+from segdepth_artefacts.open_objects import open_objects
 from segdepth_artefacts.settings import StoreSettings
 
 
-def open_batch(settings: ApiSettings) -> BatchJobs | None:
+def open_jobs(settings: ApiSettings) -> BatchJobs | None:
     """The jobs, None where there is no store for them. InvalidName for a store that is none."""
     if not settings.batch_store:
         return None
