@@ -8,9 +8,11 @@ REGISTRY ?=
 NAMESPACE ?= segdepth
 VALUES ?= k8s/sites/laptop-kind.yaml
 BUILD_FLAGS ?=
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo serve test check lint types imports format protos client chart images kind-up deploy test-cluster bench science constraints clean
+.PHONY: help venv install demo serve test quick check lint types imports format protos client chart images kind-up deploy test-cluster bench science constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -29,7 +31,10 @@ serve: venv ## Run the whole stack on this machine until Ctrl-C
 	$(BIN)/segdepth serve
 
 test: check ## Everything that must hold: style, types, imports, and all tests that need no cluster
-	$(BIN)/pytest -m "not cluster"
+	$(PYTEST) -m "not cluster"
+
+quick: check ## Style, types, imports and the unit tests that are not slow, in a few minutes
+	$(PYTEST) -m "not slow" tests/unit
 
 check: lint types imports ## Style, types and imports alone
 

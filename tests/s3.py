@@ -1,6 +1,6 @@
 """Real S3 servers for tests, on loopback and random ports: fixtures `seaweed` and `minio`.
 
-A test module or conftest makes them its own by importing them. Both give an S3Server.
+Both give an S3Server, one for all tests of a process.
 """
 
 import json

@@ -7,9 +7,6 @@ import pytest
 
 from segdepth_artefacts import ArtefactStore, StoreSettings
 from tests.contract.artefacts.places import Bucket, Place
-from tests.s3 import minio, seaweed
-
-__all__ = ["minio", "seaweed", "place", "store"]
 
 
 @pytest.fixture(params=["folder", "seaweed", "minio"])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -53,12 +54,21 @@ def kill(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def end_all(family: list[psutil.Process]) -> None:
     """Nothing that computes may outlive its driver: what does is killed, and an error."""
-    alive = still_alive(family, 60)
-    names = [one.name() for one in alive]
-    for survivor in alive:
-        survivor.kill()
-    # Ray's agents notice only after a minute or so.
-    assert all(name.startswith(AGENTS) for name in names), f"left behind by the killed run: {names}"
+    # Ray's agents notice only after a minute or so: they are not waited for.
+    agents = [one for one in family if name_of(one).startswith(AGENTS)]
+    alive = still_alive([one for one in family if one not in agents], 60)
+    names = [name_of(one) for one in alive]
+    for survivor in [*alive, *agents]:
+        with suppress(psutil.NoSuchProcess):
+            survivor.kill()
+    assert not alive, f"left behind by the killed run: {names}"
+
+
+def name_of(process: psutil.Process) -> str:
+    """Empty if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
 
 
 def still_alive(family: list[psutil.Process], within_s: float) -> list[psutil.Process]:

@@ -13,9 +13,7 @@ from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_training.recipes.seeds import run_seed
 from tests.e2e.training.drivers import FAMILY, KILL_WITHIN_S, RECIPE, end_all, finish, kill, start
 from tests.models import released_model
-from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server, seaweed
-
-__all__ = ["seaweed"]
+from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 RUN = "20261124-a"
 STABLE = "20260101-released"

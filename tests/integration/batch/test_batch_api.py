@@ -28,9 +28,7 @@ from segdepth_gateway.tokens import mint
 from segdepth_stack.ports import listener
 from tests.integration.batch.conftest import FRAMES
 from tests.integration.batch.processes import environment, until
-from tests.s3 import S3Server, seaweed
-
-__all__ = ["seaweed"]
+from tests.s3 import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

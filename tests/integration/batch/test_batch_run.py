@@ -18,9 +18,7 @@ from segdepth_batch.manifest import Manifest
 from segdepth_batch.output import Output
 from tests.integration.batch.conftest import FRAMES
 from tests.integration.batch.processes import batch, environment, until, workers
-from tests.s3 import S3Server, seaweed
-
-__all__ = ["seaweed"]
+from tests.s3 import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 COMMAND = Path(sys.executable).parent / "segdepth"

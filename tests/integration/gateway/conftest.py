@@ -1,4 +1,4 @@
-"""One Ray and one Serve for all tests of a file; a gateway of its own for each."""
+"""One Ray, one Serve and two replicas for all tests of this folder; a gateway of its own for each."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.integration.gateway.harness import dial, running
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def ray_serve() -> Iterator[None]:
     import ray
     from ray import serve
@@ -38,7 +38,7 @@ def ray_serve() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def estimator(ray_serve: None) -> DeploymentHandle[Any]:
     """Two replicas that add up pixels."""
     from ray import serve

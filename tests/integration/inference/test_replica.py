@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
@@ -34,8 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replica(store: Path) -> Iterator[DeploymentHandle]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, namespace="test-replica")
+def replica(ray_serve: None, store: Path) -> Iterator[DeploymentHandle]:
     settings = InferenceSettings(
         store=str(store),
         cache=store.parent / "cache",
@@ -47,11 +45,8 @@ def replica(store: Path) -> Iterator[DeploymentHandle]:
         shadow_poll_s=0.2,
         shadow_write_s=0.2,
     )
-    try:
-        yield serve.run(deployment(settings), name="test-replica", route_prefix=None)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    yield serve.run(deployment(settings), name="test-replica", route_prefix=None)
+    serve.delete("test-replica")
 
 
 @pytest.fixture

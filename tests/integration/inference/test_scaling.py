@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -26,7 +25,7 @@ IDLE_S = 0.2
 
 
 @pytest.fixture
-def replicas(tmp_path: Path) -> Iterator[DeploymentHandle]:
+def replicas(ray_serve: None, tmp_path: Path) -> Iterator[DeploymentHandle]:
     """At least one replica, and two at most."""
     settings = InferenceSettings(
         store=str(tiny_store(tmp_path / "store")),
@@ -38,12 +37,8 @@ def replicas(tmp_path: Path) -> Iterator[DeploymentHandle]:
         upscale_delay_s=1,
         downscale_delay_s=2,
     )
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, namespace="test-scaling")
-    try:
-        yield serve.run(deployment(settings), name="test-scaling", route_prefix=None)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    yield serve.run(deployment(settings), name="test-scaling", route_prefix=None)
+    serve.delete("test-scaling")
 
 
 async def test_a_busy_gateway_brings_a_second_replica_and_an_idle_one_sends_it_away(replicas: DeploymentHandle) -> None:

@@ -9,9 +9,7 @@ from segdepth_inference.metrics import ShadowMetrics
 from segdepth_inference.shadow import Shadow
 from tests.contract.artefacts.endpoints import line_to
 from tests.models import FAMILY, lattice_frame, tiny_model
-from tests.s3 import S3Server, seaweed
-
-__all__ = ["seaweed"]
+from tests.s3 import S3Server
 
 SHAPE = (200, 200)
 

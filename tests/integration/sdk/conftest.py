@@ -1,11 +1,18 @@
-"""A server that runs in a thread of its own, so that clients with and without asyncio can talk to it."""
+"""A server that runs in a thread of its own, so that clients with and without asyncio can talk to it.
+
+And one whole stack on a small model, for what must be the same in process and over the wire.
+"""
 
 import asyncio
 import threading
 
 import pytest
 
+import segdepth
+from segdepth_stack.settings import StackSettings
+from segdepth_stack.stack import Stack
 from tests.integration.sdk.service import Plan, serve
+from tests.models import tiny_store
 
 
 class Running:
@@ -49,3 +56,22 @@ def server(plan):
     running = Running(plan)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="package")
+def store(tmp_path_factory):
+    """A store whose model knows only frames like `lattice_frame`."""
+    return tiny_store(tmp_path_factory.mktemp("sdk") / "store", strict_domain=True)
+
+
+@pytest.fixture(scope="package")
+def address(store):
+    """A stack that serves it."""
+    with Stack(StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)) as stack:
+        yield stack.address
+
+
+@pytest.fixture(scope="package")
+def local(store):
+    with segdepth.connect("local", store=str(store)) as client:
+        yield client

@@ -14,31 +14,12 @@ import segdepth
 from segdepth import Detail, Frame, Options, errors
 from segdepth.cli.app import app
 from segdepth.results import FrameResult, Gap
-from segdepth_stack.settings import StackSettings
-from segdepth_stack.stack import Stack
-from tests.models import lattice_frame, tiny_store
+from tests.models import lattice_frame
 
 pytestmark = pytest.mark.slow
 
 SAMPLING_A = 0.1
 ALL = Options(detail=Detail(depth_map=True, confidence_map=True, probabilities=True))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tiny_store(tmp_path_factory.mktemp("congruence") / "store", strict_domain=True)
-
-
-@pytest.fixture(scope="module")
-def address(store):
-    with Stack(StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)) as stack:
-        yield stack.address
-
-
-@pytest.fixture(scope="module")
-def local(store):
-    with segdepth.connect("local", store=str(store)) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,9 @@ from segdepth.export.pooled import PooledTable
 from segdepth.tracking import Tracks
 from segdepth_artefacts import Manifest, open_store
 from segdepth_protos.matching import match
-from segdepth_stack.settings import StackSettings
-from segdepth_stack.stack import Stack
 from tests.models import lattice_frame, point, tiny_model, tiny_store
 
 SAMPLING_A, SHAPE = 0.1, (224, 240)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tiny_store(tmp_path_factory.mktemp("pooling") / "store")
-
-
-@pytest.fixture(scope="module")
-def local(store):
-    with segdepth.connect("local", store=str(store)) as client:
-        yield client
 
 
 def movie(count: int, seed: int = 3, first: int = 0) -> list[np.ndarray]:
@@ -270,12 +257,6 @@ def test_nearest_is_mutual_and_within_reach():
     two = np.array([[0.0, 0.0], [0.3, 0.0]])
     assert match(two, np.array([[0.25, 0.0]]), 0.5).tolist() == [-1, 0]
     assert match(np.zeros((0, 2)), theirs, 0.5).tolist() == []
-
-
-@pytest.fixture(scope="module")
-def address(store):
-    with Stack(StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)) as stack:
-        yield stack.address
 
 
 @pytest.mark.slow

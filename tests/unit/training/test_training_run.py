@@ -12,12 +12,11 @@ from segdepth_training.recipes.seeds import SeedRange, run_seed
 from segdepth_training.runs import scheduled, steps
 from segdepth_training.runs.workspace import Workspace
 from tests.models import released_model, tiny_model
-from tests.s3 import seaweed
 from tests.unit.training.small import fields, filled
 from tests.unit.training.test_training_place import storage
 from tests.unit.training.test_training_recipe import toml
 
-__all__ = ["storage", "seaweed"]
+__all__ = ["storage"]
 
 FAMILY = "ceo2-110"
 SETTINGS = TrainingSettings(run_id="a", promote_automatically=True)

@@ -14,11 +14,9 @@ from segdepth_training.recipes.seeds import SeedRange
 from segdepth_training.runs import steps
 from segdepth_training.runs.workspace import Workspace, stable_family
 from tests.models import tiny_model, tiny_store
-from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server, seaweed
+from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.unit.training.small import fields, filled, recipe
 from tests.unit.training.test_training_recipe import RECIPES, toml
-
-__all__ = ["seaweed"]
 
 PLAN = Plan(recipe(), SeedRange.TRAIN, 3, 2)
 
@@ -68,9 +66,8 @@ def change_and_fail(model: Storage) -> None:
         1 / 0  # noqa: B018
 
 
+@pytest.mark.parametrize("storage", ["bucket"], indirect=True)  # a folder is one machine's
 def test_two_that_change_the_same_file_are_told(storage: Storage):
-    if not storage.remote:
-        pytest.skip("a folder is one machine's")
     with pytest.raises(ValueError, match=r"report\.json was meanwhile changed by another"):
         change_while_another_does(storage)
     assert storage.read("report.json") == "theirs"
