@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,16 @@ def test_every_package_is_in_an_image() -> None:
     text = (ROOT / "k8s/images/segdepth.Dockerfile").read_text()
     for package in PACKAGES:
         assert f"./{package.partition('[')[0]}" in text, package
+
+
+def test_an_image_has_what_its_packages_stand_on() -> None:
+    """A wheel whose own requirement is missing would be looked for in a registry, which has none of ours."""
+    projects = [tomllib.loads((ROOT / name.partition("[")[0] / "pyproject.toml").read_text()) for name in PACKAGES]
+    needs = {
+        project["project"]["name"]: {re.split(r"[^a-z-]", one)[0] for one in project["project"]["dependencies"]}
+        for project in projects
+    }
+    for target, body in stages(ROOT / "k8s/images/segdepth.Dockerfile").items():
+        installed = {name.replace("_", "-") for name in re.findall(r"/wheels/(segdepth[a-z_]*)-", body)}
+        missing = {one for name in installed for one in needs[name] & needs.keys()} - installed
+        assert not missing, target
