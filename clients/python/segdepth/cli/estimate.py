@@ -18,12 +18,13 @@ from segdepth.cli.console import (
     ALL_REFUSED,
     ANSWERED,
     UNUSABLE,
-    complain,
     err,
     errors_end_the_command,
     out,
+    print_error,
     progress,
 )
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.client import Client
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.export import FORMATS, MovieExport
@@ -90,9 +91,10 @@ class Wanted:
         return PooledTable(self.out_dir, movie.path.stem) if self.pool and self.out_dir else None
 
 
+@with_option_groups
 def estimate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
-    server: given.Server = None,
+    connection: given.Connection,
     sampling: Annotated[
         str | None,
         typer.Option(
@@ -115,11 +117,6 @@ def estimate(
     ] = None,
     model: given.Model = "",
     version: given.Version = "",
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """Count the atoms of every column of every frame.
 
@@ -145,7 +142,7 @@ def estimate(
         if pool and out_dir is None:
             raise InvalidFrame(f"--pool {pool}: name a folder for the pooled table (--out DIR)")
         total, unusable = Tally(), False
-        with given.open_client(server, token, tls, ca, certificate, key) as client:
+        with connection.open() as client:
             for path in files:
                 try:
                     with open_movie(path, stated_A) as movie:
@@ -155,7 +152,7 @@ def estimate(
                         wanted = Wanted(out_dir, chosen, pictures, pool)
                         tally = _estimate_movie(client, movie, wanted, Options(model, version))
                 except (UnreadableFile, NoLattice) as error:
-                    complain(error)
+                    print_error(error)
                     unusable = True
                     continue
                 total.status += tally.status
