@@ -28,7 +28,7 @@ class BatchCommands(Commands):
     """`run` belongs to segdepth-batch."""
 
     group: ClassVar[str] = "segdepth.batch"
-    elsewhere: ClassVar[dict[str, tuple[str, str]]] = {
+    packages: ClassVar[dict[str, tuple[str, str]]] = {
         "run": ("segdepth-batch", "Count whole folders of movies on this machine, without a service.")
     }
 

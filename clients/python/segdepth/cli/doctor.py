@@ -21,7 +21,7 @@ from segdepth.errors import SegDepthError
 from segdepth.files import Movie, open_movie
 from segdepth.results import ModelInfo
 
-NEEDED = ("grpcio", "protobuf", "numpy", "segdepth-protos")
+REQUIRED = ("grpcio", "protobuf", "numpy", "segdepth-protos")
 EXTRAS = {
     "tifffile": "segdepth[files]",
     "mrcfile": "segdepth[files]",
@@ -80,7 +80,7 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in NEEDED:
+    for name in REQUIRED:
         found = _version(name)
         yield Finding(name, found is not None, found or "missing", "" if found else "pip install segdepth")
     for name, extra in EXTRAS.items():
