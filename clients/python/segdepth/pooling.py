@@ -98,7 +98,7 @@ def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNum
     )
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What pooling keeps of an answered frame, whose maps would fill the memory: columns, and the measured dose."""
 
     sequence: int
@@ -110,7 +110,7 @@ class Seen(NamedTuple):
     elements: tuple[str, ...] = SPECIES
 
     @classmethod
-    def of(cls, result: FrameResult) -> "Seen":
+    def of(cls, result: FrameResult) -> "Observation":
         """Of an answer that is not refused."""
         columns = result.columns
         dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
@@ -131,7 +131,7 @@ class Group:
     """
 
     def __init__(
-        self, seen: list[Seen], first: int, last: int, refused: int, model: ModelVersion, numbers: PoolingNumbers
+        self, seen: list[Observation], first: int, last: int, refused: int, model: ModelVersion, numbers: PoolingNumbers
     ):
         self.first, self.last, self.refused, self.model = first, last, refused, model
         self._numbers = numbers
@@ -143,7 +143,7 @@ class Group:
         return len(self._kept)
 
     @property
-    def _any(self) -> Seen:
+    def _any(self) -> Observation:
         """One of the frames, for what they have in common."""
         return self._kept[0][0]
 
@@ -172,7 +172,7 @@ class Group:
 
     def pooled(self, summed: FrameResult | None = None) -> PooledFrames:
         """What the frames say together; `summed`: the answer to their sum, which counts better than each of them."""
-        total = None if summed is None or summed.refused else Seen.of(summed)
+        total = None if summed is None or summed.refused else Observation.of(summed)
         return PooledFrames(
             first=self.first,
             last=self.last,
@@ -185,7 +185,7 @@ class Group:
             columns=self._columns(total),
         )
 
-    def _columns(self, total: Seen | None) -> PooledColumns:
+    def _columns(self, total: Observation | None) -> PooledColumns:
         """A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told
         by. A column that only the sum shows is one, too."""
         known, species_of = len(self._tracks.found), len(self._numbers.prior)
@@ -229,13 +229,13 @@ class Group:
         )
 
 
-Kept = list[tuple[Seen, NDArray[np.int64]]]
+TrackedFrames = list[tuple[Observation, NDArray[np.int64]]]
 """Frames, and which track each of their columns is."""
 
 
-def _registered(seen: list[Seen]) -> tuple[Tracks, Kept]:
+def _registered(seen: list[Observation]) -> tuple[Tracks, TrackedFrames]:
     """Tracks through the frames that lie where most do. The first may be the one that has moved, or be empty."""
-    best: tuple[Tracks, Kept] = Tracks(), []
+    best: tuple[Tracks, TrackedFrames] = Tracks(), []
     for first in range(len(seen)):
         tracks, kept = Tracks(), []
         for one in (seen[first], *seen[:first], *seen[first + 1 :]):
@@ -263,7 +263,7 @@ class Pool:
         self._model: ModelVersion | None = None
         self._kind: tuple[object, ...] = ()
         self._numbers: PoolingNumbers | None = None
-        self._seen: list[Seen] = []
+        self._seen: list[Observation] = []
         self._first: int | None = None
         self._last = 0
         self._refused = 0
@@ -280,7 +280,7 @@ class Pool:
         self._first = first if self._first is None else self._first
         self._last = first + number - 1
         if isinstance(answer, FrameResult) and answered:
-            self._seen.append(Seen.of(answer))
+            self._seen.append(Observation.of(answer))
         else:
             self._refused += number
         return self.finish() if len(self._seen) == self._size else ended

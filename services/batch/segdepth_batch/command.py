@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from segdepth.cli import options as given
-from segdepth.cli.console import ANSWERED, FAILED, UNUSABLE, err, out, progress
+from segdepth.cli.console import ANSWERED, FAILED, UNUSABLE, out, print_error, progress
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import JobExists, JobFolder, JobRequest, JobState
@@ -57,13 +57,13 @@ def run(
         _submit(inputs, out_dir, sampling, model, maps)
         raise typer.Exit(_run(out_dir, settings))
     except ValidationError as error:
-        _complain("; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()))
+        print_error("; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()))
     except JobExists as error:
-        _complain(f"{out_dir} holds the output of another job: {error}")
+        print_error(f"{out_dir} holds the output of another job: {error}")
     except (ArtefactError, FileNotFoundError) as error:
-        _complain(str(error))
+        print_error(str(error))
     except RayNotStarted as error:
-        _complain(str(error))
+        print_error(str(error))
         raise typer.Exit(FAILED) from None
     raise typer.Exit(UNUSABLE)
 
@@ -106,9 +106,5 @@ def _run(out_dir: Path, settings: BatchSettings) -> int:
     if state.status == "done":
         out().print(escape(f"{state.frames_total} frames: {state.message} → {out_dir}"))
         return ANSWERED
-    _complain(state.message)
+    print_error(state.message)
     return UNUSABLE if state.permanent else FAILED
-
-
-def _complain(message: str) -> None:
-    err().print(f"[bold red]error:[/] {escape(message)}")

@@ -14,6 +14,8 @@ from segdepth.results import FrameResult, Gap, GapReason
 
 QUICK = segdepth.Patience(first_connection_s=0.5, reconnection_s=10, first_pause_s=0.01, longest_pause_s=0.05)
 
+PERMANENT = [("UNAUTHENTICATED", NotAuthenticated), ("INVALID_ARGUMENT", InvalidFrame), ("NOT_FOUND", UnknownModel)]
+
 
 def image(sequence):
     return np.full((8, 8), sequence % 7 + 1, "u1")
@@ -230,22 +232,31 @@ class TestBrokenConnections:
         assert numbers(answers) == list(range(10))
         server.start()
 
-    @pytest.mark.parametrize(
-        "status, kind",
-        [
-            ("UNAUTHENTICATED", NotAuthenticated),
-            ("INVALID_ARGUMENT", InvalidFrame),
-            ("NOT_FOUND", UnknownModel),
-        ],
-    )
+    @pytest.mark.parametrize("status, kind", PERMANENT)
     def test_permanent_errors_come_after_what_was_answered(self, client, plan, status, kind):
         plan.fatal = (31, grpc.StatusCode[status], "as planned")
         stream, answers = client.stream(images(100), 0.1), []
         with pytest.raises(kind, match="as planned"):
             answers.extend(stream)
         assert numbers(answers) == list(range(32))
-        # A status that arrives during a write is hidden by grpc.aio ("Internal error from Core"): asked for once more.
-        assert len(plan.openings) <= 2
+        # Each status that arrives during a write is hidden by grpc.aio ("Internal error from Core") and asked for once
+        # more, so nothing bounds the openings here; but none begins a new session.
+        assert all(opening.session for opening in plan.openings[1:])
+
+    @pytest.mark.parametrize("status, kind", PERMANENT)
+    def test_permanent_errors_end_the_stream_at_once(self, client, plan, status, kind):
+        plan.fatal = (31, grpc.StatusCode[status], "as planned")
+        ended = threading.Event()
+
+        def camera():
+            yield from images(32)
+            # Nothing is being written when the status comes.
+            ended.wait(20)
+
+        with client.stream(camera(), 0.1) as stream, pytest.raises(kind, match="as planned"):
+            list(stream)
+        ended.set()
+        assert len(plan.openings) == 1
 
     def test_permanent_errors_at_the_opening(self, client, plan):
         plan.refuse_open = [grpc.StatusCode.NOT_FOUND]

@@ -1,6 +1,9 @@
 """`segdepth batch`: jobs over whole movies, on a service or on this machine."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -10,11 +13,14 @@ from rich.table import Table
 
 from segdepth.cli import options as given
 from segdepth.cli.console import ANSWERED, FAILED, err, errors_end_the_command, out, progress
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.plugins import Commands
 from segdepth.errors import UnreadableFile
 from segdepth.jobs import BatchClient, BatchJob
 
-LOOK_S = 1.0
+LOCAL_API = "http://127.0.0.1:8080"
+
+POLL_S = 1.0
 """How often a job that is waited for is asked after [s]."""
 
 
@@ -22,7 +28,7 @@ class BatchCommands(Commands):
     """`run` belongs to segdepth-batch."""
 
     group: ClassVar[str] = "segdepth.batch"
-    elsewhere: ClassVar[dict[str, tuple[str, str]]] = {
+    packages: ClassVar[dict[str, tuple[str, str]]] = {
         "run": ("segdepth-batch", "Count whole folders of movies on this machine, without a service.")
     }
 
@@ -38,17 +44,34 @@ Api = Annotated[
     str,
     typer.Option("--api", envvar="SEGDEPTH_API", metavar="URL", help="The HTTP api.", rich_help_panel=given.CONNECTION),
 ]
+
+
+@dataclass(frozen=True)
+class Service:
+    """How to reach the HTTP api."""
+
+    api: Api = LOCAL_API
+    token: given.Token = None
+    ca: given.Ca = None
+
+    @contextmanager
+    def client(self) -> Iterator[BatchClient]:
+        """A client whose errors end the command."""
+        with errors_end_the_command(), BatchClient(self.api, token=self.token, ca=self.ca) as client:
+            yield client
+
+
 Job = Annotated[str, typer.Argument(help="Id of the job.")]
-LOCAL_API = "http://127.0.0.1:8080"
 
 
 @app.command()
+@with_option_groups
 def submit(
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT", help="s3:// files or folders, or files of this machine, which are uploaded."),
     ],
-    api: Api = LOCAL_API,
+    service: Service,
     sampling: given.Sampling = None,
     model: Annotated[str, typer.Option(metavar="FAMILY[/VERSION]", help="Model, by default the stable one.")] = "",
     priority: Annotated[Literal["low", "normal", "high"], typer.Option(help="Against other jobs.")] = "normal",
@@ -58,8 +81,6 @@ def submit(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Depth and confidence of each pixel.")] = True,
     key: Annotated[str | None, typer.Option(help="Name of this submission: repeated, it makes no second job.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the job ends.")] = False,
-    token: given.Token = None,
-    ca: given.Ca = None,
 ) -> None:
     """Submit a job; prints its id. With --wait the exit status is 0 only if the job is done.
 
@@ -69,7 +90,7 @@ def submit(
 
       segdepth batch submit *.mrc --sampling 0.1 --model ceo2-110
     """
-    with errors_end_the_command(), BatchClient(api, token=token, ca=ca) as client:
+    with service.client() as client:
         job = client.submit(
             [text if "://" in text else _uploaded(client, Path(text)) for text in inputs],
             sampling_A=sampling,
@@ -85,18 +106,17 @@ def submit(
 
 
 @app.command()
+@with_option_groups
 def status(
     job: Job,
-    api: Api = LOCAL_API,
+    service: Service,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the job ends.")] = False,
-    token: given.Token = None,
-    ca: given.Ca = None,
 ) -> None:
     """How far a job is.
 
     Example: segdepth batch status batch-0123456789abcdef0123 --wait
     """
-    with errors_end_the_command(), BatchClient(api, token=token, ca=ca) as client:
+    with service.client() as client:
         found = client.job(job)
         if wait:
             raise typer.Exit(_followed(client, found))
@@ -104,17 +124,16 @@ def status(
 
 
 @app.command("list")
+@with_option_groups
 def list_jobs(
-    api: Api = LOCAL_API,
+    service: Service,
     everyone: Annotated[bool, typer.Option("--everyone", help="Jobs of all principals; scope admin.")] = False,
-    token: given.Token = None,
-    ca: given.Ca = None,
 ) -> None:
     """The latest jobs, newest first.
 
     Example: segdepth batch list --api https://segdepth.lab
     """
-    with errors_end_the_command(), BatchClient(api, token=token, ca=ca) as client:
+    with service.client() as client:
         jobs = client.jobs(everyone=everyone)
     table = Table("job", "status", "frames", "model", "created", "output", *(["who"] if everyone else []))
     for job in jobs:
@@ -125,12 +144,13 @@ def list_jobs(
 
 
 @app.command()
-def cancel(job: Job, api: Api = LOCAL_API, token: given.Token = None, ca: given.Ca = None) -> None:
+@with_option_groups
+def cancel(job: Job, service: Service) -> None:
     """End a job after the chunks under way; what was done stays.
 
     Example: segdepth batch cancel batch-0123456789abcdef0123
     """
-    with errors_end_the_command(), BatchClient(api, token=token, ca=ca) as client:
+    with service.client() as client:
         _say(client.cancel(job))
 
 
@@ -147,7 +167,7 @@ def _followed(client: BatchClient, job: BatchJob) -> int:
         with progress() as bar:
             task = bar.add_task(job.job, total=None, rate="")
             while not job.ended:
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
                 job = client.job(job.job)
                 bar.update(
                     task,

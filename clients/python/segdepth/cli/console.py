@@ -39,7 +39,7 @@ def err() -> Console:
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def complain(error: SegDepthError) -> None:
+def print_error(error: Exception | str) -> None:
     """Say what is wrong, on stderr."""
     message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
     err().print(f"[bold red]error:[/] {escape(message)}")
@@ -56,7 +56,7 @@ def errors_end_the_command() -> Iterator[None]:
     try:
         yield
     except SegDepthError as error:
-        complain(error)
+        print_error(error)
         raise typer.Exit(status_of(error)) from None
 
 

@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +16,12 @@ from rich.table import Table
 
 from segdepth.cli import options as given
 from segdepth.cli.console import FAILED, out
-from segdepth.client import Client
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.errors import SegDepthError
 from segdepth.files import Movie, open_movie
 from segdepth.results import ModelInfo
 
-NEEDED = ("grpcio", "protobuf", "numpy", "segdepth-protos")
+REQUIRED = ("grpcio", "protobuf", "numpy", "segdepth-protos")
 EXTRAS = {
     "tifffile": "segdepth[files]",
     "mrcfile": "segdepth[files]",
@@ -44,16 +44,12 @@ class Finding:
     remedy: str = ""
 
 
+@with_option_groups
 def doctor(
+    connection: given.Connection,
     file: Annotated[Path | None, typer.Argument(help="A movie to look at as well.")] = None,
-    server: given.Server = None,
     sampling: given.Sampling = None,
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results would go.")] = Path(),
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """Look at installation, server or local model, disk and a file, and say what to do.
 
@@ -66,7 +62,7 @@ def doctor(
       segdepth doctor movie.mrc --server 127.0.0.1:50051
     """
     findings = [_python(), *_packages(), _disk(out_dir)]
-    about_models, models = _models(lambda: given.open_client(server, token, tls, ca, certificate, key), server)
+    about_models, models = _models(connection)
     findings += about_models
     if file is not None:
         findings += _file(file, sampling, models)
@@ -84,7 +80,7 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in NEEDED:
+    for name in REQUIRED:
         found = _version(name)
         yield Finding(name, found is not None, found or "missing", "" if found else "pip install segdepth")
     for name, extra in EXTRAS.items():
@@ -112,15 +108,15 @@ def _disk(folder: Path) -> Finding:
     return Finding("disk", good, f"{free / 1e9:.1f} GB free at {there}", "" if good else "make room, or another --out")
 
 
-def _models(connect: Callable[[], Client], server: str | None) -> tuple[list[Finding], list[ModelInfo]]:
-    name = f"server {server}" if server else "local model"
+def _models(connection: given.Connection) -> tuple[list[Finding], list[ModelInfo]]:
+    name = f"server {connection.server}" if connection.server else "local model"
     remedy = (
         "is it running (segdepth serve)? are address, --token and --tls right?"
-        if server
+        if connection.server
         else "pip install 'segdepth[local]', set SEGDEPTH_STORE, or use --server HOST:PORT"
     )
     try:
-        with connect() as client:
+        with connection.open() as client:
             healthy = client.healthy(timeout_s=TIMEOUT_S)
             models = client.models(timeout_s=TIMEOUT_S)
     except SegDepthError as error:

@@ -18,12 +18,13 @@ from segdepth.cli.console import (
     ALL_REFUSED,
     ANSWERED,
     UNUSABLE,
-    complain,
     err,
     errors_end_the_command,
     out,
+    print_error,
     progress,
 )
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.client import Client
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.export import FORMATS, MovieExport
@@ -77,7 +78,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Output:
     """What is to be written, and where."""
 
     out_dir: Path | None
@@ -90,9 +91,10 @@ class Wanted:
         return PooledTable(self.out_dir, movie.path.stem) if self.pool and self.out_dir else None
 
 
+@with_option_groups
 def estimate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
-    server: given.Server = None,
+    connection: given.Connection,
     sampling: Annotated[
         str | None,
         typer.Option(
@@ -115,11 +117,6 @@ def estimate(
     ] = None,
     model: given.Model = "",
     version: given.Version = "",
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """Count the atoms of every column of every frame.
 
@@ -145,17 +142,17 @@ def estimate(
         if pool and out_dir is None:
             raise InvalidFrame(f"--pool {pool}: name a folder for the pooled table (--out DIR)")
         total, unusable = Tally(), False
-        with given.open_client(server, token, tls, ca, certificate, key) as client:
+        with connection.open() as client:
             for path in files:
                 try:
                     with open_movie(path, stated_A) as movie:
                         _compare_sampling(movie)
                         if by_lattice:
                             _correct_sampling(client, movie, Options(model, version))
-                        wanted = Wanted(out_dir, chosen, pictures, pool)
-                        tally = _estimate_movie(client, movie, wanted, Options(model, version))
+                        output = Output(out_dir, chosen, pictures, pool)
+                        tally = _estimate_movie(client, movie, output, Options(model, version))
                 except (UnreadableFile, NoLattice) as error:
-                    complain(error)
+                    print_error(error)
                     unusable = True
                     continue
                 total.status += tally.status
@@ -202,14 +199,14 @@ def _check_names(files: list[Path], out_dir: Path | None) -> None:
         raise InvalidFrame(f"several files are called {', '.join(twice)}; their results would have the same names")
 
 
-def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Options) -> Tally:
+def _estimate_movie(client: Client, movie: Movie, output: Output, options: Options) -> Tally:
     tally, done, started = Tally(), 0, time.monotonic()
-    out_dir, formats, pictures = wanted.out_dir, wanted.formats, wanted.pictures
+    out_dir, formats, pictures = output.out_dir, output.formats, output.pictures
     if out_dir is not None:
         options = Options(options.model, options.version, MovieExport.detail(formats))
     with ExitStack() as stack:
         export = out_dir and stack.enter_context(MovieExport(out_dir, movie, formats, pictures))
-        pooled = wanted.pooled(movie)
+        pooled = output.pooled(movie)
         if pooled:
             stack.enter_context(pooled)
         bar = stack.enter_context(progress())
@@ -225,8 +222,8 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
                 bar.update(task, completed=done, rate=f"{done / (time.monotonic() - started):.1f} frames/s")
                 yield answer
 
-        if pooled and wanted.pool:
-            for group in client.pool(seen(), wanted.pool, movie, options):
+        if pooled and output.pool:
+            for group in client.pool(seen(), output.pool, movie, options):
                 pooled.add(group)
         else:
             deque(seen(), maxlen=0)
@@ -238,7 +235,7 @@ def _estimate_movie(client: Client, movie: Movie, wanted: Wanted, options: Optio
             if pooled.without_sum
             else ""
         )
-        out().print(f"  pooled: {pooled.groups} groups of up to {wanted.pool} frames{moved}{alone}")
+        out().print(f"  pooled: {pooled.groups} groups of up to {output.pool} frames{moved}{alone}")
     if out_dir is not None and "png" in formats and pictures < len(movie):
         out().print(f"  pictures of the first {pictures} of {len(movie)} frames; --pictures {len(movie)} draws all")
     return tally

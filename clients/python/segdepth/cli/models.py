@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from segdepth.cli import options as given
-from segdepth.cli.console import errors_end_the_command, out
+from segdepth.cli.console import out
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.results import ChannelChange, ModelVersion, Shadow
 
 app = typer.Typer(help="List models; promote, roll back, and see who did.", rich_markup_mode="rich")
@@ -17,15 +18,11 @@ Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 
 @app.callback(invoke_without_command=True)
+@with_option_groups
 def models(
     context: typer.Context,
-    server: given.Server = None,
+    connection: given.Connection,
     family: Annotated[str, typer.Option(help="Only this family.")] = "",
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """List the models that the server, or the local store, has.
 
@@ -37,7 +34,7 @@ def models(
     """
     if context.invoked_subcommand is not None:
         return
-    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+    with connection.client() as client:
         found = client.models(family)
     table = Table("family", "version", "channels", "serving", "Å/px", "field", "created", "knows")
     for model in found:
@@ -89,55 +86,43 @@ def _share(part: int, whole: int) -> str:
 
 
 @app.command()
+@with_option_groups
 def promote(
     family: Family,
     version: Annotated[str, typer.Argument(help="Version that `stable` shall point at.")],
     reason: Reason,
+    connection: given.Connection,
     force: Annotated[bool, typer.Option("--force", help="Against the gates' refusals; recorded with them.")] = False,
-    server: given.Server = None,
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """Point `stable` at a version: every replica changes to it, no frame is lost.
 
     The gates refuse, each with its figure, a version that is worse than stable, badly calibrated, or misses its
     recipe's own bars.
     """
-    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+    with connection.client() as client:
         _say(client.promote(family, version, reason, force=force))
 
 
 @app.command()
+@with_option_groups
 def rollback(
     family: Family,
     reason: Reason,
-    server: given.Server = None,
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
+    connection: given.Connection,
 ) -> None:
     """Point `stable` back at the version before."""
-    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+    with connection.client() as client:
         _say(client.rollback(family, reason))
 
 
 @app.command()
+@with_option_groups
 def history(
     family: Family,
-    server: given.Server = None,
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
+    connection: given.Connection,
 ) -> None:
     """Every change of the family's channels, newest first."""
-    with errors_end_the_command(), given.open_client(server, token, tls, ca, certificate, key) as client:
+    with connection.client() as client:
         changes = client.history(family)
     table = Table("time", "channel", "from", "to", "who", "why")
     for change in changes:

@@ -1,11 +1,15 @@
 """Options that several commands have, and the client that they describe."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import segdepth
+from segdepth.cli.console import errors_end_the_command
 from segdepth.client import Client
 from segdepth.security import TLS
 
@@ -69,17 +73,27 @@ Model = Annotated[
 Version = Annotated[str, typer.Option(help="Exact model version, by default what `stable` points at.")]
 
 
-def open_client(
-    server: str | None,
-    token: str | None,
-    tls: bool | None,
-    ca: Path | None = None,
-    certificate: Path | None = None,
-    key: Path | None = None,
-) -> Client:
-    """A client of the server, or of the model in this process. Raises SegDepthError."""
-    if server is None:
-        return segdepth.connect("local")
-    own = TLS(ca=ca, certificate=certificate, key=key)
-    encrypted = own != TLS() if tls is None else tls
-    return segdepth.connect(server, token=token, tls=own if encrypted else False)
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the server, or the model in this process."""
+
+    server: Server = None
+    token: Token = None
+    tls: UseTls = None
+    ca: Ca = None
+    certificate: Certificate = None
+    key: Key = None
+
+    def open(self) -> Client:
+        """A client. Raises SegDepthError."""
+        if self.server is None:
+            return segdepth.connect("local")
+        own = TLS(ca=self.ca, certificate=self.certificate, key=self.key)
+        encrypted = own != TLS() if self.tls is None else self.tls
+        return segdepth.connect(self.server, token=self.token, tls=own if encrypted else False)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client whose errors end the command."""
+        with errors_end_the_command(), self.open() as client:
+            yield client

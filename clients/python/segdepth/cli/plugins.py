@@ -10,42 +10,42 @@ from typer.core import TyperCommand, TyperGroup
 class Commands(TyperGroup):
     """Imports the commands of other packages only when they run: a station's --help need not import a server.
 
-    `group`: entry points that are commands; `elsewhere`: commands of packages that may not be installed, with the
-    package and a line for --help.
+    `group`: entry points that are commands; `packages`: of each command that may not be installed its package, and a
+    line for --help.
     """
 
     group: ClassVar[str] = "segdepth.commands"
-    elsewhere: ClassVar[dict[str, tuple[str, str]]] = {
+    packages: ClassVar[dict[str, tuple[str, str]]] = {
         "serve": ("segdepth-stack", "Run gateway, model and HTTP api on this machine until Ctrl-C.")
     }
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names for --help."""
-        return [*super().list_commands(ctx), *sorted(self._added())]
+        return [*super().list_commands(ctx), *sorted(self._plugins())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; of another package's only its name and what it does."""
-        if cmd_name in self._added():
-            return TyperCommand(cmd_name, help=self.elsewhere.get(cmd_name, ("", ""))[1])
+        if cmd_name in self._plugins():
+            return TyperCommand(cmd_name, help=self.packages.get(cmd_name, ("", ""))[1])
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command to run."""
         name = args[0]
-        if entry_point := self._added().get(name):
+        if entry_point := self._plugins().get(name):
             return name, self._load(entry_point), args[1:]
-        if name in self.elsewhere:
-            raise typer.BadParameter(f"{name!r} is not installed: pip install {self.elsewhere[name][0]}")
+        if name in self.packages:
+            raise typer.BadParameter(f"{name!r} is not installed: pip install {self.packages[name][0]}")
         return super().resolve_command(ctx, args)
 
-    def _added(self) -> dict[str, EntryPoint]:
+    def _plugins(self) -> dict[str, EntryPoint]:
         return {entry_point.name: entry_point for entry_point in entry_points(group=self.group)}
 
     def _load(self, entry_point: EntryPoint) -> Any:
         try:
             function = entry_point.load()
         except ImportError as error:
-            package = self.elsewhere.get(entry_point.name, (entry_point.module.partition(".")[0], ""))[0]
+            package = self.packages.get(entry_point.name, (entry_point.module.partition(".")[0], ""))[0]
             raise typer.BadParameter(f"{entry_point.name!r} cannot start ({error}): pip install {package}") from error
         alone = typer.Typer(rich_markup_mode="rich", add_completion=False)
         alone.command(entry_point.name)(function)

@@ -15,6 +15,7 @@ from rich.table import Table
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.cli.option_groups import with_option_groups
 from segdepth.files import Movie, open_movie
 from segdepth.results import Answer, FrameResult, Status
 
@@ -78,9 +79,10 @@ def _percentiles(latencies_s: deque[float]) -> str:
     return f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
 
 
+@with_option_groups
 def stream(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
-    server: given.Server = None,
+    connection: given.Connection,
     sampling: given.Sampling = None,
     fps: Annotated[
         float | None, typer.Option(min=0.001, help="Frames per second, as a camera; by default as fast as it goes.")
@@ -96,11 +98,6 @@ def stream(
     batch: Annotated[bool, typer.Option("--batch", help="Let interactive users go first.")] = False,
     model: given.Model = "",
     version: given.Version = "",
-    token: given.Token = None,
-    tls: given.UseTls = None,
-    ca: given.Ca = None,
-    certificate: given.Certificate = None,
-    key: given.Key = None,
 ) -> None:
     """Play a movie as a live camera and watch rates, latencies and gaps.
 
@@ -116,7 +113,7 @@ def stream(
     with (
         errors_end_the_command(),
         open_movie(file, sampling) as movie,
-        given.open_client(server, token, tls, ca, certificate, key) as client,
+        connection.open() as client,
     ):
         statistics = Statistics()
         frames = _play(movie, repeat, fps, statistics)
