@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal, TypeVar
 
+import stamina
 from pydantic import AwareDatetime, Field, ValidationError
 
 from segdepth_artefacts.errors import ArtefactError, ConditionFailed, CorruptArtefact, StoreUnavailable
@@ -29,7 +30,7 @@ ENDED: frozenset[Status] = frozenset({"done", "failed", "cancelled"})
 T = TypeVar("T", bound=Strict)
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-_SWAPS = 10
+_CHANGE_TRIES = 10
 
 
 class JobExists(ArtefactError):
@@ -137,20 +138,31 @@ class JobFolder:
 
     def change(self, how: Callable[[JobState], JobState]) -> JobState:
         """Replace the state by what `how` makes of it; `how` may raise, and is asked again if others write too."""
+        try:
+            for attempt in stamina.retry_context(
+                on=ConditionFailed,
+                attempts=_CHANGE_TRIES,
+                timeout=None,
+                wait_initial=0.01,
+                wait_max=0.2,
+                wait_jitter=0.02,
+            ):
+                with attempt:
+                    return self._change_once(how)
+        except ConditionFailed as exc:
+            where = f"{self._key('state.json')} in {self.objects.url}"
+            raise StoreUnavailable(f"{where} changed {_CHANGE_TRIES} times at once", "try again") from exc
+        raise AssertionError("stamina raises when tries run out")
+
+    def _change_once(self, how: Callable[[JobState], JobState]) -> JobState:
         key = self._key("state.json")
-        for _ in range(_SWAPS):
-            stored = self.objects.read(key)
-            before = JobState() if stored is None else _parsed(JobState, stored, key)
-            after = how(before)
-            if after == before and stored is not None:
-                return after
+        stored = self.objects.read(key)
+        before = JobState() if stored is None else _parsed(JobState, stored, key)
+        after = how(before)
+        if after != before or stored is None:
             document = after.model_dump_json(indent=2).encode() + b"\n"
-            try:
-                self.objects.write(key, document, replaces=stored.etag if stored else None)
-            except ConditionFailed:
-                continue
-            return after
-        raise StoreUnavailable(f"{key} in {self.objects.url} changed {_SWAPS} times at once", "try again")
+            self.objects.write(key, document, replaces=stored.etag if stored else None)
+        return after
 
     def cancel(self) -> None:
         """Tell the job to end. Again: no effect."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import stamina
 
 from segdepth_batch.errors import RayNotStarted
 from segdepth_batch.settings import BatchSettings
@@ -46,30 +47,30 @@ def ray_for(settings: BatchSettings) -> Iterator[None]:
 
 def _start(settings: BatchSettings, folder: Path) -> None:
     """A private Ray. RayNotStarted if that fails: Ray gives its own processes 30 s, too little on a busy machine."""
+    for attempt in stamina.retry_context(on=RayNotStarted, attempts=START_TRIES, timeout=None, wait_jitter=0.1):
+        with attempt:
+            _start_once(settings, folder)
+
+
+def _start_once(settings: BatchSettings, folder: Path) -> None:
     import ray
 
     before = set(psutil.Process().children(recursive=True))
-    for attempt in range(START_TRIES):
-        try:
-            ray.init(
-                address="local",
-                # Places for actors, not cores: how many cores a network takes is said to the actors.
-                num_cpus=max(1, math.ceil(settings.actors_max * settings.cpus)),
-                object_store_memory=settings.object_store_mb * 1024 * 1024,
-                include_dashboard=False,
-                _temp_dir=str(folder),
-                logging_level=logging.WARNING,
-                log_to_driver=False,
-            )
-        except Exception as error:  # Ray raises nothing more particular
-            ray.shutdown()
-            _end_children(before)
-            if attempt == START_TRIES - 1:
-                raise RayNotStarted(
-                    f"Ray did not start on this machine ({error}); try again when it is less busy"
-                ) from error
-        else:
-            return
+    try:
+        ray.init(
+            address="local",
+            # Places for actors, not cores: how many cores a network takes is said to the actors.
+            num_cpus=max(1, math.ceil(settings.actors_max * settings.cpus)),
+            object_store_memory=settings.object_store_mb * 1024 * 1024,
+            include_dashboard=False,
+            _temp_dir=str(folder),
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+    except Exception as error:  # Ray raises nothing more particular
+        ray.shutdown()
+        _end_children(before)
+        raise RayNotStarted(f"Ray did not start on this machine ({error}); try again when it is less busy") from error
 
 
 def _end_children(before: set[psutil.Process]) -> None:

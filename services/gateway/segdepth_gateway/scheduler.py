@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import stamina
 import structlog
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ from segdepth_protos.v1 import estimator_pb2
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE_S = 0.05
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Before a micro-batch goes to another replica; doubles with each time."""
 
 
@@ -114,16 +115,21 @@ class Scheduler:
         calibrations = [job.calibration for job in batch]
         assert batch[0].lane is not None
         options = batch[0].lane.options
-        for attempt in range(self._settings.retries):
-            try:
-                return await self._ask(pixels, calibrations, options)
-            except ReplicaLost as error:
-                self._metrics.retries.inc()
-                log.warning("replica lost, trying another", frames=len(batch), attempt=attempt, error=str(error))
-                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
-        return await self._ask(pixels, calibrations, options)
+        async for attempt in stamina.retry_context(
+            on=ReplicaLost,
+            attempts=self._settings.retries + 1,
+            timeout=None,
+            wait_initial=FIRST_PAUSE_S,
+            wait_max=LONGEST_PAUSE_S,
+            wait_jitter=0,
+        ):
+            with attempt:
+                if attempt.num > 1:
+                    self._metrics.retries.inc()
+                return await self._estimate_once(pixels, calibrations, options)
+        raise AssertionError("stamina raises when tries run out")
 
-    async def _ask(
+    async def _estimate_once(
         self, pixels: list[NDArray[Any]], calibrations: list[bytes], options: bytes
     ) -> tuple[list[bytes], list[int]]:
         timeout_s = self._settings.estimate_timeout_s

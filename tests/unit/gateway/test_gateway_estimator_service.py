@@ -1,7 +1,9 @@
 """EstimatorService behind real gRPC: who is let in, how much at once, and what is given back. The estimator is ours."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -114,6 +116,15 @@ async def test_the_budget_comes_back_however_a_stream_ends(end: str) -> None:
         assert value(gateway, "streams") == 0
         another = await stream(channel)
         assert another.opened.credit.bytes == LEAST_CREDIT_BYTES
+
+
+async def test_a_stream_that_ended_is_held_by_nothing() -> None:
+    async with serving(InProcess()) as (gateway, channel):
+        call = await stream(channel)
+        (held,) = (weakref.ref(one) for one in gateway._estimates._streams)
+        await call.close()
+        await until(lambda: not value(gateway, "streams"))
+        await until(lambda: gc.collect() >= 0 and held() is None)
 
 
 async def test_as_many_streams_as_the_settings_say() -> None:
