@@ -9,7 +9,7 @@ NAMESPACE ?= segdepth
 VALUES ?= k8s/sites/laptop-kind.yaml
 BUILD_FLAGS ?=
 WORKERS ?= 2
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+PYTEST := $(BIN)/pytest -n $(WORKERS) --durations 10
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install demo serve test quick check lint types imports format protos client chart images kind-up deploy test-cluster bench science constraints clean

@@ -1,12 +1,17 @@
 """What every test finds: no setting of the developer's own shell, no screen, no word to the outside.
 
-And the pieces of work that pytest-xdist deals out to the cores.
+And how pytest-xdist deals them out to the cores.
 """
 
 import os
 import secrets
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parents[1]
 
 # Before anything imports Ray: a private token in the environment, or Ray writes one under HOME.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -27,20 +32,34 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 pytest_plugins = ["tests.s3"]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+class Pieces(LoadScopeScheduling):
+    """Deals out tests file by file, or package by package: so fixtures that tests share are made once.
+
+    Groups of pytest-xdist's own (`loadgroup`) would do, but its 3.8 names them in a way that pytest 9.2 does not see.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return piece(nodeid)
+
+
+def piece(nodeid: str) -> str:
+    """Path of a test's file, or of its package: the folder, if it has an __init__.py."""
+    file = Path(nodeid.partition("::")[0])
+    return str(file.parent if (ROOT / file.parent / "__init__.py").exists() else file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
+    config.option.loadscopereorder = False  # in the order of collection, which follows
+    return Pieces(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A piece of work is a file, or a package, whose files share fixtures; what may take longest is begun first."""
+    """In a worker: what may take longest is begun first, so that all cores have work to the end."""
     if not hasattr(config, "workerinput"):
         return
     limit_s: dict[str, float] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(piece(item)))
         mark = item.get_closest_marker("timeout")
-        limit_s[piece(item)] = max(limit_s.get(piece(item), 0.0), mark.args[0] if mark else 0.0)
-    items.sort(key=lambda item: limit_s[piece(item)], reverse=True)
-
-
-def piece(item: pytest.Item) -> str:
-    """Path of the file or package."""
-    package = item.path.parent
-    return str(package if (package / "__init__.py").exists() else item.path)
+        limit_s[piece(item.nodeid)] = max(limit_s.get(piece(item.nodeid), 0.0), mark.args[0] if mark else 0.0)
+    items.sort(key=lambda item: limit_s[piece(item.nodeid)], reverse=True)

@@ -13,8 +13,8 @@ from segdepth_training.runs import scheduled, steps
 from segdepth_training.runs.workspace import Workspace
 from tests.models import released_model, tiny_model
 from tests.unit.training.small import fields, filled
-from tests.unit.training.test_training_place import storage
 from tests.unit.training.test_training_recipe import toml
+from tests.unit.training.test_training_storage import storage
 
 __all__ = ["storage"]
 
