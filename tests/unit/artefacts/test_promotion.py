@@ -84,6 +84,8 @@ def test_a_good_candidate_is_not_refused() -> None:
             0.021,
             "calibration error at 50 e/Å² is 0.011 larger than 1's 0.010, permitted is 0.01",
         ),
+        ("paired/doses/50/ece", math.nan, "frames shared at 50 e/Å² is nan > 0.04"),
+        ("paired/doses/50/ece_stable", math.nan, "calibration error at 50 e/Å² is nan larger than 1's nan"),
         ("paired/doses", {}, "cannot be read at paired.doses"),
         ("paired/doses/50/ece", "small", "cannot be read at paired.doses.50.ece"),
     ],
