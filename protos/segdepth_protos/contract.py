@@ -116,7 +116,7 @@ def check_frame(frame: pb.Frame) -> None:
         )
 
 
-def pixels(frame: pb.Frame) -> NDArray[Any]:
+def decode_pixels(frame: pb.Frame) -> NDArray[Any]:
     """Pixels of a checked frame [height, width], without a copy (read-only)."""
     return np.frombuffer(frame.data, DTYPES[frame.dtype]).reshape(frame.height, frame.width)
 

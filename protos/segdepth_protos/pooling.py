@@ -13,9 +13,6 @@ from segdepth_protos.v1 import models_pb2
 
 Array = NDArray[Any]
 
-INTERVAL = 0.90
-"""Posterior that the interval of counts holds at least."""
-
 SMALLEST = 1e-6
 """No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
 
@@ -115,17 +112,3 @@ def _log_sum(log: Array) -> NDArray[np.float64]:
     """Logarithm of the sum over the last axis of what `log` is the logarithm of."""
     highest = log.max(axis=-1, keepdims=True)
     return np.asarray((np.log(np.exp(log - highest).sum(axis=-1, keepdims=True)) + highest)[..., 0])
-
-
-def interval(posterior_NK: Array, level: float = INTERVAL) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest contiguous set of classes with at least `level` of the posterior: first and last class, both [N].
-
-    Among sets of equal size the one that holds most.
-    """
-    first_S, last_S = np.triu_indices(posterior_NK.shape[1])
-    below_NK = np.pad(np.asarray(posterior_NK, float).cumsum(axis=1), ((0, 0), (1, 0)))
-    mass_NS = below_NK[:, last_S + 1] - below_NK[:, first_S]
-    # A tolerance, because eleven rounded probabilities need not sum to exactly one.
-    enough_NS = mass_NS >= min(level, 1 - 1e-6) - 1e-7
-    best_N = np.where(enough_NS, (last_S - first_S + 1) - 0.5 * mass_NS, np.inf).argmin(axis=1)
-    return first_S[best_N], last_S[best_N]

@@ -144,7 +144,7 @@ def bench(
     from segdepth_artefacts import open_store
     from segdepth_training.benchmark.command import Examination, print_bars, stable_model
     from segdepth_training.benchmark.definition import Size
-    from segdepth_training.benchmark.intervals import Intervals
+    from segdepth_training.benchmark.reference_intervals import Intervals
     from segdepth_training.recipes.recipe import load_recipe
 
     if size not in list(Size):

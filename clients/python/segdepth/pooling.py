@@ -19,8 +19,9 @@ from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import Answer, FrameResult
 from segdepth.tracking import Tracks
 from segdepth_protos import contract
+from segdepth_protos.count_interval import count_interval
 from segdepth_protos.matching import MATCH_A, match
-from segdepth_protos.pooling import interval, pooled
+from segdepth_protos.pooling import pooled
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,7 @@ class Group:
         prior, correlation = np.array(self._numbers.prior)[species], self._numbers.correlation_at(dose)
         said = pooled(posteriors, prior, correlation, self._numbers.hop, of_sum)
         count = said.posterior.argmax(axis=1)
-        lo90, hi90 = interval(said.posterior)
+        lo90, hi90 = count_interval(said.posterior)
         xy_px = xy_A / self._any.calibration.sampling_A
         keep = said.seen & (count > 0)
         order = np.flatnonzero(keep)[np.lexsort((xy_px[keep, 0], xy_px[keep, 1]))]

@@ -5,9 +5,6 @@ from torch import Tensor
 
 from segdepth_artefacts.manifest import TemperatureTable
 
-INTERVAL = 0.90
-"""Posterior that the interval of counts holds at least."""
-
 
 def temperature(table: TemperatureTable, dose_B: Tensor) -> Tensor:
     """Softmax temperature of each frame by its dose [e/Å²]: linear in log dose, constant beyond the table; [B]."""
@@ -31,18 +28,6 @@ def posterior(logits_NK: Tensor, temperature_N: Tensor) -> Tensor:
     return torch.softmax(logits_NK / temperature_N[:, None], dim=1)
 
 
-def interval(posterior_NK: Tensor, level: float = INTERVAL) -> tuple[Tensor, Tensor]:
-    """Smallest contiguous set of classes with at least `level` of the posterior: first and last class, both [N].
-
-    Among sets of equal size the one that holds most.
-    """
-    classes = posterior_NK.shape[1]
-    first_S, last_S = torch.triu_indices(classes, classes, device=posterior_NK.device)
-    below_NK = torch.nn.functional.pad(posterior_NK.double().cumsum(1), (1, 0))
-    mass_NS = below_NK[:, last_S + 1] - below_NK[:, first_S]
-    size_S = (last_S - first_S + 1).double()
-    # A tolerance, because eleven float32 probabilities need not sum to exactly one.
-    enough_NS = mass_NS >= min(level, 1 - 1e-6) - 1e-7
-    rank_NS = torch.where(enough_NS, size_S - 0.5 * mass_NS, torch.inf)
-    best_N = rank_NS.argmin(1)
-    return first_S[best_N], last_S[best_N]
+def abstained(posterior_NK: Tensor, abstain_below: float) -> Tensor:
+    """Whether each column's posterior [N, K] is too flat for its count to be used [N]."""
+    return posterior_NK.amax(1) < abstain_below

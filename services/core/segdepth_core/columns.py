@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segdepth_artefacts.manifest import Calibration
-from segdepth_core.calibration import interval, posterior, temperature
+from segdepth_core.calibration import abstained, posterior, temperature
 from segdepth_core.network import Heads
 from segdepth_core.prediction import Array, Columns
+from segdepth_protos.count_interval import count_interval
 
 PEAK = 0.25
 """Smoothed nearness to a centre that a column has at least."""
@@ -170,19 +171,19 @@ def read_columns(
     depth_NK, species_NS = column_logits(heads, found.frame_N, found.xy_N2, canonical_A)
     posterior_NK = posterior(depth_NK, temperature(calibration.column, dose_B)[found.frame_N])
     count_N = posterior_NK.argmax(1)
-    low_N, high_N = interval(posterior_NK)
+    low_N, high_N = count_interval(posterior_NK.cpu().numpy())
     canonical = (heads.centre_BHW.shape[-2], heads.centre_BHW.shape[-1])
     xy_N2 = to_frame(found.xy_N2, canonical, shape)
     kept_N = count_N > 0
-    frame_N = found.frame_N[kept_N].cpu().numpy()
+    frame_N, kept = found.frame_N[kept_N].cpu().numpy(), kept_N.cpu().numpy()
     table = Columns(
         x_px=_numpy(xy_N2[kept_N, 0], "f4"),
         y_px=_numpy(xy_N2[kept_N, 1], "f4"),
         species=_numpy(species_NS.argmax(1)[kept_N] + 1, "u1"),
         count=_numpy(count_N[kept_N], "u1"),
-        lo90=_numpy(low_N[kept_N], "u1"),
-        hi90=_numpy(high_N[kept_N], "u1"),
-        abstained=_numpy((posterior_NK.amax(1) < calibration.abstain_below)[kept_N], "?"),
+        lo90=low_N[kept].astype("u1"),
+        hi90=high_N[kept].astype("u1"),
+        abstained=_numpy(abstained(posterior_NK, calibration.abstain_below)[kept_N], "?"),
         probabilities=_numpy(posterior_NK[kept_N], "f4"),
     )
     return [_rows(table, frame_N == frame) for frame in range(len(heads.centre_BHW))]

@@ -32,6 +32,15 @@ class Grant:
     frames: int
     nbytes: int
 
+    def excess(self, frames: int, nbytes: int) -> str | None:
+        """What is wrong with so much under way, None if it is within the credit. A lone frame may be of any size."""
+        if frames <= self.frames and (frames == 1 or nbytes <= self.nbytes):
+            return None
+        return (
+            f"credit: {frames} frames of {nbytes} bytes are under way, {self.frames} frames of {self.nbytes} bytes"
+            " were granted"
+        )
+
 
 class Budget:
     """The bytes that all streams and calls together may have under way."""

@@ -30,7 +30,7 @@ class Intake:
         job.calibration = self._calibration_of(frame)
         if self._lane is None or self._lane.shape != (frame.height, frame.width):
             check_answer(self._detail, frame.height, frame.width)
-        job.pixels = contract.pixels(parsed)
+        job.pixels = contract.decode_pixels(parsed)
         job.lane = self._lane_of(job.pixels.shape, job.pixels.dtype.str)
 
     def _calibration_of(self, frame: ReceivedFrame) -> bytes:

@@ -1,7 +1,6 @@
 """The gateway: a gRPC server in front of an estimator."""
 
 import asyncio
-import signal
 import socket
 from contextlib import AsyncExitStack, closing
 
@@ -195,14 +194,3 @@ def _bracketed(host: str) -> str:
 
 
 HEALTH = "grpc.health.v1.Health"
-
-
-async def run_until_signal(server: GatewayServer) -> None:
-    """Start the server, drain it on SIGTERM or SIGINT. In the main thread."""
-    stop_requested = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_requested.set)
-    await server.start()
-    await stop_requested.wait()
-    await server.stop()

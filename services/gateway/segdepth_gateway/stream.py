@@ -133,16 +133,9 @@ class Stream:
                 )
             )
             return True
-        grant = self.grant
-        nbytes = self._nbytes + len(frame.data)
-        if self._frames + 1 > grant.frames or (self._frames and nbytes > grant.nbytes):
-            self.end(
-                End(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"credit: {self._frames + 1} frames of {nbytes} bytes are under way, {grant.frames} frames of"
-                    f" {grant.nbytes} bytes were granted",
-                )
-            )
+        excess = self.grant.excess(self._frames + 1, self._nbytes + len(frame.data))
+        if excess is not None:
+            self.end(End(grpc.StatusCode.RESOURCE_EXHAUSTED, excess))
             return True
         return False
 

@@ -20,7 +20,7 @@ from segdepth_core.released import released_store
 from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.movie import Answering, answer_movie
-from segdepth_protos.contract import AUTO, OutsideDomain, check_calibration, check_frame, pixels
+from segdepth_protos.contract import AUTO, OutsideDomain, check_calibration, check_frame, decode_pixels
 from segdepth_protos.pooling import fill
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb
@@ -103,7 +103,7 @@ class LocalBackend:
         self, options: es.EstimateOptions, batch: list[pb.Frame], samplings_A: list[float]
     ) -> list[Prediction]:
         self._families.refresh_if_old()
-        frames = [pixels(frame) for frame in batch]
+        frames = [decode_pixels(frame) for frame in batch]
         choices = self._families.choices(*self._model_of(options), frames, samplings_A)
         choices, models = answerable(choices, self._keeper.resolve)
         return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail))

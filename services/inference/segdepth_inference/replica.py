@@ -36,7 +36,7 @@ class Work(NamedTuple):
     choices: list[Choice]
 
 
-class Estimator:
+class Replica:
     """Answers micro-batches of frames. A plain class: `deployment` makes it a Serve deployment."""
 
     def __init__(self, settings: InferenceSettings):
@@ -196,5 +196,5 @@ def deployment(settings: InferenceSettings) -> serve.Application:
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=20,
     )
-    application: serve.Application = decorate(Estimator).bind(settings)
+    application: serve.Application = decorate(Replica).bind(settings)
     return application

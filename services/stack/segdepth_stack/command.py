@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segdepth_stack.child import StackFailed
+from segdepth_stack.node_process import StackFailed
 from segdepth_stack.ports import PortInUse
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack

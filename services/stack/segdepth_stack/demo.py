@@ -26,8 +26,8 @@ from segdepth.export import MovieExport
 from segdepth.export.picture import png
 from segdepth.files import Movie, open_movie
 from segdepth.results import FrameResult
-from segdepth_stack.child import StackFailed
 from segdepth_stack.demo_score import Score, TrueFrame, compare, read_truth, total
+from segdepth_stack.node_process import StackFailed
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack
 
@@ -84,7 +84,7 @@ def main(
         console.print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None
     scores = scored(results, truth)
-    report(console, speed, scores, results, out)
+    print_report(console, speed, scores, results, out)
     write_scores(out / f"{movie.stem}.scores.json", speed, scores)
 
 
@@ -146,7 +146,7 @@ def scored(results: dict[int, FrameResult], truth: list[TrueFrame]) -> dict[floa
     }
 
 
-def report(
+def print_report(
     console: Console, speed: Speed, scores: dict[float | None, Score], results: dict[int, FrameResult], out: Path
 ) -> None:
     """Say how fast and how right."""

@@ -10,7 +10,7 @@ from typing import Self
 from segdepth_api.gateway import Gateway
 from segdepth_api.settings import ApiSettings
 from segdepth_core.private_ray import scratch
-from segdepth_stack.child import Node, StackFailed
+from segdepth_stack.node_process import NodeProcess, StackFailed
 from segdepth_stack.ports import listener, settle
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.web import Web
@@ -27,7 +27,7 @@ class Stack:
         self._wanted = settings or StackSettings()
         self._progress = progress
         self._parts = ExitStack()
-        self._node: Node | None = None
+        self._node: NodeProcess | None = None
         self._web: Web | None = None
         self.settings = self._wanted
         """With the ports that were settled."""
@@ -58,7 +58,7 @@ class Stack:
             folder = parts.enter_context(scratch())
             web_socket = parts.enter_context(listener(wanted.host, http_port))
             self._progress("starting Ray")
-            self._node = Node(self.settings, folder, self._progress)
+            self._node = NodeProcess(self.settings, folder, self._progress)
             parts.callback(self._node.stop)
             self._node.wait_ready(deadline - time.monotonic())
             self._web = Web(api_settings(self.settings), web_socket)

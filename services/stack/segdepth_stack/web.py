@@ -8,7 +8,7 @@ import uvicorn
 
 from segdepth_api.app import create_app
 from segdepth_api.settings import ApiSettings
-from segdepth_stack.child import StackFailed
+from segdepth_stack.node_process import StackFailed
 
 
 class Web:

@@ -294,12 +294,22 @@ async def test_frames_wait_while_there_is_no_replica() -> None:
 
 
 SERVER = """
-import asyncio, sys
-from segdepth_gateway.server import GatewayServer, run_until_signal
+import asyncio, signal, sys
+from segdepth_gateway.server import GatewayServer
 from tests.integration.gateway.harness import settings
 from tests.integration.gateway.estimators import InProcess
-server = GatewayServer(settings(port=int(sys.argv[1])), InProcess())
-asyncio.run(run_until_signal(server))
+
+
+async def until_signal():
+    stop_requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop_requested.set)
+    server = GatewayServer(settings(port=int(sys.argv[1])), InProcess())
+    await server.start()
+    await stop_requested.wait()
+    await server.stop()
+
+
+asyncio.run(until_signal())
 """
 
 

@@ -34,7 +34,7 @@ SHADOW = models_pb2.Shadow(
 
 def answer(frame: frame_pb2.Frame, calibration: frame_pb2.Calibration) -> frame_pb2.FrameResult:
     """One column whose position is the frame's sum (modulo 1000) and its sequence; zeros are refused."""
-    image = contract.pixels(frame).astype("f8")
+    image = contract.decode_pixels(frame).astype("f8")
     result = frame_pb2.FrameResult(
         sequence=frame.sequence, height=frame.height, width=frame.width, model=MODEL, calibration=calibration
     )

@@ -18,7 +18,7 @@ import pytest
 import segdepth
 from segdepth.errors import Unavailable
 from segdepth_gateway.tokens import mint
-from segdepth_stack.child import StackFailed
+from segdepth_stack.node_process import StackFailed
 from segdepth_stack.ports import PortInUse, listener
 from segdepth_stack.settings import StackSettings
 from segdepth_stack.stack import Stack

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from segdepth_core.calibration import interval as of_tensors
-from segdepth_protos.pooling import interval, pooled
+from segdepth_protos.pooling import pooled
 
 CLASSES = 11
 RNG = np.random.default_rng(20)
@@ -133,13 +131,6 @@ def test_arrays_that_do_not_belong_together() -> None:
         pooled(np.zeros((2, 3, 11)), np.zeros((4, 11)), 0.0, 0.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         pooled(np.ones((2, 3, 11)), np.ones((3, 11)), 1.5, 0.0)
-
-
-def test_one_rule_for_the_interval_on_either_side_of_the_wire() -> None:
-    posterior = np.random.default_rng(8).dirichlet(np.full(CLASSES, 0.4), 5000).astype("f4")
-    ours, theirs = interval(posterior), of_tensors(torch.from_numpy(posterior))
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other.numpy())
 
 
 def test_the_sum_counts_and_the_frames_tell_a_hop() -> None:

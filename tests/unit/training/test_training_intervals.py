@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from segdepth_training.benchmark.intervals import FIGURES, Intervals
+from segdepth_training.benchmark.reference_intervals import FIGURES, Intervals
 
 
 def report(value: float, spread: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from segdepth_artefacts import open_store
 from segdepth_training.fitting.calibrate import Sample, fitted_temperature, table
 from segdepth_training.judging.figures import named
-from segdepth_training.judging.gates import failures
+from segdepth_training.judging.release_gates import failures
 from segdepth_training.recipes.recipe import Gates
 from segdepth_training.recipes.seeds import SeedRange, run_seed
 from segdepth_training.runs.release import GateRefused, release, write_card

@@ -29,9 +29,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segdepth_core.calibration import interval
 from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
+from segdepth_protos.count_interval import count_interval
 from segdepth_training.benchmark.candidates import REACH_A, Hypotheses, Question, particle, perturbed
 from segdepth_training.benchmark.neighbours import Neighbours, learnt
 from segdepth_training.benchmark.terraces import paper
@@ -196,8 +196,8 @@ def answered(weight: NDArray[np.float64], question: Question) -> NDArray[np.floa
     belief[..., 0] = 0
     belief /= np.maximum(belief.sum(-1, keepdims=True), np.finfo(float).tiny)
     best = belief.argmax(-1)
-    first, last = interval(torch.from_numpy(belief.reshape(-1, CLASSES)))
-    width = (last - first + 1).numpy().reshape(best.shape)
+    first, last = count_interval(belief.reshape(-1, CLASSES))
+    width = (last - first + 1).reshape(best.shape)
     figures = [best == classes[question.truth], belief.max(-1), width, found]
     return np.stack([np.asarray(figure, float).mean(0) for figure in figures], axis=1)
 

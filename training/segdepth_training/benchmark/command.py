@@ -14,9 +14,9 @@ from segdepth_training.benchmark.bound import RULES as BOUND_RULES
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import baselines, released
 from segdepth_training.benchmark.definition import DOSES, Size, digest, plan_of
-from segdepth_training.benchmark.intervals import Intervals
 from segdepth_training.benchmark.movies import Movies
 from segdepth_training.benchmark.probes import SPECIMENS, Probes, kept_probes
+from segdepth_training.benchmark.reference_intervals import Intervals
 from segdepth_training.benchmark.report import PAGE, WORST, write_report
 from segdepth_training.benchmark.shifts import SEED as SHIFT_SEED
 from segdepth_training.benchmark.shifts import Shift, ShiftPlan, shifts_for

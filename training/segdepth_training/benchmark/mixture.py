@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
 
-from segdepth_core.calibration import interval
 from segdepth_core.prediction import Columns, Maps, Prediction, Verdict, Version
 from segdepth_protos.contract import CLASSES
+from segdepth_protos.count_interval import count_interval
 from segdepth_training.frames.exit_waves import load
 from segdepth_training.frames.observation import Observation, observe
 from segdepth_training.machine.progress import bar, say
@@ -163,7 +163,7 @@ def labelled(values: NDArray[np.float64], library: Library, species: int) -> NDA
 def prediction(observation: Observation, true: NDArray[np.float32], posterior: NDArray[np.float64]) -> Prediction:
     """Posteriors of columns at known places as a Prediction."""
     height, width = observation.frame.shape
-    low, high = interval(torch.from_numpy(posterior))
+    low, high = count_interval(posterior)
     depth = np.zeros((height, width), np.uint8)
     count = posterior.argmax(1)
     x, y = np.round(true[:, :2]).astype(int).T
@@ -173,8 +173,8 @@ def prediction(observation: Observation, true: NDArray[np.float32], posterior: N
         y_px=true[:, 1],
         species=(true[:, 3] + 1).astype(np.uint8),
         count=count.astype(np.uint8),
-        lo90=low.numpy().astype(np.uint8),
-        hi90=high.numpy().astype(np.uint8),
+        lo90=low.astype(np.uint8),
+        hi90=high.astype(np.uint8),
         abstained=posterior.max(1) < ABSTAIN_BELOW,
         probabilities=posterior.astype(np.float32),
     )

@@ -19,7 +19,7 @@ from segdepth_protos.contract import CLASSES
 from segdepth_training.benchmark.answers import Answers
 from segdepth_training.benchmark.bars import judged
 from segdepth_training.benchmark.definition import Size
-from segdepth_training.benchmark.intervals import Intervals
+from segdepth_training.benchmark.reference_intervals import Intervals
 from segdepth_training.judging.evaluate import by_dose_and_family, dose_name
 from segdepth_training.judging.figures import paired_difference
 from segdepth_training.judging.plots import plot_report

@@ -21,7 +21,7 @@ from segdepth_training.fitting import model
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.observation import observations, observe
 from segdepth_training.judging.figures import named, paired_difference, summary
-from segdepth_training.judging.gates import failures
+from segdepth_training.judging.release_gates import failures
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Gates, Set
 from segdepth_training.specimens.specimen import FAMILIES

@@ -12,8 +12,8 @@ from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import PromotionGates, examine
 from segdepth_training.fitting import model
 from segdepth_training.judging.figures import named
-from segdepth_training.judging.gates import failures
 from segdepth_training.judging.plots import plot_report
+from segdepth_training.judging.release_gates import failures
 from segdepth_training.recipes.recipe import Gates
 
 CARD = "card.md"

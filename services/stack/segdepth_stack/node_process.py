@@ -27,7 +27,7 @@ class StackFailed(RuntimeError):
     """A part of the stack did not start, or ended by itself. The message ends with the last lines of its log."""
 
 
-class Node:
+class NodeProcess:
     """Starts the process, follows it, and leaves nothing of it behind."""
 
     def __init__(self, settings: StackSettings, folder: Path, progress: Callable[[str], None]):
