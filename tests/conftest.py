@@ -48,6 +48,11 @@ def piece(nodeid: str) -> str:
     return str(file.parent if (ROOT / file.parent / "__init__.py").exists() else file)
 
 
+def timeout_s(mark: pytest.Mark | None) -> float:
+    """What a test's `timeout` mark allows [s], 0 without."""
+    return float(mark.kwargs.get("timeout") or mark.args[0]) if mark else 0.0
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
     config.option.loadscopereorder = False  # in the order of collection, which follows
@@ -61,5 +66,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     limit_s: dict[str, float] = {}
     for item in items:
         mark = item.get_closest_marker("timeout")
-        limit_s[piece(item.nodeid)] = max(limit_s.get(piece(item.nodeid), 0.0), mark.args[0] if mark else 0.0)
+        limit_s[piece(item.nodeid)] = max(limit_s.get(piece(item.nodeid), 0.0), timeout_s(mark))
     items.sort(key=lambda item: limit_s[piece(item.nodeid)], reverse=True)

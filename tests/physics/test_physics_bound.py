@@ -92,12 +92,12 @@ def test_candidates_are_the_specimen_but_for_the_asked_columns(index: int, known
 @pytest.mark.parametrize("index", [PERTURBED, PARTICLE])
 def test_columns_that_are_asked_at_once_are_far_apart(index: int, known: Neighbours) -> None:
     specimen = PLAN.specimen(index)
-    hypotheses = np.concatenate([one.columns for one in hypotheses_of(index, specimen, known).questions])
-    assert len(hypotheses) >= 2
-    at = specimen.columns[hypotheses, :2]
+    columns = np.concatenate([one.columns for one in hypotheses_of(index, specimen, known).questions])
+    assert len(columns) >= 2
+    at = specimen.columns[columns, :2]
     distance = np.hypot(*np.moveaxis(at[:, None] - at[None], -1, 0)) + 1e9 * np.eye(len(at))
     assert distance.min() >= APART_A
-    assert index != PERTURBED or (specimen.columns[hypotheses, 4] != 0).any()
+    assert index != PERTURBED or (specimen.columns[columns, 4] != 0).any()
 
 
 def drawn_sites(seed: int):
@@ -161,8 +161,8 @@ def test_papers_candidates_are_surfaces_that_it_draws(index: int) -> None:
     surfaces = [drawn(PLAN, index, by_A).number for by_A in ((0.0, 0.0), *MOVES_A)]
     assert (surfaces[0] == count).all(), "unmoved it is the specimen"
     questions = paper(PLAN, index, specimen).questions
-    hypotheses = np.concatenate([question.columns for question in questions])
-    assert (np.sort(hypotheses) == np.arange(len(count))).all(), "each column is decided once"
+    columns = np.concatenate([question.columns for question in questions])
+    assert (np.sort(columns) == np.arange(len(count))).all(), "each column is decided once"
     for question in questions:
         assert question.atoms.min() >= low
         assert question.atoms.max() <= high

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from segdepth.errors import SegDepthError
 
+LONGEST_RETRY_AFTER_S = 60.0
+"""Whoever is to wait longer than this [s] is to be told so, not kept waiting."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -22,7 +25,7 @@ class Patience:
 class Backoff:
     """The pauses after failures in a row: each twice as long as the one before, up to `longest_pause_s`.
 
-    Half of each pause is left to chance, so that the clients of a server that went down do not come back in step.
+    A server that asks for more than LONGEST_RETRY_AFTER_S is not waited for. Half of each pause is left to chance, so that the clients of a server that went down do not come back in step.
     Given up after `tries` failures, or once they have gone on for `limit_s` [s].
     """
 
@@ -54,8 +57,10 @@ class Backoff:
         give up.
         """
         self._failures += 1
-        if error is not None and (self._failures >= self._tries or self._clock() - self._well_at > self.limit_s):
+        asked_s = (error and error.retry_after_s) or 0.0
+        tired = self._failures >= self._tries or self._clock() - self._well_at > self.limit_s
+        if error is not None and (tired or asked_s > LONGEST_RETRY_AFTER_S):
             raise error
         pause_s = self._pause_s * random.uniform(0.5, 1.0)
         self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
-        return max(pause_s, (error and error.retry_after_s) or 0.0)
+        return max(pause_s, asked_s)

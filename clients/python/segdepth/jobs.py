@@ -30,7 +30,7 @@ from segdepth.security import check_token, is_loopback
 
 TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 600.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
 """Before a submission is tried again [s]."""
 TRIES = 4
 """Of a submission whose answer was lost: it carries a key, so that none becomes two."""

@@ -99,7 +99,7 @@ def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNum
     )
 
 
-class Observation(NamedTuple):
+class AnsweredFrame(NamedTuple):
     """What pooling keeps of an answered frame, whose maps would fill the memory: columns, and the measured dose."""
 
     sequence: int
@@ -111,7 +111,7 @@ class Observation(NamedTuple):
     elements: tuple[str, ...] = SPECIES
 
     @classmethod
-    def of(cls, result: FrameResult) -> "Observation":
+    def of(cls, result: FrameResult) -> "AnsweredFrame":
         """Of an answer that is not refused."""
         columns = result.columns
         dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
@@ -132,7 +132,13 @@ class Group:
     """
 
     def __init__(
-        self, seen: list[Observation], first: int, last: int, refused: int, model: ModelVersion, numbers: PoolingNumbers
+        self,
+        seen: list[AnsweredFrame],
+        first: int,
+        last: int,
+        refused: int,
+        model: ModelVersion,
+        numbers: PoolingNumbers,
     ):
         self.first, self.last, self.refused, self.model = first, last, refused, model
         self._numbers = numbers
@@ -144,7 +150,7 @@ class Group:
         return len(self._kept)
 
     @property
-    def _any(self) -> Observation:
+    def _any(self) -> AnsweredFrame:
         """One of the frames, for what they have in common."""
         return self._kept[0][0]
 
@@ -173,7 +179,7 @@ class Group:
 
     def pooled(self, summed: FrameResult | None = None) -> PooledFrames:
         """What the frames say together; `summed`: the answer to their sum, which counts better than each of them."""
-        total = None if summed is None or summed.refused else Observation.of(summed)
+        total = None if summed is None or summed.refused else AnsweredFrame.of(summed)
         return PooledFrames(
             first=self.first,
             last=self.last,
@@ -186,7 +192,7 @@ class Group:
             columns=self._columns(total),
         )
 
-    def _columns(self, total: Observation | None) -> PooledColumns:
+    def _columns(self, total: AnsweredFrame | None) -> PooledColumns:
         """A frame that misses a column says nothing of it: what hides one (noise, an edge) is not what a count is told
         by. A column that only the sum shows is one, too."""
         known, species_of = len(self._tracks.found), len(self._numbers.prior)
@@ -230,11 +236,11 @@ class Group:
         )
 
 
-TrackedFrames = list[tuple[Observation, NDArray[np.int64]]]
+TrackedFrames = list[tuple[AnsweredFrame, NDArray[np.int64]]]
 """Frames, and which track each of their columns is."""
 
 
-def _registered(seen: list[Observation]) -> tuple[Tracks, TrackedFrames]:
+def _registered(seen: list[AnsweredFrame]) -> tuple[Tracks, TrackedFrames]:
     """Tracks through the frames that lie where most do. The first may be the one that has moved, or be empty."""
     best: tuple[Tracks, TrackedFrames] = Tracks(), []
     for first in range(len(seen)):
@@ -264,7 +270,7 @@ class Pool:
         self._model: ModelVersion | None = None
         self._kind: tuple[object, ...] = ()
         self._numbers: PoolingNumbers | None = None
-        self._seen: list[Observation] = []
+        self._seen: list[AnsweredFrame] = []
         self._first: int | None = None
         self._last = 0
         self._refused = 0
@@ -281,7 +287,7 @@ class Pool:
         self._first = first if self._first is None else self._first
         self._last = first + number - 1
         if isinstance(answer, FrameResult) and answered:
-            self._seen.append(Observation.of(answer))
+            self._seen.append(AnsweredFrame.of(answer))
         else:
             self._refused += number
         return self.finish() if len(self._seen) == self._size else ended

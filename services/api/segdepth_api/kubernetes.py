@@ -47,7 +47,7 @@ def filled(template: str, names: Mapping[str, str]) -> dict[str, Any]:
                 f"{placeholder}: {name[:100]!r} is not a name of 1-{LONGEST_NAME} characters of a-z, 0-9 and -"
             )
     if missing := set(PLACEHOLDER.findall(template)) - set(names):
-        raise ValueError(f"the template has places that nothing fills: {', '.join(sorted(missing))}")
+        raise ValueError(f"the template has placeholders that nothing fills: {', '.join(sorted(missing))}")
     filled: dict[str, Any] = yaml.safe_load(PLACEHOLDER.sub(lambda found: names[found.group(1)], template))
     return filled
 

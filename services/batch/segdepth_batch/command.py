@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
@@ -90,6 +92,8 @@ def _run(out_dir: Path, settings: BatchSettings) -> int:
     from segdepth_batch.cluster import ray_for
     from segdepth_batch.driver import run_job
 
+    # What is tried again is logged, and stdout is for what the job did.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     addresses = Addresses(store=str(out_dir.absolute()), prefix=PREFIX, output=str(out_dir.absolute()), local=True)
     with progress() as bar:
         task = bar.add_task("starting Ray", total=None, rate="")

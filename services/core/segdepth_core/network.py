@@ -156,7 +156,7 @@ class Trunk(nn.Module):
         return levels
 
     def decode(self, skips: list[Tensor], film: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """Features [B, C, h, w] of the finest level from every level's; `told`: scale and shift of each level."""
+        """Features [B, C, h, w] of the finest level from every level's; `film`: scale and shift of each level."""
         x_BChw = skips[-1]
         for level in reversed(range(len(self.decoder))):
             up_BChw = F.interpolate(self.lift[level](x_BChw), scale_factor=2, mode="bilinear", align_corners=False)

@@ -96,6 +96,21 @@ def _fill(rows: NDArray[np.void], columns: Columns, which: NDArray[np.int64]) ->
     rows["mass"][hit] = below[here, hi + 1] - below[here, lo]
 
 
+def exact(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which true columns were found with their count."""
+    return np.asarray(rows["found"] & (rows["count"] == rows["true"]))
+
+
+def within_1(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which true columns were found with their count or one atom more or less."""
+    return np.asarray(rows["found"] & (np.abs(rows["count"] - rows["true"]) <= 1))
+
+
+def covered(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Of which found columns the 90 % interval holds the true count."""
+    return np.asarray((rows["lo90"] <= rows["true"]) & (rows["true"] <= rows["hi90"]))
+
+
 BINS = 15
 """Of confidence, equally filled."""
 

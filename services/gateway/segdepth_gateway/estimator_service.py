@@ -139,8 +139,9 @@ class EstimatorService:
         async with self._calls.answering("EstimateStream", context, self._scheduler.waiting_s()):
             opening = await read_open(requests, self._settings.open_timeout_s)
             principal = self._authenticator.principal(context.invocation_metadata())
+            principal.require(SCOPES[priority_of(opening.options)])
             terms = parse_open(opening, principal.name, self._sessions)
-            principal.require(SCOPES[terms.priority])
+            self._check_room()
             await self._replicas.check_model(terms.options.family, terms.options.version)
             with self._admitted(terms) as stream:
                 await context.write(self._opened(terms, principal, stream.grant))
@@ -156,9 +157,7 @@ class EstimatorService:
 
         Nothing is awaited between the checks and the entry in `_streams`, so that none escapes limit or drain.
         """
-        self._check_not_draining()
-        if len(self._streams) >= self._settings.streams:
-            raise Full(f"{len(self._streams)} streams are open")
+        self._check_room()
         frames = frames_for(terms.options.detail, self._settings.credit_frames)
         with self._budget.grant(frames, self._settings.credit_bytes, LEAST_CREDIT_BYTES) as grant:
             stream = Stream(terms, grant, self._scheduler, self._settings, self._metrics)
@@ -174,6 +173,12 @@ class EstimatorService:
                 age.cancel()
                 self._streams.discard(stream)
                 self._metrics.streams.dec()
+
+    def _check_room(self) -> None:
+        """Whether one more stream may open. Rejected while draining, Full."""
+        self._check_not_draining()
+        if len(self._streams) >= self._settings.streams:
+            raise Full(f"{len(self._streams)} streams are open")
 
     def _opened(self, terms: Terms, principal: Principal, grant: Grant) -> bytes:
         opened = estimator_pb2.Opened(

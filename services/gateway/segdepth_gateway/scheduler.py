@@ -126,6 +126,7 @@ class Scheduler:
             with attempt:
                 if attempt.num > 1:
                     self._metrics.retries.inc()
+                    log.warning("replica lost, trying another", frames=len(batch), attempt=attempt.num)
                 return await self._estimate_once(pixels, calibrations, options)
         raise AssertionError("stamina raises when tries run out")
 

@@ -1,7 +1,7 @@
 """When what failed is tried again."""
 
 
-class Backoff:
+class PollBackoff:
     """When a model that failed to load is tried again: after 1, 2, 4 ... 32 polls, at once if the channel moves."""
 
     def __init__(self) -> None:

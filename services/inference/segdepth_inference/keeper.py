@@ -17,7 +17,7 @@ import structlog
 from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, InvalidName, StoreUnavailable, UnknownVersion
 from segdepth_core.predictor import Predictor
-from segdepth_inference.backoff import Backoff
+from segdepth_inference.backoff import PollBackoff
 from segdepth_protos.contract import UnknownModel
 
 log = structlog.get_logger(__name__)
@@ -67,8 +67,8 @@ class ModelKeeper:
         self._pointed: dict[str, Pointed] = {}
         self._table = threading.Lock()
         self._loading = threading.Lock()
-        self._backoff = Backoff()
-        self._way_back = Backoff()
+        self._backoff = PollBackoff()
+        self._way_back = PollBackoff()
         self._prepared = ""
         self._stopped = threading.Event()
         self._poller: threading.Thread | None = None

@@ -23,7 +23,7 @@ from segdepth_artefacts.channels import CANDIDATE
 from segdepth_artefacts.errors import ArtefactError
 from segdepth_core.prediction import Array, Maps, Prediction
 from segdepth_core.predictor import Predictor
-from segdepth_inference.backoff import Backoff
+from segdepth_inference.backoff import PollBackoff
 from segdepth_inference.comparison import compared
 from segdepth_inference.families import undecided
 from segdepth_inference.keeper import LOAD_ERRORS, ModelKeeper
@@ -85,7 +85,7 @@ class Shadow:
         self._wait_s = SHORTEST_WAIT_S
         self._tally: Tally | None = None
         self._earlier: deque[Tally] = deque(maxlen=UNWRITTEN)
-        self._backoff = Backoff()
+        self._backoff = PollBackoff()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.problem = ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segdepth.results import FrameResult
 from segdepth_core.prediction import Check, Columns, Prediction, Status, Verdict, Version
-from segdepth_core.scoring import Truth, calibration_error, score
+from segdepth_core.scoring import Truth, calibration_error, covered, exact, score, within_1
 
 UNCHANGED = 0
 """The demo's specimens have no columns that were changed against their surface."""
@@ -110,12 +110,12 @@ def total(frames: Sequence[NDArray[np.void]]) -> Score:
 
     return Score(
         columns=len(true),
-        exact=share(true["found"] & (true["count"] == true["true"])),
-        within_1=share(true["found"] & (np.abs(true["count"] - true["true"]) <= 1)),
+        exact=share(exact(true)),
+        within_1=share(within_1(true)),
         found=share(true["found"]),
         right=share(correct),
         stated=share(found["p_count"]),
-        covered_90=share((matched["lo90"] <= matched["true"]) & (matched["true"] <= matched["hi90"])),
+        covered_90=share(covered(matched)),
         species=share(matched["species"] == matched["true_species"]),
         abstained=share(matched["abstained"]),
         ece=calibration_error(found["p_count"], correct) if len(found) else math.nan,

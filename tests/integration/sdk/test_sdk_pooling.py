@@ -247,18 +247,6 @@ def test_columns_lie_at_the_mean_of_their_positions():
     assert (tracks.found <= 8).all()
 
 
-def test_nearest_is_mutual_and_within_reach():
-    rng = np.random.default_rng(0)
-    theirs = np.stack(np.meshgrid(np.arange(20) * 1.4, np.arange(15) * 1.4), -1).reshape(-1, 2)
-    order = rng.permutation(len(theirs))
-    ours = theirs[order] + rng.uniform(-0.2, 0.2, theirs.shape)
-    np.testing.assert_array_equal(match(ours, theirs, 0.5), order)
-    assert (match(theirs + 0.6, theirs, 0.5) == -1).all()
-    two = np.array([[0.0, 0.0], [0.3, 0.0]])
-    assert match(two, np.array([[0.25, 0.0]]), 0.5).tolist() == [-1, 0]
-    assert match(np.zeros((0, 2)), theirs, 0.5).tolist() == []
-
-
 @pytest.mark.slow
 def test_the_same_in_process_and_over_the_wire(address, local):
     with segdepth.connect(address) as remote:

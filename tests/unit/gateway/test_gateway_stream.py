@@ -210,10 +210,12 @@ async def test_frames_not_answered_in_time_are_gaps_and_late_answers_are_forgott
 
 
 async def test_every_frame_has_its_own_deadline() -> None:
-    async with streaming(Held(), opening(deadline_s=0.1)) as call:
+    async with streaming(Held(), opening(deadline_s=0.8)) as call:
         call.send(frame(0))
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.4)
         call.send(frame(1))
+        await call.answered(0)
+        assert call.answers.order == [0], "the second has half its time left"
         await call.answered(1)
         await call.close()
     assert call.answers.reasons() == dict.fromkeys(range(2), "DEADLINE")

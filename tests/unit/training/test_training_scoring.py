@@ -5,11 +5,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from segdepth_core.prediction import Columns, Maps, Prediction, Verdict, Version
-from segdepth_core.scoring import BORDER_A, score
+from segdepth_core.scoring import BORDER_A, calibration_error, score
 from segdepth_protos.matching import match
 from segdepth_training.frames.labels import View
 from segdepth_training.frames.observation import Observation
-from segdepth_training.judging.figures import calibration_error, mean, summary
+from segdepth_training.judging.figures import mean, summary
 
 SAMPLING_A = 0.1
 SIDE = 100
@@ -92,6 +92,8 @@ def test_calibration_error_is_the_known_gap():
     correct = rng.random(60000) < np.repeat([0.7, 0.9], 30000)
     assert_allclose(calibration_error(confidence, correct), 0.05, atol=0.006)
     assert calibration_error(np.array([1.0, 1.0, 0.0]), np.array([True, True, False])) == 0
+    # Too little confidence in one bin does not make up for too much in another.
+    assert_allclose(calibration_error(np.array([0.95, 0.05]), np.array([False, True])), 0.95)
 
 
 def test_intervals_are_seeded_and_resample_specimens():

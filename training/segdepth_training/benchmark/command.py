@@ -69,8 +69,8 @@ class Examination:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
                 bound = Bound(plan, finite).rows(self.size.bounded, kept / f"bound-{BOUND_RULES}", progress, pool)
             with bar("movies") as progress:
-                asked = Movies(families.storage, plan, models[0])
-                pooled = asked.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)
+                movies_of = Movies(families.storage, plan, models[0])
+                pooled = movies_of.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)
             shifted = {}
             for name, frames in shifts.items():
                 with bar(name) as progress:

@@ -57,7 +57,7 @@ def frames_of_waves(
 def camera_frames(
     images_BHW: Tensor, side_A: float, exposure: Exposure, view: View, generator: torch.Generator
 ) -> Tensor:
-    """The same of images [B, H, W], which cost more than the frames that a camera takes of them."""
+    """What a camera records of noise-free intensities [B, H, W], of which one may serve many frames."""
     frames_BHW = expose(images_BHW, side_A, round(side_A / view.pixel_A), exposure, generator)
     y, x = view.origin
     return frames_BHW[:, y : y + view.size, x : x + view.size]

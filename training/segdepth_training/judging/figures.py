@@ -1,4 +1,4 @@
-"""Figures from the rows of `scoring`, each with its doubt: the one place where metrics are defined."""
+"""Figures from the rows of `segdepth_core.scoring`, each with its doubt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ase.data import atomic_names, atomic_numbers
 from numpy.typing import NDArray
 
 from segdepth_core.prediction import Status
-from segdepth_core.scoring import BINS, calibration_error
+from segdepth_core.scoring import BINS, calibration_error, covered, exact, within_1
 from segdepth_protos.contract import CLASSES
 
 RESAMPLES = 400
@@ -150,7 +150,7 @@ def summary(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, Any]:
     figures = _figures(rows)
     true = rows[rows["true"] > 0]
     kind = np.where(rows["true"] > 0, rows["true_species"], rows["species"])
-    hit = true["found"] & (true["count"] == true["true"])
+    hit = exact(true)
     thick = true["true"] >= 3
     _, first = np.unique(rows["specimen"], return_index=True)
     status = rows["status"][first]
@@ -173,7 +173,7 @@ def summary(rows: NDArray[np.void], species: Sequence[str]) -> dict[str, Any]:
 
 def _of_species(rows: NDArray[np.void]) -> dict[str, Any]:
     true = rows[rows["true"] > 0]
-    hit = true["found"] & (true["count"] == true["true"])
+    hit = exact(true)
     thick, changed = true["true"] >= 3, true["changed"] != 0
     return _figures(rows) | {
         "recall_from_3": vars(mean(true["found"][thick], true["specimen"][thick])),
@@ -187,11 +187,10 @@ def _of_species(rows: NDArray[np.void]) -> dict[str, Any]:
 def _figures(rows: NDArray[np.void]) -> dict[str, Any]:
     """What is asked of all columns and of each species."""
     true, found = rows[rows["true"] > 0], rows[rows["found"]]
-    hit = true["found"] & (true["count"] == true["true"])
-    near = true["found"] & (np.abs(true["count"] - true["true"]) <= 1)
+    hit = exact(true)
+    near = within_1(true)
     answered = true["found"] & ~true["abstained"]
     matched = true[true["found"]]
-    covered = (matched["lo90"] <= matched["true"]) & (matched["true"] <= matched["hi90"])
     correct = found["count"] == found["true"]
     return {
         "columns": len(true),
@@ -203,7 +202,7 @@ def _figures(rows: NDArray[np.void]) -> dict[str, Any]:
         "ece": calibration_error(found["p_count"], correct),
         "ece_debiased": vars(debiased_calibration_error(found["p_count"], correct, found["specimen"])),
         "brier": vars(mean(found["brier"], found["specimen"])),
-        "interval_covers": vars(mean(covered, matched["specimen"])),
+        "interval_covers": vars(mean(covered(matched), matched["specimen"])),
         "interval_claims": float(matched["mass"].mean()) if len(matched) else float("nan"),
         "interval_width": float((matched["hi90"] - matched["lo90"] + 1).mean()) if len(matched) else float("nan"),
         "abstained": vars(mean(matched["abstained"], matched["specimen"])),

@@ -30,7 +30,7 @@ def stable_family(recipe: Recipe) -> str | None:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A run: `place` holds exit waves, checkpoints and the model in the making.
+    """A run: `storage` holds exit waves, checkpoints and the model in the making.
 
     The run id decides the training specimens; calibration specimens are the same for every run. The benchmark specimens
     are too, so that models compare, unless the run has a `fresh` gate set, which nobody can have tuned a recipe to.

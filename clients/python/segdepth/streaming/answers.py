@@ -38,7 +38,10 @@ class AnswerStream:
         self._ended = False
 
     async def start(self, frames: Frames) -> None:
-        """Begin to send. Synchronous sources are read in a thread of their own, as they may wait for a camera."""
+        """Begin to send. Synchronous sources are read in a thread of their own, as they may wait for a camera.
+
+        A coroutine though it awaits nothing: its tasks belong to the loop that runs it.
+        """
         numbering = Numbering(calibrated=self._opening.HasField("calibration"))
         if isinstance(frames, AsyncIterable):
             self._tasks.append(asyncio.create_task(feed_from_loop(frames, numbering, self._window)))

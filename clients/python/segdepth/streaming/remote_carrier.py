@@ -72,5 +72,7 @@ class RemoteCarrier:
         try:
             pause_s = self._backoff.pause_s(broken.error if broken else None)
         except SegDepthError as error:
-            raise Unavailable(f"{self._server}: {error}") from error
+            lost = Unavailable(f"{self._server}: {error}")
+            lost.retry_after_s = error.retry_after_s
+            raise lost from error
         await self._sleep(pause_s)
