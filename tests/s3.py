@@ -25,6 +25,12 @@ from segdepth_artefacts import StoreSettings
 
 START_S = 60.0
 
+MINIO = os.environ.get("SEGDEPTH_MINIO") or shutil.which("minio")
+"""Its binary, where there is one."""
+NO_MINIO = pytest.mark.skip("no MinIO here: put `minio` on PATH or its path into SEGDEPTH_MINIO")
+BUCKETS = ("seaweed", pytest.param("minio", marks=() if MINIO else NO_MINIO))
+"""Names of the fixtures, to parametrize with: skipped by a mark, which pytest lists once for a file."""
+
 ACCESS_KEY, SECRET_KEY = "segdepth-tests", "segdepth-tests-secret"
 
 
@@ -65,11 +71,9 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """MinIO, where its binary is at hand."""
-    binary = os.environ.get("SEGDEPTH_MINIO") or shutil.which("minio")
-    if binary is None:
-        pytest.skip("no MinIO here: put `minio` on PATH or its path into SEGDEPTH_MINIO")
-    with running_minio(binary, tmp_path_factory.mktemp("minio")) as server:
+    """MinIO."""
+    assert MINIO, "parametrize with BUCKETS, which skips where there is no MinIO"
+    with running_minio(MINIO, tmp_path_factory.mktemp("minio")) as server:
         yield server
 
 

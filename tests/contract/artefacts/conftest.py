@@ -7,9 +7,10 @@ import pytest
 
 from segdepth_artefacts import ArtefactStore, StoreSettings
 from tests.contract.artefacts.places import Bucket, Place
+from tests.s3 import BUCKETS
 
 
-@pytest.fixture(params=["folder", "seaweed", "minio"])
+@pytest.fixture(params=["folder", *BUCKETS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return Place(str(tmp_path / "store"), StoreSettings())

@@ -9,10 +9,10 @@ import pytest
 from segdepth_artefacts import ArtefactStore, StoreSettings, errors, open_store
 from tests.contract.artefacts.endpoints import careless, line_to, silent
 from tests.contract.artefacts.places import FAMILY, Bucket, make_version
-from tests.s3 import S3Server, free_ports
+from tests.s3 import BUCKETS, S3Server, free_ports
 
 
-@pytest.fixture(params=["seaweed", "minio"])
+@pytest.fixture(params=BUCKETS)
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     server = request.getfixturevalue(request.param)
     return Bucket(f"s3://{server.new_bucket()}", server.settings(), server)

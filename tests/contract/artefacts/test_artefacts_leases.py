@@ -15,12 +15,11 @@ from segdepth_artefacts.open_objects import open_objects
 from tests.contract.artefacts import workers
 from tests.contract.artefacts.endpoints import line_to
 from tests.contract.artefacts.places import Bucket, Place
+from tests.s3 import BUCKETS
 
 SPAWN = get_context("spawn")
 NAME = "training-ceo2-110"
 KEY = f"leases/{NAME}.json"
-BUCKETS = ["seaweed", "minio"]
-"""What can be cut off; a folder always answers."""
 
 
 def later(seconds: float) -> datetime:
