@@ -25,8 +25,9 @@ class Patience:
 class Backoff:
     """The pauses after failures in a row: each twice as long as the one before, up to `longest_pause_s`.
 
-    A server that asks for more than LONGEST_RETRY_AFTER_S is not waited for. Half of each pause is left to chance, so that the clients of a server that went down do not come back in step.
-    Given up after `tries` failures, or once they have gone on for `limit_s` [s].
+    Half of each pause is left to chance, so that the clients of a server that went down do not come back in step. Given
+    up after `tries` failures, once they have gone on for `limit_s` [s], or if the server asks for more than
+    LONGEST_RETRY_AFTER_S.
     """
 
     def __init__(

@@ -225,6 +225,16 @@ async def test_a_priority_needs_its_scope(tmp_path: Path, scope: str, permitted:
         assert (await refused(estimate(channel, priority=7))).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+async def test_who_lacks_the_scope_learns_nothing_of_an_open_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    metadata = (("authorization", f"Bearer {tokens.mint(path, 'station', ('batch',))}"),)
+    async with serving(InProcess(), tokens=path) as (_, channel):
+        for wrong in (opening(session=b"somebody else's"), opening(drop_policy=9)):
+            call = estimator_pb2_grpc.EstimatorServiceStub(channel).EstimateStream(metadata=metadata)
+            await call.write(estimator_pb2.EstimateStreamRequest(open=wrong))
+            assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
 async def test_an_unknown_model_ends_a_stream_after_what_was_answered() -> None:
     async with serving(InProcess()) as (gateway, channel):
         call = await stream(channel, opening(options={"family": "unknown"}))
@@ -315,3 +325,16 @@ async def test_a_stream_that_opens_while_the_gateway_begins_to_drain_is_refused(
         gateway._estimates.drain()
         objects.may_answer.set()
         assert (await refused(opened)).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_gateway_that_is_full_or_draining_asks_the_store_nothing(tmp_path: Path) -> None:
+    objects = Unreachable(tmp_path)
+    async with serving(InProcess(), ArtefactStore(objects, StoreSettings()), streams=1) as (gateway, channel):
+        call = await stream(channel)
+        error = await refused(stream(channel, opening(options={"family": "gold"})))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await call.close()
+        gateway._estimates.drain()
+        error = await refused(stream(channel, opening(options={"family": "gold"})))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert not objects.asked.is_set()

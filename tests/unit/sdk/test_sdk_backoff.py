@@ -73,6 +73,10 @@ class TestGivingUp:
         with pytest.raises(Unavailable, match="down"):
             backoff.pause_s(DOWN)
 
+    def test_when_the_server_asks_for_longer_than_anyone_waits(self):
+        with pytest.raises(Unavailable, match="an hour"):
+            Backoff(0.1, 1.0).pause_s(Unavailable("an hour", retry_after_s=3600.0))
+
     def test_when_it_has_failed_for_too_long(self):
         clock = Clock()
         backoff = Backoff(0.1, 1.0, limit_s=10.0, clock=clock)

@@ -72,7 +72,5 @@ class RemoteCarrier:
         try:
             pause_s = self._backoff.pause_s(broken.error if broken else None)
         except SegDepthError as error:
-            lost = Unavailable(f"{self._server}: {error}")
-            lost.retry_after_s = error.retry_after_s
-            raise lost from error
+            raise Unavailable(f"{self._server}: {error}", retry_after_s=error.retry_after_s) from error
         await self._sleep(pause_s)
