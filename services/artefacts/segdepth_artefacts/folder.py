@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,9 +106,9 @@ class FolderStore:
             found = []
             for path in paths:
                 key = path.relative_to(self.root)
-                if path.is_file() and not any(part[0] == "." for part in key.parts):
-                    stat = path.stat()
-                    found.append(Entry(key.as_posix(), stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
+                status = _status(path)
+                if status is not None and not any(part[0] == "." for part in key.parts):
+                    found.append(Entry(key.as_posix(), status.st_size, f"{status.st_size}-{status.st_mtime_ns}"))
         return sorted(found, key=lambda entry: entry.key)
 
     def check_writable(self) -> None:
@@ -120,7 +121,8 @@ class FolderStore:
                 uploads.mkdir(parents=True, exist_ok=True)
                 with self._locked():
                     for upload in uploads.iterdir():
-                        if upload.stat().st_mtime < time.time() - _STALE_S:
+                        status = _status(upload)
+                        if status is not None and status.st_mtime < time.time() - _STALE_S:
                             upload.unlink(missing_ok=True)
             self._checked = True
 
@@ -150,6 +152,15 @@ class FolderStore:
             raise StoreRefused(f"store {self.url}: {exc}", "grant this user access to the folder") from exc
         except OSError as exc:
             raise StoreUnavailable(f"store {self.url}: {exc}", "see that the folder is mounted and has room") from exc
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Of a file; None for what is none, or has gone since it was listed: writers come and go without the lock."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _write_synced(path: Path, source: bytes | Path) -> str:
