@@ -2,7 +2,7 @@
 
 import pytest
 
-from segdepth_gateway.credit import ANSWER_BYTES, LEAST_CREDIT_BYTES, Budget, Full, check_answer, frames_for
+from segdepth_gateway.credit import ANSWER_BYTES, LEAST_CREDIT_BYTES, Budget, Full, Grant, check_answer, frames_for
 from segdepth_gateway.metrics import Metrics
 from segdepth_gateway.settings import GatewaySettings
 from segdepth_protos import contract
@@ -69,3 +69,15 @@ def test_maps_must_fit_a_message() -> None:
     with pytest.raises(InvalidFrame, match="may have 63 MB"):
         check_answer(detail, 1, ANSWER_BYTES // 5 + 1)
     check_answer(frame_pb2.Detail(), 1, ANSWER_BYTES)
+
+
+@pytest.mark.parametrize(
+    "frames, nbytes, within",
+    [(4, 1000, True), (5, 10, False), (4, 1001, False), (2, 1001, False), (1, 10**9, True)],
+)
+def test_what_is_under_way_stays_within_the_credit(frames: int, nbytes: int, within: bool) -> None:
+    """In frames and in bytes; a frame that is alone may be of any size, or a large one could never be sent."""
+    excess = Grant(4, 1000).excess(frames, nbytes)
+    assert (excess is None) == within
+    if excess is not None:
+        assert excess == f"credit: {frames} frames of {nbytes} bytes are under way, 4 frames of 1000 bytes were granted"
