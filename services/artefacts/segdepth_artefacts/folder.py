@@ -158,8 +158,10 @@ def _status(path: Path) -> os.stat_result | None:
     """Of a file; None for what is none, or has gone since it was listed: writers come and go without the lock."""
     try:
         status = path.stat()
-    except FileNotFoundError:
-        return None
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
     return status if stat.S_ISREG(status.st_mode) else None
 
 

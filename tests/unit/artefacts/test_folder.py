@@ -20,6 +20,11 @@ def test_an_upload_that_ends_while_uploads_are_looked_at_is_no_fault(tmp_path: P
     assert [entry.key for entry in objects.entries("")] == ["models/a"]
 
 
+def test_a_link_to_itself_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert open_objects(str(tmp_path), StoreSettings()).entries("") == []
+
+
 def test_what_a_killed_writer_left_long_ago_is_removed_and_what_is_young_stays(tmp_path: Path) -> None:
     uploads = tmp_path / UPLOADS
     uploads.mkdir()
