@@ -92,6 +92,11 @@ class Columns:
     def __len__(self) -> int:
         return len(self.count)
 
+    @property
+    def xy_px(self) -> Array:
+        """f32 [size, 2]: both positions, x first."""
+        return np.column_stack([self.x_px, self.y_px])
+
     @classmethod
     def none(cls) -> "Columns":
         """No columns: what a refused frame has."""

@@ -15,6 +15,9 @@ from segdepth_protos.matching import MATCH_A, match
 BORDER_A = 1.5
 """Columns nearer to the frame's edge are left out, true and found."""
 
+BINS = 15
+"""Of confidence, equally filled, in the calibration error."""
+
 ROW = np.dtype(
     [
         *(("specimen", "i4"), ("dose", "f8"), ("family", "U10"), ("true", "i2"), ("true_species", "i2")),
@@ -55,10 +58,10 @@ def inside(xy_px: NDArray[np.floating], shape: tuple[int, ...], border_px: float
 
 
 def score(truth: Truth, prediction: Prediction) -> NDArray[np.void]:
-    """Rows of one frame; `prediction` must hold the depth map (for the class at the true centre)."""
+    """Rows of one frame; the class at the true centre is 0 unless `prediction` holds the depth map."""
     shape, border_px = truth.shape, BORDER_A / truth.sampling_A
     columns = prediction.columns
-    found_xy = np.column_stack([columns.x_px, columns.y_px])
+    found_xy = columns.xy_px
     index = match(truth.columns[:, :2], found_xy, MATCH_A / truth.sampling_A)
     counted = inside(truth.columns[:, :2], shape, border_px)
     strangers = np.setdiff1d(np.flatnonzero(inside(found_xy, shape, border_px)), index)
@@ -109,10 +112,6 @@ def within_1(rows: NDArray[np.void]) -> NDArray[np.bool_]:
 def covered(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     """Of which found columns the 90 % interval holds the true count."""
     return np.asarray((rows["lo90"] <= rows["true"]) & (rows["true"] <= rows["hi90"]))
-
-
-BINS = 15
-"""Of confidence, equally filled."""
 
 
 def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:

@@ -27,7 +27,7 @@ def compared(stable: Prediction, candidate: Prediction) -> tuple[str, Counts]:
 
 
 def _columns(stable: Columns, candidate: Columns, reach_px: float) -> Counts:
-    index = match(_positions(stable), _positions(candidate), reach_px)
+    index = match(stable.xy_px, candidate.xy_px, reach_px)
     ours = np.flatnonzero(index >= 0)
     theirs = index[ours]
     differ = stable.count[ours] != candidate.count[theirs]
@@ -40,10 +40,6 @@ def _columns(stable: Columns, candidate: Columns, reach_px: float) -> Counts:
         only_stable=len(stable) - len(ours),
         only_candidate=len(candidate) - len(theirs),
     )
-
-
-def _positions(columns: Columns) -> NDArray[np.floating]:
-    return np.column_stack([columns.x_px, columns.y_px])
 
 
 def _probability(columns: Columns) -> NDArray[np.floating]:

@@ -79,7 +79,7 @@ def _draw(axis: Axes, observation: Observation, answer: Prediction) -> PathColle
     axis.imshow(frame, cmap="gray", vmax=high, interpolation="nearest")
     inside = (truth[:, :2] >= 0).all(1) & (truth[:, :2] <= np.array(frame.shape[::-1]) - 1).all(1)
     truth = truth[inside]
-    index = match(truth[:, :2], np.column_stack([columns.x_px, columns.y_px]), MATCH_A / observation.sampling_A)
+    index = match(truth[:, :2], columns.xy_px, MATCH_A / observation.sampling_A)
     hit = index >= 0
     axis.scatter(truth[~hit, 0], truth[~hit, 1], marker="x", s=14, c="yellow", lw=0.8)
     off = columns.count[index[hit]].astype(int) - np.minimum(truth[hit, 2], 10)

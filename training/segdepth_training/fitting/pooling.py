@@ -50,7 +50,7 @@ class Watched(NamedTuple):
 def posteriors_of(observation: Observation, answer: Prediction) -> NDArray[np.float64]:
     """Posterior of each true column in one answer [n, K]; NaN where it was not found."""
     columns, true = answer.columns, observation.columns[:, :2]
-    index = match(true, np.column_stack([columns.x_px, columns.y_px]), MATCH_A / observation.sampling_A)
+    index = match(true, columns.xy_px, MATCH_A / observation.sampling_A)
     posterior = np.full((len(true), CLASSES), np.nan)
     posterior[index >= 0] = columns.probabilities[index[index >= 0]]
     return posterior
@@ -65,7 +65,7 @@ def watch(predictor: Predictor, frames: list[Observation], species: int) -> Watc
     for number, answer in enumerate(answers):
         posteriors[number] = posteriors_of(first, answer)
         columns = answer.columns
-        counted = inside(np.column_stack([columns.x_px, columns.y_px]), shape, BORDER_A / sampling_A)
+        counted = inside(columns.xy_px, shape, BORDER_A / sampling_A)
         np.add.at(mean, columns.species[counted].astype(int) - 1, columns.probabilities[counted])
     kept = inside(first.columns[:, :2], shape, BORDER_A / sampling_A)
     kept &= np.isfinite(posteriors[..., 0]).sum(axis=0) >= FOUND_SHARE * len(frames)

@@ -68,10 +68,7 @@ def paired_difference(ours: NDArray[np.void], theirs: NDArray[np.void], *, count
     names = ["specimen", "dose", "true", "true_species"]
     if len(ours) != len(theirs) or (ours[names] != theirs[names]).any():
         raise ValueError("a paired difference is of the same true columns in the same order")
-    right = [
-        (rows["found"] & (rows["count"] == rows["true"]) if counts else rows["centre"] == rows["true"]).astype(float)
-        for rows in (ours, theirs)
-    ]
+    right = [(exact(rows) if counts else rows["centre"] == rows["true"]).astype(float) for rows in (ours, theirs)]
     return mean(right[0] - right[1], ours["specimen"])
 
 
