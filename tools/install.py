@@ -19,7 +19,7 @@ STAMP = VENV / "installed"
 
 PACKAGES = (
     "protos",
-    "clients/python[cli]",
+    "clients/python[cli,pandas]",
     "services/artefacts",
     "services/core",
     "services/inference[serve]",

@@ -67,7 +67,7 @@ class TestMrc:
         path = write_mrc(tmp_path / "m.mrc", movie_of("f4"), 1.0)
         with open_movie(path, 0.08) as movie:
             assert movie.calibration.sampling_A == 0.08
-            assert movie.header_sampling_A == 1.0
+            assert movie.header.sampling_A == 1.0
 
     def test_pixels_that_are_not_square_are_refused(self, tmp_path):
         path = write_mrc(tmp_path / "m.mrc", movie_of("f4"), (0.1, 0.2, 0.1))

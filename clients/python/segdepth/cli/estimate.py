@@ -242,7 +242,7 @@ def _estimate_movie(client: Client, movie: Movie, output: Output, options: Optio
 
 
 def _compare_sampling(movie: Movie) -> None:
-    header, used = movie.header_sampling_A, movie.calibration.sampling_A
+    header, used = movie.header.sampling_A, movie.calibration.sampling_A
     if header is not None and abs(header - used) > SAMPLING_DIFFERS * used:
         err().print(
             f"[yellow]note:[/] {escape(str(movie.path))}: --sampling {used:g} Å/px is used, its header says {header:g}"

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,17 +17,41 @@ from segdepth.files.pixels import Converter
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What a format's reader finds: `read(i)` gives frame i [height, width] as it is stored.
+class Header:
+    """What a file says of its frames besides their pixels; None where it says nothing.
 
-    sampling_A: pixel size of the header [Å/px], None where there is none; `missing` then says what was looked for.
+    sampling_A: pixel size [Å/px]; source: where in the file that stands; missing: why there is none, for whoever reads
+    the error; counts_per_electron; dose_per_A2 [e/Å², a frame]; beam_energy_kev [keV]; spherical_aberration_um: C3
+    [µm]; start: when the first frame was taken; interval_s: from one frame to the next [s]; notes: what a user should
+    know of how the file was read.
     """
+
+    sampling_A: float | None = None
+    source: str = ""
+    missing: str = "the file says nothing of it"
+    counts_per_electron: float | None = None
+    dose_per_A2: float | None = None
+    beam_energy_kev: float | None = None
+    spherical_aberration_um: float | None = None
+    start: datetime | None = None
+    interval_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def calibration(self, sampling_A: float) -> Calibration:
+        """What the header says, at a pixel size of `sampling_A` [Å/px]."""
+        return Calibration(
+            sampling_A, self.counts_per_electron, self.dose_per_A2, self.beam_energy_kev, self.spherical_aberration_um
+        )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a format's reader finds: `read(i)` gives frame i [height, width] as it is stored."""
 
     length: int
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    sampling_A: float | None
-    missing: str
+    header: Header
     read: Callable[[int], NDArray[Any]]
     close: Callable[[], None]
 
@@ -55,9 +80,16 @@ class Movie:
         return self._convert.to
 
     @property
-    def header_sampling_A(self) -> float | None:
-        """What the header says of the pixel size [Å/px], None if nothing."""
-        return self._stack.sampling_A
+    def header(self) -> Header:
+        """What the file says of its frames."""
+        return self._stack.header
+
+    def capture_time(self, index: int) -> datetime | None:
+        """When frame `index` was taken, None if the file does not say."""
+        start, interval_s = self.header.start, self.header.interval_s
+        if start is None or (index and interval_s is None):
+            return None
+        return start + timedelta(seconds=index * (interval_s or 0.0))
 
     def frame(self, index: int) -> NDArray[Any]:
         """Frame [height, width], from 0. UnreadableFile if its bytes are damaged or do not fit a pixel type."""

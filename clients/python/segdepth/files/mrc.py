@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from segdepth.errors import NotInstalled, UnreadableFile
-from segdepth.files.movie import Stack
+from segdepth.files.movie import Header, Stack
+from segdepth.files.pixel_size import square
 
 _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_BYTES = 1
@@ -36,21 +37,17 @@ def open_mrc(path: Path) -> Stack:
         length=len(frames),
         shape=frames.shape[1:],
         dtype=frames.dtype,
-        sampling_A=_sampling_A(mrc.voxel_size),
-        missing="the header has no cell size",
+        header=_header(mrc.voxel_size),
         read=lambda index: np.asarray(frames[index]),
         close=mrc.close,
     )
 
 
-def _sampling_A(voxel_size: Any) -> float | None:
-    # f32 in the header: seven digits are what was written.
-    x, y = (round(float(value), 7) for value in (voxel_size.x, voxel_size.y))
+def _header(voxel_size: Any) -> Header:
+    x, y = float(voxel_size.x), float(voxel_size.y)
     if x <= 0 or not np.isfinite(x):
-        return None
-    if abs(x - y) > 0.01 * x:
-        raise UnreadableFile(f"pixels of {x:g} x {y:g} Å are not square; resample the file")
-    return x
+        return Header(missing="the header has no cell size")
+    return square(x, y, "cell / grid of the header")
 
 
 def _bytes_are_unsigned(header: Any) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from segdepth.errors import UnreadableFile
-from segdepth.files.movie import Stack
+from segdepth.files.movie import Header, Stack
 
 
 def open_npy(path: Path) -> Stack:
@@ -21,8 +21,7 @@ def open_npy(path: Path) -> Stack:
         length=len(frames),
         shape=(frames.shape[1], frames.shape[2]),
         dtype=frames.dtype,
-        sampling_A=None,
-        missing="an NPY file has no header for it",
+        header=Header(missing="an NPY file has no place for it"),
         read=lambda index: np.asarray(frames[index]),
         close=lambda: None,
     )

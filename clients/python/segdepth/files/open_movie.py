@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from segdepth.calibration import Calibration
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
@@ -12,30 +11,49 @@ from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
 
-SUFFIXES: dict[str, Callable[[Path], Stack]] = {
-    ".mrc": open_mrc,
-    ".mrcs": open_mrc,
-    ".tif": open_tiff,
-    ".tiff": open_tiff,
-    ".npy": open_npy,
+Reader = Callable[[Path, str], Stack]
+"""Opens a file, or one dataset of it: its path in the file, "" where the caller names none."""
+
+INSIDE = "::"
+"""What follows names a dataset of the file: movie.emd::/data/movie."""
+
+
+def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
+    """For a format whose files hold one movie each."""
+
+    def open_it(path: Path, dataset: str) -> Stack:
+        if dataset:
+            raise UnreadableFile(f"holds one movie, no dataset {dataset}; leave {INSIDE}{dataset} out")
+        return reader(path)
+
+    return open_it
+
+
+SUFFIXES: dict[str, Reader] = {
+    ".mrc": _one_movie(open_mrc),
+    ".mrcs": _one_movie(open_mrc),
+    ".tif": _one_movie(open_tiff),
+    ".tiff": _one_movie(open_tiff),
+    ".npy": _one_movie(open_npy),
 }
 """Formats by the end of the name."""
+
+FOLDERS: frozenset[str] = frozenset()
+"""Those of them that are folders."""
 
 
 def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     """The movie in a file; pixels are read frame by frame.
 
-    sampling_A: pixel size [Å/px], instead of the header's. Raises UnreadableFile: no such file, unknown format,
-    truncated, not a stack of grey frames, or no sampling (a header's 1.0 Å default is none).
+    path: may end in ::/path/of/a/dataset where a file holds several; sampling_A: pixel size [Å/px], instead of the
+    header's. Raises UnreadableFile: no such file, unknown format, truncated, not a stack of grey frames, or no sampling
+    (a header's 1.0 Å default is none).
     """
-    path = Path(path)
-    reader = SUFFIXES.get(path.suffix.lower())
-    if reader is None:
-        raise UnreadableFile(f"{path}: unknown format; there is {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise UnreadableFile(f"{path}: no such file")
+    name, _, dataset = str(path).partition(INSIDE)
+    path = Path(name)
+    reader = _reader(path)
     try:
-        stack = reader(path)
+        stack = reader(path, dataset)
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
     try:
@@ -45,13 +63,25 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
         raise UnreadableFile(f"{path}: {error}") from error
 
 
+def _reader(path: Path) -> Reader:
+    reader = SUFFIXES.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableFile(f"{path}: unknown format; there is {', '.join(SUFFIXES)}")
+    if not path.exists():
+        raise UnreadableFile(f"{path}: no such file")
+    if path.is_dir() and path.suffix.lower() not in FOLDERS:
+        raise UnreadableFile(f"{path}: a folder; name the files in it")
+    return reader
+
+
 def _movie(path: Path, stack: Stack, sampling_A: float | None) -> Movie:
     if stack.length == 0:
         raise UnreadableFile("no frames")
-    sampling_A = stack.sampling_A if sampling_A is None else sampling_A
     if sampling_A is None:
-        raise UnreadableFile(f"no sampling: {stack.missing}; state it in Å/px (--sampling)")
-    calibration = Calibration(sampling_A)
+        sampling_A = stack.header.sampling_A
+    if sampling_A is None:
+        raise UnreadableFile(f"no sampling: {stack.header.missing}; state it in Å/px (--sampling)")
+    calibration = stack.header.calibration(sampling_A)
     calibration.message()
     movie = Movie(path, stack, calibration)
     _check_size(movie)

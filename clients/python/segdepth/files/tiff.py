@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segdepth.errors import NotInstalled, UnreadableFile
 from segdepth.files.movie import Stack
-from segdepth.files.tiff_sampling import sampling_A
+from segdepth.files.tiff_header import header_of
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,13 +52,11 @@ def _stack(tiff: "tifffile.TiffFile") -> Stack:
         raise UnreadableFile(f"axes {series.axes}: not a stack of grey pages; convert colour to grey first")
     height, width = series.shape[-2:]
     length = math.prod(series.shape[:-2])
-    found = sampling_A(tiff)
     return Stack(
         length=length,
         shape=(height, width),
         dtype=np.dtype(series.dtype),
-        sampling_A=found,
-        missing="no OME PhysicalSizeX, ImageJ unit or resolution tag gives a pixel size",
+        header=header_of(tiff),
         read=_reader(tiff, series, length),
         close=tiff.close,
     )

@@ -1,46 +1,26 @@
-"""The pixel size that a TIFF file states, wherever it does."""
+"""What a TIFF file says of its frames, wherever it does."""
 
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import numpy as np
-
 from segdepth.errors import UnreadableFile
+from segdepth.files.movie import Header
+from segdepth.files.pixel_size import square
+from segdepth.files.units import length_A
 from segdepth_protos import contract
 
 if TYPE_CHECKING:
     import tifffile
 
-ANGSTROM_PER = {
-    "pm": 1e-2,
-    "å": 1.0,
-    "a": 1.0,
-    "angstrom": 1.0,
-    "ångström": 1.0,
-    "nm": 10.0,
-    "nanometer": 10.0,
-    "nanometre": 10.0,
-    "µm": 1e4,
-    "um": 1e4,
-    "micron": 1e4,
-    "microns": 1e4,
-    "mm": 1e7,
-    "cm": 1e8,
-    "m": 1e10,
-}
-"""Units of length in metadata, lower case, the micro sign in one of its two spellings."""
 
-
-def sampling_A(tiff: "tifffile.TiffFile") -> float | None:
-    """Pixel size [Å/px] from OME, ImageJ or the resolution tags, None if none has it. UnreadableFile if not square."""
-    for look in (_ome, _imagej, _resolution):
+def header_of(tiff: "tifffile.TiffFile") -> Header:
+    """The pixel size from OME, ImageJ or the resolution tags."""
+    looks = (("OME PhysicalSizeX", _ome), ("ImageJ unit and resolution", _imagej), ("resolution tags", _resolution))
+    for source, look in looks:
         sizes = look(tiff)
         if sizes is not None:
-            x, y = (float(f"{size:.7g}") for size in sizes)
-            if abs(x - y) > 0.01 * x:
-                raise UnreadableFile(f"pixels of {x:g} x {y:g} Å are not square; resample the file")
-            return x
-    return None
+            return square(*sizes, source)
+    return Header(missing="no OME PhysicalSizeX, ImageJ unit or resolution tag gives a pixel size")
 
 
 def _ome(tiff: "tifffile.TiffFile") -> tuple[float, float] | None:
@@ -53,8 +33,8 @@ def _ome(tiff: "tifffile.TiffFile") -> tuple[float, float] | None:
     pixels = root.find(".//{*}Pixels")
     if pixels is None or "PhysicalSizeX" not in pixels.attrib:
         return None
-    x = _length(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
-    y = _length(pixels.get("PhysicalSizeY", pixels.get("PhysicalSizeX")), pixels.get("PhysicalSizeYUnit", "µm"))
+    x = length_A(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
+    y = length_A(pixels.get("PhysicalSizeY", pixels.get("PhysicalSizeX")), pixels.get("PhysicalSizeYUnit", "µm"))
     return (x, y if "PhysicalSizeY" in pixels.attrib else x) if x and y else None
 
 
@@ -63,7 +43,7 @@ def _imagej(tiff: "tifffile.TiffFile") -> tuple[float, float] | None:
     resolution = _pixels_per_unit(tiff)
     if unit is None or resolution is None:
         return None
-    sizes = [_length(1 / value, str(unit)) for value in resolution]
+    sizes = [length_A(1 / value, str(unit)) for value in resolution]
     return (sizes[0], sizes[1]) if sizes[0] and sizes[1] else None
 
 
@@ -90,12 +70,3 @@ def _rational(tag: Any) -> float | None:
         return None
     numerator, denominator = tag.value
     return numerator / denominator if denominator else None
-
-
-def _length(value: str | float | None, unit: str) -> float | None:
-    factor = ANGSTROM_PER.get(unit.replace("\\u00B5", "µ").replace("\u03bc", "µ").replace("\u212b", "Å").lower())
-    try:
-        length = float(value) * factor if value is not None and factor else 0.0
-    except ValueError:
-        return None
-    return length if length > 0 and np.isfinite(length) else None
