@@ -96,6 +96,8 @@ class Calibration(_message.Message):
     DOSE_ELECTRONS_PER_ANGSTROM2_FIELD_NUMBER: _builtins.int
     BEAM_ENERGY_KEV_FIELD_NUMBER: _builtins.int
     SPHERICAL_ABERRATION_UM_FIELD_NUMBER: _builtins.int
+    BLACK_LEVEL_FIELD_NUMBER: _builtins.int
+    MODULATION_TRANSFER_FIELD_NUMBER: _builtins.int
     sampling_angstrom_per_px: _builtins.float
     """Pixel size [Å/px] at the specimen. Mandatory: no default is ever assumed."""
     counts_per_electron: _builtins.float
@@ -106,6 +108,14 @@ class Calibration(_message.Message):
     """Beam energy [keV], if known."""
     spherical_aberration_um: _builtins.float
     """Spherical aberration C3 [µm], if known. Negative as in the negative-Cs technique."""
+    black_level: _builtins.float
+    """What a pixel reads that no electron reached [counts], if known: 0 where the dark image is subtracted."""
+    @_builtins.property
+    def modulation_transfer(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The detector's modulation transfer [0-1] at spatial frequencies evenly spaced from 0 to the Nyquist frequency, both
+        included, if known.
+        """
+
     def __init__(
         self,
         *,
@@ -114,13 +124,17 @@ class Calibration(_message.Message):
         dose_electrons_per_angstrom2: _builtins.float | None = ...,
         beam_energy_kev: _builtins.float | None = ...,
         spherical_aberration_um: _builtins.float | None = ...,
+        black_level: _builtins.float | None = ...,
+        modulation_transfer: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_energy_kev", b"_beam_energy_kev", "_counts_per_electron", b"_counts_per_electron", "_dose_electrons_per_angstrom2", b"_dose_electrons_per_angstrom2", "_spherical_aberration_um", b"_spherical_aberration_um", "beam_energy_kev", b"beam_energy_kev", "counts_per_electron", b"counts_per_electron", "dose_electrons_per_angstrom2", b"dose_electrons_per_angstrom2", "spherical_aberration_um", b"spherical_aberration_um"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_energy_kev", b"_beam_energy_kev", "_black_level", b"_black_level", "_counts_per_electron", b"_counts_per_electron", "_dose_electrons_per_angstrom2", b"_dose_electrons_per_angstrom2", "_spherical_aberration_um", b"_spherical_aberration_um", "beam_energy_kev", b"beam_energy_kev", "black_level", b"black_level", "counts_per_electron", b"counts_per_electron", "dose_electrons_per_angstrom2", b"dose_electrons_per_angstrom2", "spherical_aberration_um", b"spherical_aberration_um"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_energy_kev", b"_beam_energy_kev", "_counts_per_electron", b"_counts_per_electron", "_dose_electrons_per_angstrom2", b"_dose_electrons_per_angstrom2", "_spherical_aberration_um", b"_spherical_aberration_um", "beam_energy_kev", b"beam_energy_kev", "counts_per_electron", b"counts_per_electron", "dose_electrons_per_angstrom2", b"dose_electrons_per_angstrom2", "sampling_angstrom_per_px", b"sampling_angstrom_per_px", "spherical_aberration_um", b"spherical_aberration_um"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_energy_kev", b"_beam_energy_kev", "_black_level", b"_black_level", "_counts_per_electron", b"_counts_per_electron", "_dose_electrons_per_angstrom2", b"_dose_electrons_per_angstrom2", "_spherical_aberration_um", b"_spherical_aberration_um", "beam_energy_kev", b"beam_energy_kev", "black_level", b"black_level", "counts_per_electron", b"counts_per_electron", "dose_electrons_per_angstrom2", b"dose_electrons_per_angstrom2", "modulation_transfer", b"modulation_transfer", "sampling_angstrom_per_px", b"sampling_angstrom_per_px", "spherical_aberration_um", b"spherical_aberration_um"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beam_energy_kev: _TypeAlias = _typing.Literal["beam_energy_kev"]  # noqa: Y015
     _WhichOneofArgType__beam_energy_kev: _TypeAlias = _typing.Literal["_beam_energy_kev", b"_beam_energy_kev"]  # noqa: Y015
+    _WhichOneofReturnType__black_level: _TypeAlias = _typing.Literal["black_level"]  # noqa: Y015
+    _WhichOneofArgType__black_level: _TypeAlias = _typing.Literal["_black_level", b"_black_level"]  # noqa: Y015
     _WhichOneofReturnType__counts_per_electron: _TypeAlias = _typing.Literal["counts_per_electron"]  # noqa: Y015
     _WhichOneofArgType__counts_per_electron: _TypeAlias = _typing.Literal["_counts_per_electron", b"_counts_per_electron"]  # noqa: Y015
     _WhichOneofReturnType__dose_electrons_per_angstrom2: _TypeAlias = _typing.Literal["dose_electrons_per_angstrom2"]  # noqa: Y015
@@ -129,6 +143,8 @@ class Calibration(_message.Message):
     _WhichOneofArgType__spherical_aberration_um: _TypeAlias = _typing.Literal["_spherical_aberration_um", b"_spherical_aberration_um"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__beam_energy_kev) -> _WhichOneofReturnType__beam_energy_kev | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__black_level) -> _WhichOneofReturnType__black_level | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__counts_per_electron) -> _WhichOneofReturnType__counts_per_electron | None: ...
     @_typing.overload
