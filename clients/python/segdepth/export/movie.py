@@ -73,7 +73,7 @@ class MovieExport:
 
     def _add_result(self, result: FrameResult) -> None:
         if self._csv:
-            self._csv.write(csv_rows(result.sequence, result.columns).encode())
+            self._csv.write(csv_rows(result).encode())
         self._add_maps(result)
         if "png" in self._formats and self._pictures_left > 0:
             self._pictures_left -= 1

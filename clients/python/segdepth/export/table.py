@@ -1,4 +1,4 @@
-"""columns.csv: one row a column."""
+"""columns.csv: one row a column, with the verdict of its frame in the last field."""
 
 from itertools import chain
 from typing import Any
@@ -6,28 +6,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.results import Columns
+from segdepth.results import FrameResult
 
-CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained\n"
+CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
 
-_ROW = "%d,%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n"
+_ROW = "%d,%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d,%s\n"
 
 
-def csv_rows(frame: int, columns: Columns) -> str:
+def csv_rows(result: FrameResult) -> str:
     """The rows of one frame, sorted by y, then x, as they are printed."""
-    if not len(columns):
+    if not len(result.columns):
         return ""
-    fields = column_fields(frame, columns).values()
+    fields = column_fields(result).values()
     rows = zip(*(field.tolist() for field in fields), strict=True)
-    return _ROW * len(columns) % tuple(chain.from_iterable(rows))
+    return _ROW * len(result.columns) % tuple(chain.from_iterable(rows))
 
 
-def column_fields(frame: int, columns: Columns) -> dict[str, NDArray[Any]]:
+def column_fields(result: FrameResult) -> dict[str, NDArray[Any]]:
     """The columns of columns.csv by name, rounded and sorted as there: for every format that holds the table."""
+    columns = result.columns
     x_px, y_px = _rounded(columns.x_px), _rounded(columns.y_px)
     order = np.lexsort((x_px, y_px))
     fields = {
-        "frame": np.full(len(columns), frame),
+        "frame": np.full(len(columns), result.sequence),
         "x_px": x_px,
         "y_px": y_px,
         "x_A": _rounded(columns.x_A),
@@ -38,6 +39,8 @@ def column_fields(frame: int, columns: Columns) -> dict[str, NDArray[Any]]:
         "lo90": columns.lo90,
         "hi90": columns.hi90,
         "abstained": columns.abstained,
+        # Last: who reads by position reads on.
+        "status": np.full(len(columns), result.domain.status.value),
     }
     return {name: field[order] for name, field in fields.items()}
 
