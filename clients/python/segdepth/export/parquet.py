@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segdepth.export.atomic import AtomicFile, cannot_write
 from segdepth.export.table import column_fields
-from segdepth.results import FrameResult
+from segdepth.results import Answer, FrameResult
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
 
@@ -64,8 +64,12 @@ class ParquetTable:
         self._rows = 0
         self._writer = pq.ParquetWriter(file.handle, COLUMNS, compression="zstd")
 
-    def add(self, result: FrameResult) -> None:
-        """The next answer."""
+    def add(self, answer: Answer) -> None:
+        """The next answer; one without columns has no rows."""
+        if isinstance(answer, FrameResult):
+            self._add(answer)
+
+    def _add(self, result: FrameResult) -> None:
         model = {"family": result.model.family, "version": result.model.version, "sha256": result.model.sha256}
         if model not in self._models:
             self._models.append(model)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.results import FrameResult
+from segdepth.export.atomic import AtomicFile
+from segdepth.results import Answer, FrameResult
 
 CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
 
@@ -48,3 +49,20 @@ def column_fields(result: FrameResult) -> dict[str, NDArray[Any]]:
 def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
     # + 0.0 makes of -0.0 a 0.0.
     return np.add(np.round(values.astype(np.float64), 3), 0.0, dtype=np.float64)
+
+
+class CsvTable:
+    """Writes the table as the frames come. Raises CannotWrite."""
+
+    def __init__(self, file: AtomicFile):
+        self._file = file
+        file.write(CSV_HEADER.encode())
+
+    def add(self, answer: Answer) -> None:
+        """The next answer; one without columns has no rows."""
+        if isinstance(answer, FrameResult):
+            self._file.write(csv_rows(answer).encode())
+
+    def finish(self) -> None:
+        """No frame follows."""
+        self._file.finish()

@@ -59,8 +59,9 @@ class Stack:
 class Movie:
     """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`."""
 
-    def __init__(self, path: Path, stack: Stack, calibration: Calibration):
-        self.path, self.calibration = path, calibration
+    def __init__(self, path: Path, stack: Stack, calibration: Calibration, inside: str = ""):
+        """`inside`: what follows the file's name where a dataset in it was named: ::/path/of/a/dataset."""
+        self.path, self.calibration, self.inside = path, calibration, inside
         self._stack = stack
         self._convert = Converter(stack.dtype)
         # One thread sends frames while another draws them, and a file has one position.
