@@ -247,3 +247,18 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch, name):
     with pytest.raises(CannotWrite, match="No space left"):
         exported(tmp_path, name, period_A=3.0)
     assert [path.name for path in tmp_path.iterdir()] == ["m.npy"]
+
+
+def test_a_run_that_is_interrupted_leaves_and_says_nothing(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from tests.answers import result, write_movie\n"
+        "from segdepth.export import FORMATS, MovieExport\n"
+        "try:\n"
+        "    folder = Path(sys.argv[1]); movie = write_movie(folder)\n"
+        "    with MovieExport(folder, movie, FORMATS, period_A=3.0) as e:\n"
+        "        e.add(result(0)); raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.npy"]

@@ -1,6 +1,6 @@
 """All files of one movie, written while the answers come and published together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -59,6 +59,7 @@ class MovieExport:
         self._request, self._period_A = request or Request(), period_A
         self._files: list[AtomicFile | AtomicFolder] = []
         self._writers: list[Writer] = []
+        self._abandon: list[Callable[[], None]] = []
 
     @staticmethod
     def detail(formats: tuple[str, ...]) -> Detail:
@@ -100,7 +101,9 @@ class MovieExport:
             from segdepth.export.parquet import ParquetTable
         except ImportError as error:
             raise NotInstalled("Parquet output needs: pip install 'segdepth[export]'") from error
-        return ParquetTable(self._file("columns.parquet"), self._about())
+        table = ParquetTable(self._file("columns.parquet"), self._about())
+        self._abandon.append(table.abandon)
+        return table
 
     def _zarr(self) -> Writer:
         try:
@@ -157,5 +160,7 @@ class MovieExport:
             raise
 
     def _discard(self) -> None:
+        for abandon in self._abandon:
+            abandon()
         for file in self._files:
             file.discard()

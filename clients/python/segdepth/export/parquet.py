@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,8 @@ class ParquetTable:
         except OSError as error:
             raise cannot_write(self._file.path, error) from error
         self._file.finish()
+
+    def abandon(self) -> None:
+        """Nothing of it is wanted. pyarrow would close the table when it is collected, and its file is gone by then."""
+        with suppress(OSError):
+            self._writer.close()
