@@ -78,6 +78,12 @@ def test_what_could_not_be_measured_is_its_message():
     assert line == "1 of 1 refused: snr, the first: nothing to measure"
 
 
+def test_a_choice_between_families_is_said_in_words():
+    family = {"name": "family", "value": 2.0, "lower": 1.0, "upper": 1.0}
+    (line,) = lines(answer({**family, "message": "family: this lattice is that of a and b; name the family"}))
+    assert line == "1 of 1 refused: family, the first: this lattice is that of a and b; name the family"
+
+
 def test_many_reasons_are_cut_and_gaps_are_said():
     many = [answer({"name": f"check{number}", "value": 1.0}) for number in range(9)]
     found = lines(*many, Gap(9, 12, GapReason.FAILED, "gave up"), total=13)

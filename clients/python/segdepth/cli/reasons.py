@@ -24,6 +24,9 @@ QUANTITIES = {
 }
 """What a check measures, for those whose value says all; of the others the first frame's message is shown, too."""
 
+SAID_IN_WORDS = (LATTICE, "pixels", "family")
+"""Checks whose value says little: of no lattice, of an empty frame, of a choice between families."""
+
 
 @dataclass
 class Group:
@@ -89,7 +92,7 @@ def _said(group: Group) -> str:
         return _lattice(group, message)
     if check.name in QUANTITIES and math.isfinite(group.low):
         return f"{QUANTITIES[check.name]} {_measured(group)} ({_permitted(group)})"
-    if check.name in (LATTICE, "pixels") or not math.isfinite(group.low):
+    if check.name in SAID_IN_WORDS or not math.isfinite(group.low):
         return f"{check.name}, the first: {message or 'not measured'}"
     measured = f"{check.name} {_measured(group)} ({_permitted(group)})"
     return f"{measured}, the first: {message}" if message else measured
