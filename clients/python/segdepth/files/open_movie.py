@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segdepth.errors import InvalidFrame, UnreadableFile
+from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
 from segdepth.files.npy import open_npy
@@ -35,6 +36,8 @@ SUFFIXES: dict[str, Reader] = {
     ".tif": _one_movie(open_tiff),
     ".tiff": _one_movie(open_tiff),
     ".npy": _one_movie(open_npy),
+    ".dm3": open_dm,
+    ".dm4": open_dm,
 }
 """Formats by the end of the name."""
 
