@@ -8,6 +8,7 @@ from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
 from segdepth.files.npy import open_npy
+from segdepth.files.ser import open_emi, open_ser
 from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
@@ -38,6 +39,8 @@ SUFFIXES: dict[str, Reader] = {
     ".npy": _one_movie(open_npy),
     ".dm3": open_dm,
     ".dm4": open_dm,
+    ".ser": _one_movie(open_ser),
+    ".emi": open_emi,
 }
 """Formats by the end of the name."""
 
