@@ -69,11 +69,13 @@ def layout(axes: Sequence[Axis], dtype: np.dtype[Any], frames_last: bool = False
     axes = tuple(axes)
     _check_pixels(dtype)
     _check_spectrum(axes)
-    there = [index for index in range(len(axes))]
+    there = list(range(len(axes)))
     while len(there) > 3 and any(axes[index].size == 1 for index in there[:-2]):
         there.remove(next(index for index in there if axes[index].size == 1))
     if len(there) > 3:
         raise UnreadableFile(f"a 4-D scan ({_sizes(axes)}), {NO_MOVIE}")
+    if len(there) == 3 and _is_colour(axes[there[1]], axes[there[2]]) and not frames_last:
+        raise UnreadableFile(f"a colour (RGB) picture ({_sizes(axes)}): save it as grey")
     if _x_before_y(axes):
         there.reverse()
     elif frames_last and len(there) == 3:
@@ -93,6 +95,11 @@ def _check_pixels(dtype: np.dtype[Any]) -> None:
         raise UnreadableFile("a colour (RGB) picture: save it as grey")
     if dtype.kind not in "biuf":
         raise UnreadableFile(f"values of type {dtype}, {NO_MOVIE}")
+
+
+def _is_colour(width: Axis, last: Axis) -> bool:
+    """Whether the last of three axes, of which the file says nothing, counts colours."""
+    return last in (Axis(3), Axis(4)) and width.size > 4
 
 
 def _check_spectrum(axes: Sequence[Axis]) -> None:

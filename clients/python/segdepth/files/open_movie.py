@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from segdepth.errors import InvalidFrame, UnreadableFile
+from segdepth.errors import InvalidFrame, NotInstalled, UnreadableFile
 from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
@@ -18,6 +18,14 @@ Reader = Callable[[Path, str], Stack]
 
 INSIDE = "::"
 """What follows names a dataset of the file: movie.emd::/data/movie."""
+
+
+def _hdf5(path: Path, dataset: str) -> Stack:
+    try:
+        from segdepth.files.hdf5 import open_hdf5
+    except ImportError as error:
+        raise NotInstalled("HDF5 files need: pip install 'segdepth[files]'") from error
+    return open_hdf5(path, dataset)
 
 
 def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
@@ -41,6 +49,10 @@ SUFFIXES: dict[str, Reader] = {
     ".dm4": open_dm,
     ".ser": _one_movie(open_ser),
     ".emi": open_emi,
+    ".emd": _hdf5,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".hspy": _hdf5,
 }
 """Formats by the end of the name."""
 

@@ -1,6 +1,6 @@
 """SER series of TIA, memory-mapped, and the EMI file that goes with them."""
 
-import os
+import re
 import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -54,14 +54,8 @@ def open_emi(path: Path, dataset: str) -> Stack:
 
     Raises UnreadableFile: as `open_ser`, or no series beside it, or several.
     """
-    numbers = sorted(
-        int(number)
-        for name in os.listdir(path.parent)
-        if name.startswith(f"{path.stem}_")
-        and name.endswith(".ser")
-        and (number := name[len(path.stem) + 1 : -4]).isascii()
-        and number.isdigit()
-    )
+    beside = (re.fullmatch(re.escape(path.stem) + r"_([0-9]{1,6})\.ser", each.name) for each in path.parent.iterdir())
+    numbers = sorted(int(match[1]) for match in beside if match)
     if not numbers:
         raise UnreadableFile(f"an EMI file has no pixels: put {path.stem}_1.ser, which has them, beside it")
     series = {str(number): _series(path.with_name(f"{path.stem}_{number}.ser")) for number in numbers}
