@@ -91,7 +91,7 @@ def _dataset(tags: Mapping[str, Any], number: int) -> Dataset:
     data = f".ImageList.{number}.ImageData."
     kind = _integer(tags, f"{data}DataType")
     title = str(tags.get(f".ImageList.{number}.Name", ""))
-    axes = []
+    axes: list[Axis] = []
     while f"{data}Dimensions.{len(axes) + 1}" in tags and len(axes) < 10:
         axes.append(_axis(tags, data, len(axes) + 1))
     axes.reverse()

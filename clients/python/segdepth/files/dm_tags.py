@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ncempy.io import dm  # type: ignore[import-untyped, unused-ignore]
+from ncempy.io import dm
 from numpy.typing import NDArray
 
 from segdepth.errors import UnreadableFile
@@ -31,14 +31,19 @@ _DAMAGED = (
 def tags_of(path: Path) -> dict[str, Any]:
     """Every tag by its name, ".ImageList.2.ImageData.DataType". Raises UnreadableFile for a damaged file."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
             # Damaged counts overflow numpy's scalars.
-            with np.errstate(all="ignore"):
-                return _Tags(data).allTags  # type: ignore[no-any-return]
+            np.errstate(all="ignore"),
+        ):
+            return _Tags(data).allTags  # type: ignore[no-any-return]
     except UnreadableFile:
         raise
     except _DAMAGED as error:
-        raise UnreadableFile(f"not a DM3 or DM4 file, truncated or damaged: {error or type(error).__name__}") from error
+        raise UnreadableFile(
+            f"not a DM3 or DM4 file, truncated or damaged: {str(error) or type(error).__name__}"
+        ) from error
 
 
 class _Tags(dm.fileDM):  # type: ignore[misc]

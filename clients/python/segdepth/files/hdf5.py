@@ -126,10 +126,7 @@ def _header(file: h5py.File, array: h5py.Dataset, axes: Layout, by_velox: bool) 
     if by_velox and array.parent.name.startswith(f"{velox.IMAGES}/"):
         return velox.told_of(array.parent).header(axes.header(velox.PIXEL_SIZE), axes.length)
     source = axes_of(array)[1]
-    if not source:
-        header = Header(missing="HDF5 has no place of its own for it")
-    else:
-        header = axes.header(source)
+    header = axes.header(source) if source else Header(missing="HDF5 has no place of its own for it")
     return replace(header, beam_energy_kev=_beam_energy_kev(file, array), interval_s=axes.interval_s())
 
 

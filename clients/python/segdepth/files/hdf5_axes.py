@@ -1,7 +1,7 @@
 """Axes of a dataset of an HDF5 file, as EMD and HyperSpy write them beside it."""
 
-import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -70,7 +70,7 @@ def _emd_axis(size: int, values: h5py.Dataset) -> Axis:
     if not 2 <= values.size <= MOST_VALUES:
         return axis
     try:
-        check_numbers(values, os.path.getsize(values.file.filename))
+        check_numbers(values, Path(values.file.filename).stat().st_size)
         check_chunks(values, (slice(0, values.size),))
     except UnreadableFile:
         return axis

@@ -1,7 +1,6 @@
 """What is in an HDF5 file, by its own links alone, and whether its numbers are there."""
 
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import h5py
 import numpy as np
 
 from segdepth.errors import UnreadableFile
+from segdepth.files.inflation import check_inflated
 from segdepth.files.slabs import MOST_BYTES
 
 MOST_OBJECTS = 20_000
@@ -108,13 +108,7 @@ def check_chunks(dataset: h5py.Dataset, part: tuple[slice, ...]) -> None:
         if set(filters[filters.index(_DEFLATE) + 1 :]) - {_FLETCHER32}:
             raise UnreadableFile("compressed twice: write the file anew")
         # A checksum on each filter's output may follow what the first filters made of the numbers.
-        most = nominal + 4 * len(filters)
-        try:
-            inflated = zlib.decompressobj().decompress(raw, most + 1)
-        except zlib.error as error:
-            raise UnreadableFile(f"damaged: {error}") from error
-        if len(inflated) > most:
-            raise UnreadableFile("damaged: a chunk inflates beyond its size")
+        check_inflated("zlib", raw, nominal + 4 * len(filters))
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:

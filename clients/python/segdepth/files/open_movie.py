@@ -28,6 +28,14 @@ def _hdf5(path: Path, dataset: str) -> Stack:
     return open_hdf5(path, dataset)
 
 
+def _zarr(path: Path, dataset: str) -> Stack:
+    try:
+        from segdepth.files.ome_zarr import open_zarr
+    except ImportError as error:
+        raise NotInstalled("Zarr stores need: pip install 'segdepth[files]'") from error
+    return open_zarr(path, dataset)
+
+
 def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
     """For a format whose files hold one movie each."""
 
@@ -53,10 +61,11 @@ SUFFIXES: dict[str, Reader] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".hspy": _hdf5,
+    ".zarr": _zarr,
 }
 """Formats by the end of the name."""
 
-FOLDERS: frozenset[str] = frozenset()
+FOLDERS: frozenset[str] = frozenset({".zarr"})
 """Those of them that are folders."""
 
 

@@ -67,13 +67,13 @@ def _series(path: Path) -> _Series:
     if path.stat().st_size < _SERIES.size + 12:
         raise UnreadableFile("not a SER file, or truncated")
     data = np.memmap(path, np.uint8, "r")
-    order, magic, version, kind, _, _, count = _SERIES.unpack_from(data)
+    order, magic, version, kind, _, _, count = _SERIES.unpack_from(data.data)
     if (order, magic) != (_LITTLE_ENDIAN, _MAGIC):
         raise UnreadableFile("not a SER file")
     if kind not in (_SPECTRA, _IMAGES):
         raise UnreadableFile(f"damaged: elements of type {kind:#x}")
     wide = version >= _WIDE_OFFSETS
-    table, dimensions = struct.unpack_from("<qi" if wide else "<ii", data, _SERIES.size)
+    table, dimensions = struct.unpack_from("<qi" if wide else "<ii", data.data, _SERIES.size)
     offsets = _offsets(data, table, count, "<i8" if wide else "<i4")
     dataset = _dataset(path, data, kind, dimensions, offsets[:count])
     return _Series(data, offsets[:count], offsets[count:], dataset)
@@ -121,7 +121,7 @@ def _axis(size: int, delta: float) -> Axis:
 def _unpack(form: struct.Struct, data: NDArray[np.uint8], offset: int) -> tuple[Any, ...]:
     if not 0 < offset <= len(data) - form.size:
         raise UnreadableFile("truncated: an element lies beyond the end of the file")
-    return form.unpack_from(data, offset)
+    return form.unpack_from(data.data, offset)
 
 
 def _stack(path: Path, series: _Series, found: Dataset, axes: Layout) -> Stack:
@@ -156,5 +156,5 @@ def _time(data: NDArray[np.uint8], offset: int) -> int:
     """Seconds since 1970, 0 where the tag is none: some writers leave its place empty."""
     if not 0 < offset <= len(data) - _TAG.size:
         return 0
-    kind, _, seconds = _TAG.unpack_from(data, offset)
+    kind, _, seconds = _TAG.unpack_from(data.data, offset)
     return int(seconds) if kind in _TAG_TYPES else 0

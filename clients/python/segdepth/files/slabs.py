@@ -48,7 +48,8 @@ class Slabs:
             self._kept = np.empty(0, self._kept.dtype)
             self._kept, self._first = self._slab(first), first
         # The slab's own memory is not given away: whoever writes into a frame writes into a copy.
-        return self._kept[index - first].copy() if self._frames > 1 else self._kept[0]
+        frame: NDArray[Any] = self._kept[index - first]
+        return frame.copy() if self._frames > 1 else frame
 
     def _slab(self, first: int) -> NDArray[Any]:
         axes = self._axes
