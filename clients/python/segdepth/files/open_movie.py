@@ -50,8 +50,8 @@ def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
 SUFFIXES: dict[str, Reader] = {
     ".mrc": _one_movie(open_mrc),
     ".mrcs": _one_movie(open_mrc),
-    ".tif": _one_movie(open_tiff),
-    ".tiff": _one_movie(open_tiff),
+    ".tif": open_tiff,
+    ".tiff": open_tiff,
     ".npy": _one_movie(open_npy),
     ".dm3": open_dm,
     ".dm4": open_dm,
