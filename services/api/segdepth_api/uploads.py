@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ from segdepth_api.settings import ApiSettings
 T = TypeVar("T")
 
 FORM, RAW = "multipart/form-data", "application/octet-stream"
+
+MOST_FIELDS = 32
+"""Of a form, so that a misplaced one can be named."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def _raw(body: bytes, query: EstimateQuery) -> Upload:
 
 
 async def _saved(request: Request, folder: Path) -> Path:
-    async with request.form(max_files=1, max_fields=1) as form:
+    async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        _check_fields(name for name, value in form.multi_items() if isinstance(value, str))
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise Problem(422, "invalid-frame", "the form has no file of that name", field="file")
@@ -97,6 +101,17 @@ async def _saved(request: Request, folder: Path) -> Path:
         with path.open("wb") as target:
             await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1024 * 1024)
     return path
+
+
+def _check_fields(names: Iterable[str]) -> None:
+    """A form has the file alone: what else stands in it must not be overlooked."""
+    for name in names:
+        if name in EstimateQuery.model_fields:
+            detail = f"send it as a query parameter (?{name}=...); a form has the field `file` alone"
+            raise Problem(422, "invalid-parameter", detail, field=name)
+        if name != "file":
+            known = ", ".join(EstimateQuery.model_fields)
+            raise Problem(422, "invalid-parameter", f"unknown; as a query parameter there is {known}", field=name)
 
 
 def _opened(path: Path, sampling_A: float | None) -> Movie:

@@ -42,6 +42,7 @@ def _turned(axes: tuple[int, int, int]) -> tuple[bool, tuple[str, ...]]:
         return True, (f"columns run along Y (mapc, mapr, maps = {named}): the frames are turned",)
     if sorted(axes) == sorted(_STANDARD):
         raise UnreadableFile(
-            f"sections run along {'XYZ'[axes[2] - 1]} (mapc, mapr, maps = {named}), frames along Z: turn the volume first"
+            f"sections run along {'XYZ'[axes[2] - 1]} (mapc, mapr, maps = {named}), those of a movie along Z: turn the"
+            " volume first"
         )
     return False, (f"mapc, mapr, maps = {named} is no order of axes; read as 1, 2, 3",)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mrcfile.dtypes  # type: ignore[import-untyped, unused-ignore]
 import mrcfile.utils  # type: ignore[import-untyped, unused-ignore]
@@ -14,6 +14,9 @@ from segdepth.files.movie import Header
 from segdepth.files.pixel_size import square
 from segdepth.files.units import length_A
 from segdepth_protos import contract
+
+Order = Literal["<", ">"]
+_ORDERS: tuple[Order, Order] = ("<", ">")
 
 _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_BYTES = 1
@@ -26,7 +29,7 @@ class MrcHeader:
     """The fields of the standard, their byte order ("<" or ">") and what is odd about them."""
 
     fields: Any
-    order: str
+    order: Order
     file_bytes: int
     notes: tuple[str, ...] = ()
 
@@ -57,7 +60,7 @@ class MrcHeader:
     @property
     def data_offset(self) -> int:
         """Where the pixels begin."""
-        return mrcfile.dtypes.HEADER_DTYPE.itemsize + max(0, int(self.fields["nsymbt"]))
+        return int(mrcfile.dtypes.HEADER_DTYPE.itemsize) + max(0, int(self.fields["nsymbt"]))
 
     @property
     def axes(self) -> tuple[int, int, int]:
@@ -85,7 +88,7 @@ def read_header(path: Path) -> MrcHeader:
         raw = file.read(mrcfile.dtypes.HEADER_DTYPE.itemsize)
     if len(raw) < mrcfile.dtypes.HEADER_DTYPE.itemsize:
         raise UnreadableFile(f"truncated: an MRC header has 1024 bytes, the file {len(raw)}")
-    both = {order: _header(raw, order, path.stat().st_size) for order in "<>"}
+    both = {order: _header(raw, order, path.stat().st_size) for order in _ORDERS}
     fields = both["<"].fields
     stamp, said = _byte_order(fields["machst"])
     odd = [] if bytes(fields["map"]).startswith(b"MAP") else ["the MAP stamp is missing"]
@@ -106,20 +109,20 @@ def read_header(path: Path) -> MrcHeader:
     )
 
 
-def _header(raw: bytes, order: str, file_bytes: int) -> MrcHeader:
+def _header(raw: bytes, order: Order, file_bytes: int) -> MrcHeader:
     dtype = mrcfile.dtypes.HEADER_DTYPE.newbyteorder(order)
     return MrcHeader(np.frombuffer(raw, dtype)[0], order, file_bytes)
 
 
-def _byte_order(stamp: Any) -> tuple[str, str | None]:
+def _byte_order(stamp: Any) -> tuple[str, Order | None]:
     text = " ".join(f"{byte:02x}" for byte in stamp)
     try:
-        return text, str(mrcfile.utils.byte_order_from_machine_stamp(stamp))
+        return text, ">" if mrcfile.utils.byte_order_from_machine_stamp(stamp) == ">" else "<"
     except ValueError:
         return text, None
 
 
-def _other(order: str) -> str:
+def _other(order: Order) -> Order:
     return "<" if order == ">" else ">"
 
 

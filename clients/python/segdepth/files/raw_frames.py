@@ -29,8 +29,8 @@ class RawFrames:
         """Frame `index` [height, width]. UnreadableFile if the file has become shorter."""
         frame = np.empty(self._shape, self._dtype)
         self._file.seek(self._offset + index * self._frame_bytes)
-        rest = memoryview(frame.reshape(-1).view(np.uint8))
-        while len(rest):
+        rest = frame.reshape(-1).view(np.uint8).data
+        while rest:
             count = self._file.readinto(rest)
             if not count:
                 raise UnreadableFile("truncated: the pixels end beyond the end of the file")

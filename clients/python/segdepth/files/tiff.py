@@ -12,8 +12,8 @@ from segdepth.files.choice import Dataset, chosen
 from segdepth.files.movie import Stack
 from segdepth.files.tiff_counts import check_announced, is_multifile
 from segdepth.files.tiff_header import header_of
-from segdepth.files.tiff_pages import check_alike, pages_of
-from segdepth.files.tiff_pixels import DAMAGED, check_pixels, reader
+from segdepth.files.tiff_pages import check_alike, pages_of, series_of
+from segdepth.files.tiff_pixels import DAMAGED, check_pixels, notes_on, reader
 
 if TYPE_CHECKING:
     import tifffile
@@ -45,27 +45,29 @@ def open_tiff(path: Path, dataset: str) -> Stack:
 
 def _stack(tiff: "tifffile.TiffFile", dataset: str) -> Stack:
     pages = pages_of(tiff)
-    found, axes = chosen([_dataset(tiff, number) for number in range(len(tiff.series))], dataset)
-    series = tiff.series[int(found.path)]
+    all_series = series_of(tiff, pages)
+    streak = tiff.is_streak
+    found, axes = chosen([_dataset(str(number), each, streak) for number, each in enumerate(all_series)], dataset)
+    series = all_series[int(found.path)]
     check_announced(tiff, series, axes.length, sum(pages.values()))
     if not is_multifile(tiff):
         check_alike(tiff, series, pages)
-    read, notes = reader(tiff, series, axes.length)
+    header = header_of(tiff, series, notes_on(series))
+    read, close = reader(tiff, series, axes.length)
     return Stack(
         length=axes.length,
         shape=axes.shape,
         dtype=found.dtype,
-        header=header_of(tiff, series, notes),
+        header=header,
         read=read,
-        close=tiff.close,
+        close=close,
     )
 
 
-def _dataset(tiff: "tifffile.TiffFile", number: int) -> Dataset:
-    series = tiff.series[number]
+def _dataset(number: str, series: "tifffile.TiffPageSeries", streak: bool) -> Dataset:
     shape, dtype = tuple(series.shape), np.dtype(series.dtype)
     try:
-        if tiff.is_streak:
+        if streak:
             raise UnreadableFile("a streak camera's image, not frames of a specimen")
         # SYX is what a program makes of three or four frames when it takes them for the planes of a colour picture.
         if series.axes[-2:] != "YX":
@@ -73,6 +75,6 @@ def _dataset(tiff: "tifffile.TiffFile", number: int) -> Dataset:
         check_pixels(series.keyframe)
         sizes = (math.prod(shape[:-2]), *shape[-2:])
         axes = layout([Axis(size) for size in (sizes if len(shape) > 2 else sizes[1:])], dtype)
-        return Dataset(str(number), shape, dtype, axes)
+        return Dataset(number, shape, dtype, axes)
     except UnreadableFile as error:
-        return Dataset(str(number), shape, dtype, refusal=str(error))
+        return Dataset(number, shape, dtype, refusal=str(error))

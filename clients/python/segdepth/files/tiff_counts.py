@@ -20,7 +20,10 @@ def check_announced(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries"
         page = tiff.pages.first
         # Beyond 4 GB ImageJ writes one page, and all frames one after the other behind it.
         behind = (tiff.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes)
-        raise _mismatch("ImageJ", imagej, min(imagej, behind) if pages == 1 else length)
+        there = behind if pages == 1 else length
+        if there >= imagej:
+            raise UnreadableFile(f"damaged: ImageJ announces {imagej} images, and {length} in slices and frames")
+        raise _mismatch("ImageJ", imagej, there)
     ome = ome_root(tiff)
     if ome is not None and not is_multifile(tiff):
         announced = sum(map(_planes, ome.iterfind("{*}Image/{*}Pixels")))

@@ -1,6 +1,5 @@
 """What a TIFF file says of its frames, wherever it does."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from segdepth_protos import contract
 if TYPE_CHECKING:
     import tifffile
 
-Look = Callable[["tifffile.TiffFile", "tifffile.TiffPageSeries"], Header | None]
-
 
 def header_of(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", notes: tuple[str, ...]) -> Header:
     """The first of OME, ImageJ, a microscope's own tags and the resolution tags that says a pixel size.
@@ -27,9 +24,9 @@ def header_of(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", note
     """
     if tiff.is_ome and ome_root(tiff) is None:
         notes += ("its OME-XML is damaged and not used",)
+    page = series.keyframe
     known: Header | None = None
-    for look in (_ome, _imagej, *VENDORS, _resolution):
-        found = look(tiff, series)
+    for found in (_ome(tiff, series), _imagej(tiff, page), *(tags(page) for tags in VENDORS), _resolution(page)):
         if found is not None and (known is None or (known.sampling_A is None and found.sampling_A is not None)):
             known = found
     if known is None:
@@ -68,9 +65,9 @@ def _moment(image: ET.Element) -> datetime | None:
         return None
 
 
-def _imagej(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
+def _imagej(tiff: "tifffile.TiffFile", page: "tifffile.TiffPage") -> Header | None:
     meta = tiff.imagej_metadata or {}
-    unit, resolution = str(meta.get("unit", "")), _pixels_per_unit(series)
+    unit, resolution = str(meta.get("unit", "")), _pixels_per_unit(page)
     if is_reciprocal(unit):
         raise UnreadableFile(f"a diffraction pattern ({unit}), not frames of a specimen")
     if resolution is None:
@@ -86,9 +83,9 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _resolution(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    resolution = _pixels_per_unit(series)
-    unit = series.keyframe.tags.valueof("ResolutionUnit")
+def _resolution(page: "tifffile.TiffPage") -> Header | None:
+    resolution = _pixels_per_unit(page)
+    unit = page.tags.valueof("ResolutionUnit")
     per_unit = {2: 2.54e8, 3: 1e8}.get(int(unit)) if unit is not None else None
     if resolution is None or per_unit is None:
         return None
@@ -98,8 +95,8 @@ def _resolution(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") ->
     return square(x, y, "resolution tags") if low <= x <= high else None
 
 
-def _pixels_per_unit(series: "tifffile.TiffPageSeries") -> tuple[float, float] | None:
-    values = [_rational(series.keyframe.tags.valueof(name)) for name in ("XResolution", "YResolution")]
+def _pixels_per_unit(page: "tifffile.TiffPage") -> tuple[float, float] | None:
+    values = [_rational(page.tags.valueof(name)) for name in ("XResolution", "YResolution")]
     return (values[0], values[1]) if values[0] and values[1] else None
 
 

@@ -9,7 +9,7 @@ from segdepth.errors import UnreadableFile
 if TYPE_CHECKING:
     import tifffile
 
-MOST_PAGES = 1_000_000
+MOST_PAGES = 300_000
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _LIKENESS = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC)
 _INLINE = {1: "B", 3: "H", 4: "I", 16: "Q"}
@@ -36,6 +36,17 @@ def pages_of(tiff: "tifffile.TiffFile") -> Counter[Likeness]:
     return pages
 
 
+def series_of(tiff: "tifffile.TiffFile", pages: Counter[Likeness]) -> list["tifffile.TiffPageSeries"]:
+    """The series of alike pages. UnreadableFile if tifffile takes pages of several shapes for one."""
+    try:
+        return list(tiff.series)
+    except RuntimeError as error:
+        if len(pages) == 1:
+            raise
+        sizes = ", ".join(f"{height}x{width}" for width, height, *_ in pages)
+        raise UnreadableFile(f"pages of different shapes or types ({sizes}); split them into files") from error
+
+
 def check_alike(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", pages: Counter[Likeness]) -> None:
     """UnreadableFile unless all pages of a series are like its first: tifffile asks not all of them."""
     first, _ = _page(tiff, series.keyframe.offset, 0)
@@ -59,8 +70,7 @@ def _page(tiff: "tifffile.TiffFile", offset: int, number: int) -> tuple[Likeness
         raise UnreadableFile(f"damaged: page {number} is empty")
     block = handle.read(size + form.offsetsize)
     (following,) = struct.unpack(form.offsetformat, block[size:])
-    values = dict.fromkeys(_LIKENESS)
-    likeness: dict[int, int | None] = {**values}
+    likeness: dict[int, int | None] = dict.fromkeys(_LIKENESS)
     wide = form.offsetsize == 8
     for code, kind, count, value in struct.iter_unpack(form.byteorder + ("HHQ8s" if wide else "HHI4s"), block[:size]):
         if code in likeness and count == 1 and kind in _INLINE and (wide or kind != 16):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tifffile
 
 Read = Callable[[int], NDArray[Any]]
+Close = Callable[[], None]
 
 DAMAGED = (
     ValueError,
@@ -32,7 +33,7 @@ DAMAGED = (
     struct.error,
     zlib.error,
 )
-"""What tifffile and its decoders raise for damaged bytes (TiffFileError is a ValueError, every codec's a RuntimeError)."""
+"""What tifffile (TiffFileError is a ValueError) and its codecs (a RuntimeError) raise for damaged bytes."""
 
 _JPEG = 7
 _INFLATED = {1, 5, 8, 32946, 50013, 32773, 34925, 34926, 50000}
@@ -70,10 +71,20 @@ def check_pixels(page: "tifffile.TiffPage") -> None:
         ) from None
 
 
-def reader(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", length: int) -> tuple[Read, tuple[str, ...]]:
-    """What reads a frame of the series, and what a user should know of it. UnreadableFile if frames are missing."""
+def reader(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", length: int) -> tuple[Read, Close]:
+    """What reads a frame of the series, and what closes the file then. UnreadableFile if frames are missing."""
+    if series.dataoffset is None:
+        return _paged(series, length), tiff.close
+    dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
+    height, width = series.shape[-2:]
+    frames = RawFrames(Path(tiff.filehandle.path), series.dataoffset, length, (height, width), dtype)
+    tiff.close()
+    return frames.read, frames.close
+
+
+def notes_on(series: "tifffile.TiffPageSeries") -> tuple[str, ...]:
+    """What a user should know of the pixels."""
     page, notes = series.keyframe, []
-    read = _contiguous(tiff, series, length) if series.dataoffset is not None else _paged(series, length)
     if page.compression == _JPEG:
         notes.append("compressed with JPEG, which changes the noise: counts are made from it")
     for axis, name in (("C", "channels"), ("S", "colour planes")):
@@ -81,7 +92,7 @@ def reader(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", length:
             notes.append(f"its {series.shape[series.axes.index(axis)]} {name} are taken for frames")
     if _SAYS_PHOTOMETRIC not in page.tags:
         notes.append("does not say whether 0 is black or white; read as black")
-    return read, tuple(notes)
+    return tuple(notes)
 
 
 def _named(value: Any) -> str:
@@ -99,13 +110,6 @@ def _is_grey_all_the_same(page: "tifffile.TiffPage") -> bool:
     return bool(np.all(np.abs(table.astype(int) - ramp) < 65536 // table.shape[-1]))
 
 
-def _contiguous(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", length: int) -> Read:
-    dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
-    height, width = series.shape[-2:]
-    frames = RawFrames(Path(tiff.filehandle.path), series.dataoffset, length, (height, width), dtype)
-    return frames.read
-
-
 def _paged(series: "tifffile.TiffPageSeries", length: int) -> Read:
     if len(series.pages) != length or any(page is None for page in series.pages):
         raise UnreadableFile(f"incomplete: {length} frames announced, {len(series.pages)} pages there")
@@ -114,7 +118,7 @@ def _paged(series: "tifffile.TiffPageSeries", length: int) -> Read:
 
     def read(index: int) -> NDArray[Any]:
         try:
-            page = series.pages[index]
+            page: Any = series.pages[index]
             _check_strips(page)
             return np.asarray(page.asarray())
         except DAMAGED as error:
@@ -127,12 +131,13 @@ def _paged(series: "tifffile.TiffPageSeries", length: int) -> Read:
 
 def _check_strips(page: Any) -> None:
     keyframe, handle = page.keyframe, page.parent.filehandle
-    strips = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    offsets, counts = page.dataoffsets, page.databytecounts
     if keyframe.is_contiguous:
-        strips = [(page.dataoffsets[0], keyframe.nbytes)]
-    elif len(strips) != math.prod(keyframe.chunked):
-        raise UnreadableFile(f"damaged: {len(strips)} strips or tiles, {math.prod(keyframe.chunked)} needed")
-    for offset, count in strips:
+        offsets, counts = offsets[:1], (keyframe.nbytes,)
+    needed = 1 if keyframe.is_contiguous else math.prod(keyframe.chunked)
+    if not len(offsets) == len(counts) == needed:
+        raise UnreadableFile(f"damaged: {len(offsets)} strips or tiles, {needed} needed")
+    for offset, count in zip(offsets, counts, strict=True):
         # tifffile fills such a strip with zeros.
         if offset <= 0 or count <= 0:
             raise UnreadableFile("incomplete: a strip or tile is missing")
@@ -147,7 +152,10 @@ def _check_jpeg(handle: Any, offset: int, count: int, chunk: tuple[int, ...]) ->
     from PIL import Image
 
     handle.seek(offset)
-    with Image.open(io.BytesIO(handle.read(count)), formats=("JPEG",)) as image:
-        width, height = image.size
+    try:
+        with Image.open(io.BytesIO(handle.read(count)), formats=("JPEG",)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise UnreadableFile(f"damaged: {error}") from error
     if width * height > math.prod(chunk):
         raise UnreadableFile(f"damaged: a strip or tile of {width}x{height} pixels, {chunk} needed")

@@ -1,6 +1,7 @@
 """What microscopes and their programs write into tags of their own: DigitalMicrograph, TIA, SIS, TVIPS, Zeiss, JEOL."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ _GATAN_UNITS, _GATAN_SCALES = (65003, 65004, 65005), (65009, 65010, 65011)
 _FEI, _SIS, _TVIPS, _ZEISS = (34680, 34682), 33560, 37706, 34118
 
 
-def _gatan(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    tags = series.keyframe.tags
+def _gatan(page: "tifffile.TiffPage") -> Header | None:
+    tags = page.tags
     units = [str(tags.valueof(code, "")).strip("\0") for code in _GATAN_UNITS]
     scales = [_positive(tags.valueof(code)) for code in _GATAN_SCALES]
     if is_reciprocal(units[0]):
@@ -33,8 +34,8 @@ def _gatan(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Head
     return replace(square(x, y, "DigitalMicrograph's tags 65003-65010"), interval_s=time_s(scales[2], units[2]))
 
 
-def _fei(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    meta = next((value for code in _FEI if isinstance(value := series.keyframe.tags.valueof(code), dict)), None)
+def _fei(page: "tifffile.TiffPage") -> Header | None:
+    meta = next((value for code in _FEI if isinstance(value := page.tags.valueof(code), dict)), None)
     if meta is None:
         return None
     scan, beam = meta.get("Scan", {}), meta.get("Beam", {})
@@ -42,15 +43,15 @@ def _fei(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header
     return replace(found, beam_energy_kev=_positive(beam.get("HV"), 1e-3))
 
 
-def _sis(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    meta = series.keyframe.tags.valueof(_SIS)
+def _sis(page: "tifffile.TiffPage") -> Header | None:
+    meta = page.tags.valueof(_SIS)
     if not isinstance(meta, dict):
         return None
     return _in_metres(meta.get("pixelsizex"), meta.get("pixelsizey"), "pixel size of the Olympus SIS tag")
 
 
-def _tvips(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    meta = series.keyframe.tags.valueof(_TVIPS)
+def _tvips(page: "tifffile.TiffPage") -> Header | None:
+    meta = page.tags.valueof(_TVIPS)
     if not isinstance(meta, dict):
         return None
     x, y = (_positive(meta.get(name), 1e-9) for name in ("PixelSizeX", "PixelSizeY"))
@@ -58,20 +59,20 @@ def _tvips(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Head
     return replace(found, beam_energy_kev=_positive(meta.get("TemHighTension"), 1e-3))
 
 
-def _zeiss(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    meta = series.keyframe.tags.valueof(_ZEISS)
+def _zeiss(page: "tifffile.TiffPage") -> Header | None:
+    meta = page.tags.valueof(_ZEISS)
     if not isinstance(meta, dict):
         return None
-    nameless = meta.get("", ())
+    nameless: Sequence[Any] = meta.get("", ())
     # Without a name: the pixel size at a width of 1024 pixels.
-    pixel = _positive(nameless[3], 1024 / series.shape[-1]) if len(nameless) > 3 else None
-    volts = meta.get("ap_actualkv", meta.get("ap_manualkv", ()))
+    pixel = _positive(nameless[3], 1024 / page.imagewidth) if len(nameless) > 3 else None
+    volts: Sequence[Any] = meta.get("ap_actualkv") or meta.get("ap_manualkv") or ()
     found = _in_metres(pixel, pixel, "pixel size of the Zeiss SEM tag")
     return replace(found, beam_energy_kev=_positive(volts[1]) if len(volts) > 1 else None)
 
 
-def _jeol(tiff: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> Header | None:
-    text = series.keyframe.description
+def _jeol(page: "tifffile.TiffPage") -> Header | None:
+    text = page.description
     if "<TemReporter" not in text:
         return None
     try:
