@@ -41,7 +41,12 @@ class Upload:
     def frame(self, index: int) -> NDArray[Any]:
         """Frame [height, width], counted from `first`. Reads the file: not for the event loop."""
         movie = self.movie
-        return movie[index] if isinstance(movie, list) else movie.frame(self.first + index)
+        if isinstance(movie, list):
+            return movie[index]
+        try:
+            return movie.frame(self.first + index)
+        except errors.UnreadableFile as error:
+            raise _without_path(error, movie.path) from error
 
     def frames(self) -> Iterator[NDArray[Any]]:
         """All of them, read one by one."""
@@ -118,9 +123,12 @@ def _opened(path: Path, sampling_A: float | None) -> Movie:
     try:
         return open_movie(path, sampling_A)
     except errors.UnreadableFile as error:
-        # The path is ours and the option is the command line's.
-        detail = str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)")
-        raise problem(errors.UnreadableFile(detail)) from error
+        raise problem(_without_path(error, path)) from error
+
+
+def _without_path(error: errors.UnreadableFile, path: Path) -> errors.UnreadableFile:
+    # The path is ours and the option is the command line's.
+    return errors.UnreadableFile(str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)"))
 
 
 def _selected(movie: Movie, query: EstimateQuery, max_frames: int) -> Upload:
