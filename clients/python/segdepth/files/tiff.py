@@ -10,7 +10,7 @@ from segdepth.errors import NotInstalled, UnreadableFile
 from segdepth.files.axes import Axis, layout
 from segdepth.files.choice import Dataset, chosen
 from segdepth.files.movie import Stack
-from segdepth.files.tiff_counts import check_announced, is_multifile
+from segdepth.files.tiff_counts import check_announced, check_beside, is_multifile
 from segdepth.files.tiff_header import header_of
 from segdepth.files.tiff_pages import check_alike, pages_of, series_of
 from segdepth.files.tiff_pixels import DAMAGED, check_pixels, notes_on, reader
@@ -44,6 +44,7 @@ def open_tiff(path: Path, dataset: str) -> Stack:
 
 
 def _stack(tiff: "tifffile.TiffFile", dataset: str) -> Stack:
+    check_beside(tiff)
     pages = pages_of(tiff)
     all_series = series_of(tiff, pages)
     streak = tiff.is_streak

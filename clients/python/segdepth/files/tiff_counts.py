@@ -1,6 +1,7 @@
 """How many frames a TIFF file announces, beside its pages: a file that was cut off shows there."""
 
 import math
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -48,8 +49,19 @@ def ome_root(tiff: "tifffile.TiffFile") -> ET.Element | None:
 
 def is_multifile(tiff: "tifffile.TiffFile") -> bool:
     """Whether OME-XML says that frames are in other files too."""
+    return len(_files(tiff)) > 1
+
+
+def check_beside(tiff: "tifffile.TiffFile") -> None:
+    """UnreadableFile if OME-XML names files elsewhere than beside this one: tifffile opens them wherever they are."""
+    for name in _files(tiff):
+        if PureWindowsPath(name).name != name:
+            raise UnreadableFile(f"OME-XML names another file, {name}, which is not beside it; write one file")
+
+
+def _files(tiff: "tifffile.TiffFile") -> set[str]:
     root = ome_root(tiff)
-    return root is not None and len({uuid.get("FileName") for uuid in root.iterfind(".//{*}UUID")}) > 1
+    return set() if root is None else {uuid.get("FileName", "") for uuid in root.iterfind(".//{*}UUID")}
 
 
 def _imagej(tiff: "tifffile.TiffFile") -> int | None:

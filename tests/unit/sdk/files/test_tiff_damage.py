@@ -100,6 +100,23 @@ def test_ome_announces_another_number_of_planes(tmp_path, planes):
     refused(tmp_path, data, f"OME-XML announces {planes} frames, 5 are there")
 
 
+@pytest.mark.parametrize("name", ["../other.tif", "/data/other.tif", "C:\\data\\other.tif", "a/b.tif"])
+def test_ome_names_a_file_elsewhere(tmp_path, name):
+    """What a stranger sends must not lead to other files of this machine."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, movie_of(), ome=True, metadata={"axes": "TYX"})
+    data = buffer.getvalue()
+    plane = b'<TiffData IFD="0" PlaneCount="5"/>'
+    assert plane in data
+    elsewhere = f'<TiffData><UUID FileName="{name}">urn:uuid:1</UUID></TiffData>'.encode()
+    # The description moves to the end of the file: it has become longer.
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        text = tiff.pages.first.description.encode().replace(plane, elsewhere) + b"\0"
+        tag = tiff.pages.first.tags["ImageDescription"].offset
+    data = data[: tag + 4] + struct.pack("<II", len(text), len(data)) + data[tag + 12 :] + text
+    refused(tmp_path, data, "not beside it")
+
+
 def test_a_page_of_another_shape_among_the_others(tmp_path):
     with tifffile.TiffWriter(tmp_path / "m.tif") as writer:
         for number in range(9):
