@@ -111,8 +111,9 @@ def _is_grey_all_the_same(page: "tifffile.TiffPage") -> bool:
 
 
 def _paged(series: "tifffile.TiffPageSeries", length: int) -> Read:
-    if len(series.pages) != length or any(page is None for page in series.pages):
-        raise UnreadableFile(f"incomplete: {length} frames announced, {len(series.pages)} pages there")
+    there = sum(page is not None for page in series.pages)
+    if not len(series.pages) == there == length:
+        raise UnreadableFile(f"incomplete: {length} frames announced, {there} pages there")
     # The last page tells at once that a file was cut off; of the others each is asked when it is read.
     _check_strips(series.pages[-1])
 
