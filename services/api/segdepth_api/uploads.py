@@ -102,7 +102,7 @@ async def _saved(request: Request, folder: Path) -> Path:
 def _opened(path: Path, sampling_A: float | None) -> Movie:
     try:
         return open_movie(path, sampling_A)
-    except errors.UnreadableFile as error:
+    except (errors.UnreadableFile, errors.NotInstalled) as error:
         # The path is ours and the option is the command line's.
         detail = str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)")
         raise problem(errors.UnreadableFile(detail)) from error

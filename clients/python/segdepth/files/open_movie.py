@@ -8,6 +8,7 @@ from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
 from segdepth.files.npy import open_npy
+from segdepth.files.rosettasciio import READERS, open_with_rosettasciio
 from segdepth.files.ser import open_emi, open_ser
 from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
@@ -62,10 +63,11 @@ SUFFIXES: dict[str, Reader] = {
     ".hdf5": _hdf5,
     ".hspy": _hdf5,
     ".zarr": _zarr,
+    **dict.fromkeys(READERS, open_with_rosettasciio),
 }
 """Formats by the end of the name."""
 
-FOLDERS: frozenset[str] = frozenset({".zarr"})
+FOLDERS: frozenset[str] = frozenset({".zarr", ".zspy"})
 """Those of them that are folders."""
 
 
