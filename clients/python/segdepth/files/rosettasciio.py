@@ -52,7 +52,8 @@ def open_with_rosettasciio(path: Path, dataset: str) -> Stack:
         raise NotInstalled(f"{path.suffix} files need: pip install 'segdepth[rosettasciio]' (GPL)") from error
     try:
         reader = import_module(f"rsciio.{READERS[path.suffix.lower()]}").file_reader
-        signals = reader(str(path), lazy=True)
+        # Zipped stores it reads only whole.
+        signals = reader(str(path), lazy=path.suffix.lower() != ".zspy")
     except ImportError as error:
         raise NotInstalled(f"{path.suffix} files need: pip install '{error.name}'") from error
     except _DAMAGED as error:
