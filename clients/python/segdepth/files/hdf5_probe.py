@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import h5py
 
-CPU_S = 8
+CPU_S = 5
 MEMORY_BYTES = 2 * 1024**3
 MOST_OBJECTS = 20_000
 
