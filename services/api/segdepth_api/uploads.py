@@ -122,11 +122,11 @@ def _check_fields(names: Iterable[str]) -> None:
 def _opened(path: Path, sampling_A: float | None) -> Movie:
     try:
         return open_movie(path, sampling_A)
-    except errors.UnreadableFile as error:
+    except (errors.UnreadableFile, errors.NotInstalled) as error:
         raise problem(_without_path(error, path)) from error
 
 
-def _without_path(error: errors.UnreadableFile, path: Path) -> errors.UnreadableFile:
+def _without_path(error: errors.SegDepthError, path: Path) -> errors.UnreadableFile:
     # The path is ours and the option is the command line's.
     return errors.UnreadableFile(str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)"))
 

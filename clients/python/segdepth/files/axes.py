@@ -51,6 +51,8 @@ class Layout:
             return square(x_A, y_A, source)
         if width.scale is None:
             return Header(missing=f"the file has no {source}")
+        if not width.unit.strip("[] "):
+            return Header(missing=f"{source} has no unit")
         return Header(missing=f"{source} has the unit {width.unit!r}, which is no length")
 
     def interval_s(self) -> float | None:

@@ -1,5 +1,8 @@
 """HDF5 files, dataset by dataset: EMD of NCEM and of Velox, HyperSpy's, and any other by path."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.errors import UnreadableFile
-from segdepth.files import velox
+from segdepth.files import hdf5_probe, velox
 from segdepth.files.axes import NO_MOVIE, Layout, layout
 from segdepth.files.choice import Dataset, chosen
 from segdepth.files.hdf5_axes import axes_of, number
@@ -19,6 +22,9 @@ from segdepth.files.movie import Header, Stack
 from segdepth.files.slabs import Slabs
 
 CHUNK_CACHE_BYTES = 16 * 1024 * 1024
+
+PATIENCE_S = 60.0
+"""For a look through a file, on a busy machine."""
 
 LEAST_VOLTAGE_V = 10_000.0
 """A high tension below that is given in another unit."""
@@ -30,6 +36,7 @@ def open_hdf5(path: Path, dataset: str) -> Stack:
     Raises UnreadableFile: damaged, incomplete, several movies, a spectrum, a diffraction pattern, a 4-D scan, complex
     numbers, or numbers that lie in another file.
     """
+    _check_in_another_process(path)
     try:
         file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CHUNK_CACHE_BYTES)
     except DAMAGED as error:
@@ -43,6 +50,20 @@ def open_hdf5(path: Path, dataset: str) -> Stack:
         with suppress(*DAMAGED):
             file.close()
         raise UnreadableFile(f"damaged: {error}") from error
+
+
+def _check_in_another_process(path: Path) -> None:
+    """Raises UnreadableFile for a file on which the HDF5 library fails, hangs or crashes."""
+    probe = [sys.executable, "-P", hdf5_probe.__file__, str(path.absolute())]
+    # numpy's threads would need more memory than the process may have.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        ended = subprocess.run(probe, capture_output=True, timeout=PATIENCE_S, env=environment, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise UnreadableFile("damaged: the HDF5 library comes to no end") from error
+    if ended.returncode:
+        word = ended.stdout.decode(errors="replace").strip() or "the HDF5 library crashes, or comes to no end"
+        raise UnreadableFile(f"not an HDF5 file, truncated or damaged: {word}")
 
 
 def _stack(file: h5py.File, path: Path, dataset: str) -> Stack:

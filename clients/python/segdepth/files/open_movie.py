@@ -9,6 +9,7 @@ from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
 from segdepth.files.npy import open_npy
 from segdepth.files.picture import open_picture
+from segdepth.files.rosettasciio import READERS, open_with_rosettasciio
 from segdepth.files.ser import open_emi, open_ser
 from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
@@ -66,13 +67,14 @@ SUFFIXES: dict[str, Reader] = {
     ".png": _one_movie(open_picture),
     ".jpg": _one_movie(open_picture),
     ".jpeg": _one_movie(open_picture),
+    **dict.fromkeys(READERS, open_with_rosettasciio),
 }
 """Formats by the end of the name."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 """Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
 
-FOLDERS: frozenset[str] = frozenset({".zarr"})
+FOLDERS: frozenset[str] = frozenset({".zarr", ".zspy"})
 """Those of them that are folders."""
 
 
