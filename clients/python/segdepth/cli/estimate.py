@@ -22,6 +22,7 @@ from segdepth.cli.console import (
     errors_end_the_command,
     out,
     print_error,
+    print_notes,
     progress,
 )
 from segdepth.cli.option_groups import with_option_groups
@@ -146,6 +147,7 @@ def estimate(
             for path in files:
                 try:
                     with open_movie(path, stated_A) as movie:
+                        print_notes(movie)
                         _compare_sampling(movie)
                         if by_lattice:
                             _correct_sampling(client, movie, Options(model, version))

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.files import Movie, open_movie
 from segdepth.results import Answer, FrameResult, Status
@@ -115,6 +115,7 @@ def stream(
         open_movie(file, sampling) as movie,
         connection.open() as client,
     ):
+        print_notes(movie)
         statistics = Statistics()
         frames = _play(movie, repeat, fps, statistics)
         with (
