@@ -34,6 +34,7 @@ from segdepth.results import (
     Status,
 )
 from segdepth.security import TLS
+from segdepth.tables import Table, table
 
 __all__ = [
     "connect",
@@ -54,6 +55,8 @@ __all__ = [
     "Status",
     "Gap",
     "GapReason",
+    "Table",
+    "table",
     "ModelVersion",
     "ModelInfo",
     "PoolingNumbers",

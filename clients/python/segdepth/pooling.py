@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segdepth.arguments import checked, whole
 from segdepth.calibration import Calibration, Options
-from segdepth.columns import SPECIES, named
+from segdepth.columns import SPECIES, counted, named
 from segdepth.errors import InvalidFrame, NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import Answer, FrameResult, Gap
@@ -25,7 +25,7 @@ from segdepth_protos.matching import MATCH_A, match
 from segdepth_protos.pooling import pooled
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PooledColumns:
     """Columns of a group of frames, arrays of one entry each, sorted by y, then x; positions are means over them."""
 
@@ -56,6 +56,9 @@ class PooledColumns:
     def species_names(self) -> list[str]:
         """The element of each column."""
         return named(self.species, self.elements)
+
+    def __repr__(self) -> str:
+        return f"PooledColumns({counted(self.elements, self.species, self.count, self.abstained)})"
 
 
 @dataclass(frozen=True, eq=False)
