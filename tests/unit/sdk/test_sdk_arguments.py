@@ -13,6 +13,7 @@ from PIL import Image
 import segdepth
 from segdepth import Calibration, Detail, Frame, Options, errors
 from segdepth.arguments import image_array
+from segdepth.files import open_movie
 from segdepth.streaming.source import Numbering
 
 IMAGE = np.full((8, 8), 2, "u2")
@@ -170,6 +171,12 @@ class TestStream:
     @pytest.mark.parametrize("frames, says", SOURCES.values(), ids=SOURCES)
     def test_what_is_no_movie(self, client, frames, says):
         assert refused(lambda: client.stream(frames, 0.1), says).field == "frames"
+
+    def test_movies(self, client, tmp_path):
+        np.save(tmp_path / "movie.npy", np.zeros((2, 8, 8), "u1"))
+        with open_movie(tmp_path / "movie.npy", 0.1) as movie:
+            for frames in (movie, np.zeros((2, 8, 8), "u1"), [IMAGE], iter([IMAGE]), np.array([IMAGE, None], object)):
+                client.stream(frames, 0.1).close()
 
     @pytest.mark.parametrize("sequence", ["1", 1.5, True, None.__class__], ids=repr)
     def test_numbers_of_frames(self, sequence):

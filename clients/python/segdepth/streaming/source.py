@@ -36,7 +36,7 @@ def check_source(frames: object) -> None:
         raise wrong_type(frames, "frames", MOVIE, "segdepth.files.open_movie(path) reads one")
     if dimensions is not None and not isinstance(dtype, np.dtype):
         raise wrong_type(frames, "frames", MOVIE, conversion(frames))
-    if isinstance(dtype, np.dtype) and dimensions != 3 and dtype.kind != "O":
+    if dimensions not in (None, 3) and getattr(dtype, "kind", "") != "O":
         raise InvalidType(f"frames: an array of {dimensions} dimensions is not {MOVIE}", "frames")
     if not isinstance(frames, Iterable | AsyncIterable) and not hasattr(frames, "__getitem__"):
         raise wrong_type(frames, "frames", MOVIE, "call it" if callable(frames) else conversion(frames))
