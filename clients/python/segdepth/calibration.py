@@ -1,6 +1,6 @@
 """How a picture was taken, and what is asked of it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -40,6 +40,12 @@ class Calibration:
         if self.modulation_transfer is not None:
             values = numbers(self.modulation_transfer, "calibration.modulation_transfer")
             object.__setattr__(self, "modulation_transfer", values or None)
+
+    def __repr__(self) -> str:
+        known = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        if self.modulation_transfer:
+            known["modulation_transfer"] = f"{len(self.modulation_transfer)} values"
+        return f"Calibration({', '.join(f'{name}={value!r}' for name, value in known.items())})"
 
     def message(self) -> frame_pb2.Calibration:
         """For the wire. InvalidFrame unless the sampling can be a pixel size (1.0 is a blank header's default)."""

@@ -120,6 +120,11 @@ class TestRepr:
             "ModelVersion(family='f', version='7', sha256='cdcdcdcd…', engine='torch-fp32')"
         )
 
+    def test_of_a_calibration(self):
+        assert repr(result().calibration) == "Calibration(sampling_A=0.123)"
+        sharp = segdepth.Calibration(0.1, black_level=0.0, modulation_transfer=(1.0,) * 64)
+        assert repr(sharp) == "Calibration(sampling_A=0.1, black_level=0.0, modulation_transfer='64 values')"
+
     def test_of_a_gap(self):
         assert repr(Gap(2, 3, GapReason.DROPPED)) == "Gap(first=2, last=3, reason='dropped')"
         assert repr(Gap(2, 3, GapReason.INVALID, "why")) == "Gap(first=2, last=3, reason='invalid', detail='why')"
