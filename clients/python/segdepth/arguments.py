@@ -66,7 +66,8 @@ def flag(value: Any, field: str) -> bool:
 
 def number(value: Any, field: str, right: str = "a number") -> float:
     """A real number of any numeric type; a string is none, and neither is an array."""
-    if isinstance(value, str | bytes | bytearray | bool | np.bool_) or getattr(value, "ndim", 0) != 0:
+    none = isinstance(value, str | bytes | bytearray | bool | np.bool_) or value is np.ma.masked
+    if none or getattr(value, "ndim", 0) != 0:
         raise wrong_type(value, field, right)
     try:
         return float(value)
@@ -94,9 +95,15 @@ def wait_s(value: Any, field: str = "timeout_s") -> float:
 
 def numbers(values: Any, field: str) -> tuple[float, ...]:
     """Numbers in a row."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise wrong_type(values, field, "a row of numbers")
-    return tuple(number(value, f"{field}[{index}]") for index, value in enumerate(values))
+    row = several(values, field, "a row of numbers")
+    return tuple(number(value, f"{field}[{index}]") for index, value in enumerate(row))
+
+
+def several(values: Any, field: str, right: str) -> Iterable[Any]:
+    """What can be gone through, one after the other: a string is none, and neither is an array of no dimension."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise wrong_type(values, field, right)
+    return values
 
 
 def image_array(image: Any, field: str = "frame") -> NDArray[Any]:

@@ -95,6 +95,15 @@ class FrameResult:
         """The atomic columns."""
         return Columns(self.message.columns, self.sampling_A)
 
+    def fields(self) -> dict[str, NDArray[Any]]:
+        """Those of its `columns`, with the number of the `frame` first and its `status` last."""
+        rows = len(self.columns)
+        return {
+            "frame": np.full(rows, self.sequence, np.int64),
+            **self.columns.fields(),
+            "status": np.full(rows, self.domain.status.value),
+        }
+
     @cached_property
     def depth_map(self) -> NDArray[np.uint8] | None:
         """Most likely class of each pixel [height, width], 255 throughout a refused frame. None unless asked for."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth import dataframes
-from segdepth.arguments import checked, wrong_type
+from segdepth.arguments import several, wrong_type
 from segdepth.results import Answer, FrameResult, Gap
 from segdepth.verdict import Status
 from segdepth_protos.v1 import frame_pb2
@@ -67,27 +67,17 @@ def table(answers: Iterable[Answer]) -> Table:
         answers = (answers,)
     if isinstance(answers, AsyncIterable):
         raise wrong_type(answers, "answers", "a list of answers", "[answer async for answer in stream] is one")
-    checked(answers, Iterable, "answers", "the answers of a stream")  # type: ignore[type-abstract, unused-ignore]
-    parts: list[dict[str, NDArray[Any]]] = [_fields(FrameResult(frame_pb2.FrameResult()))]
+    parts: list[dict[str, NDArray[Any]]] = [FrameResult(frame_pb2.FrameResult()).fields()]
     refused: list[int] = []
     gaps: list[Gap] = []
-    for answer in answers:
+    for answer in several(answers, "answers", "the answers of a stream"):
         if isinstance(answer, Gap):
             gaps.append(answer)
             continue
         if not isinstance(answer, FrameResult):
             raise wrong_type(answer, "answers", "an answer of a stream: a FrameResult or a Gap")
-        parts.append(_fields(answer))
+        parts.append(answer.fields())
         if answer.domain.status is Status.REFUSED:
             refused.append(answer.sequence)
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Table(fields, len(parts) - 1, tuple(refused), tuple(gaps))
-
-
-def _fields(result: FrameResult) -> dict[str, NDArray[Any]]:
-    rows = len(result.columns)
-    return {
-        "frame": np.full(rows, result.sequence, np.int64),
-        **result.columns.fields(),
-        "status": np.full(rows, result.domain.status.value),
-    }

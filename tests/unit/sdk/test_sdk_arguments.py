@@ -88,7 +88,7 @@ class TestImages:
         np.testing.assert_array_equal(image_array(Lazy()), IMAGE)
 
 
-NO_NUMBERS = [None, "0.1", (0.1,), [0.1, 0.1], {"sampling_A": 0.1}, 0.1j, True, np.array([0.1]), object()]
+NO_NUMBERS = [None, "0.1", (0.1,), [0.1, 0.1], {"sampling_A": 0.1}, 0.1j, True, np.array([0.1]), np.ma.masked, object()]
 
 
 class TestCalibration:
@@ -111,7 +111,7 @@ class TestCalibration:
     def test_the_other_numbers(self, field):
         refused(lambda: Calibration(0.1, **{field: "300"}).message(), f"calibration.{field}: '300' .a str. is not")
 
-    @pytest.mark.parametrize("values", ["1, 0.5", 1.0, [1.0, "0.5"], [1.0, None]], ids=repr)
+    @pytest.mark.parametrize("values", ["1, 0.5", 1.0, np.array(1.0), [1.0, "0.5"], [1.0, None]], ids=repr)
     def test_the_modulation_transfer(self, values):
         refused(lambda: Calibration(0.1, modulation_transfer=values), "modulation_transfer")
 

@@ -210,6 +210,8 @@ class TestProfile:
         assert "k3.toml" in str(caught.value)
 
     def test_no_profile(self, tmp_path):
+        with pytest.raises(errors.InvalidType, match="the name of a detector's profile"):
+            Detector.load({"dark": 3})
         with pytest.raises(errors.UnreadableFile, match="No such file"):
             Detector.load(tmp_path / "k3.toml")
         (tmp_path / "k3.toml").write_text("dark = 3\n")

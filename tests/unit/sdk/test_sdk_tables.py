@@ -107,6 +107,12 @@ class TestMovie:
         async def stream():
             yield result()
 
-        for wrong, says in ((None, "answers"), ([1], "a FrameResult or a Gap"), (stream(), "async for answer")):
+        for wrong, says in (
+            (None, "answers"),
+            (np.array(1), "answers"),
+            ("a", "answers"),
+            ([1], "a FrameResult or a Gap"),
+            (stream(), "async for answer"),
+        ):
             with pytest.raises(errors.InvalidType, match=says):
                 segdepth.table(wrong)

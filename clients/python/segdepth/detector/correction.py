@@ -74,6 +74,7 @@ class Detector:
 
         UnreadableFile for what cannot be read, unknown keys of [camera] and images that do not fit each other.
         """
+        checked(path, (str, Path), "path", "the name of a detector's profile")
         try:
             return cls(**read_camera(Path(path)))
         except (InvalidFrame, UnreadableFile) as error:
