@@ -41,11 +41,15 @@ class Calibration:
             values = numbers(self.modulation_transfer, "calibration.modulation_transfer")
             object.__setattr__(self, "modulation_transfer", values or None)
 
-    def __repr__(self) -> str:
+    def stated(self) -> dict[str, float | str]:
+        """What is known, by name; of the modulation transfer, which may have thousands of values, how many it has."""
         known = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
-        if self.modulation_transfer:
+        if self.modulation_transfer is not None:
             known["modulation_transfer"] = f"{len(self.modulation_transfer)} values"
-        return f"Calibration({', '.join(f'{name}={value!r}' for name, value in known.items())})"
+        return known
+
+    def __repr__(self) -> str:
+        return f"Calibration({', '.join(f'{name}={value!r}' for name, value in self.stated().items())})"
 
     def message(self) -> frame_pb2.Calibration:
         """For the wire. InvalidFrame unless the sampling can be a pixel size (1.0 is a blank header's default)."""

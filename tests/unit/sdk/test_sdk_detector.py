@@ -67,6 +67,13 @@ class TestCorrection:
         assert np.isnan(corrected[0, :3]).all()
         assert set(np.unique(corrected[np.isfinite(corrected)])) == {5.0}
 
+    def test_a_bad_pixel_of_the_gain_changes_no_other(self):
+        gain = np.ones(SHAPE, "f4")
+        gain[4, 7] = 1e6
+        corrected = Detector(gain=gain, bad_pixels=BadPixels(pixels=((7, 4),))).correct(np.full(SHAPE, 5, "u2"))
+        assert np.isnan(corrected[4, 7])
+        assert np.nanmin(corrected) == np.nanmax(corrected) == 5
+
     def test_saturation_stays_visible(self):
         _, dark, gain, raw = recorded()
         raw = np.minimum(raw, np.quantile(raw, 0.97))

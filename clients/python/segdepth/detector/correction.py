@@ -158,11 +158,11 @@ class Detector:
 
     @cached_property
     def _scale(self) -> NDArray[np.float32] | None:
-        """What frames are multiplied by; NaN where the gain is not positive."""
+        """What frames are multiplied by; NaN where the gain is not positive. Bad pixels do not count for its mean."""
         if self.gain is None:
             return None
         gain = np.asarray(self.gain, np.float64)
-        good = np.isfinite(gain) & (gain > 0)
+        good = np.isfinite(gain) & (gain > 0) & ~self._bad(gain.shape)
         if not good.any():
             raise InvalidFrame(f"{self._named('gain')}: no pixel of it is positive", "gain")
         return np.where(good, gain[good].mean() / np.where(good, gain, 1), np.nan).astype(np.float32)
