@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from numpy.typing import NDArray
 
@@ -10,7 +10,7 @@ from segdepth import background
 from segdepth.account import Account
 from segdepth.arguments import checked, flag, image_array, text, wait_s, whole, wrong_type
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, NotSupported, OutsideDomain, from_contract
+from segdepth.errors import InvalidFrame, InvalidType, NotSupported, OutsideDomain, from_contract
 from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
@@ -222,6 +222,9 @@ class Client:
     def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
         """Whether a model answers. Raises Unavailable if nobody does."""
         return background.run(self._transport.healthy(wait_s(timeout_s)))
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidType("a client cannot go to another process: its connection stays here; connect there")
 
     def close(self) -> None:
         """Close the connection."""

@@ -80,6 +80,13 @@ class TestCopies:
         assert (type(other), str(other), other.args) == (type(error), str(error), error.args)
         assert vars(other) == vars(error)
 
+    def test_of_a_client_there_is_none(self, twin):
+        with (
+            segdepth.connect("127.0.0.1:1") as client,
+            pytest.raises(errors.InvalidType, match="connect there"),
+        ):
+            twin(client)
+
 
 def work(sequence: int) -> FrameResult:
     return result(sequence)
