@@ -1,7 +1,10 @@
 """Answers to a frame as a service would send them, for tests of what is made of them."""
 
+from pathlib import Path
+
 import numpy as np
 
+from segdepth.files import Movie, open_movie
 from segdepth.results import FrameResult
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
@@ -44,3 +47,9 @@ def result(
         message.depth_map = np.full(SHAPE, 255 if refused else 3, "u1").tobytes()
         message.confidence_map = np.full(SHAPE, np.nan if refused else 0.8, "<f4").tobytes()
     return FrameResult(message)
+
+
+def write_movie(folder: Path, frames: int = 3, sampling_A: float = 0.123) -> Movie:
+    """m.npy of noise, opened."""
+    np.save(folder / "m.npy", np.random.default_rng(0).integers(0, 99, (frames, *SHAPE), dtype="u1"))
+    return open_movie(folder / "m.npy", sampling_A)
