@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 
 from segdepth.export import column_fields
 from segdepth.export.parquet import COLUMNS as EXPORTED
-from segdepth.export.parquet import NAMES, joined, table_of
+from segdepth.export.parquet import arrow_table
 from segdepth.results import FrameResult
 from segdepth_batch.plan import Chunk
+
+NAMES = pa.dictionary(pa.int32(), pa.string())
 
 COLUMNS = pa.schema([("source", NAMES), ("chunk", pa.int32()), *EXPORTED])
 """The columns of columns.csv with the same rounding, and where the frame is from.
@@ -34,10 +36,10 @@ FRAMES = pa.schema(
 
 def write_columns(path: Path, chunk: Chunk, results: list[FrameResult]) -> int:
     """Write the rows of all frames; returns how many there are."""
-    fields = joined([column_fields(result) for result in results])
-    rows = len(fields["frame"])
-    _write(path, COLUMNS, {**_where(chunk, rows), **fields})
-    return rows
+    table = arrow_table([column_fields(result) for result in results])
+    fields: dict[str, Any] = {name: table[name] for name in table.column_names}
+    _write(path, COLUMNS, {**_where(chunk, table.num_rows), **fields})
+    return int(table.num_rows)
 
 
 def write_frames(path: Path, chunk: Chunk, rows: list[dict[str, Any]]) -> None:
@@ -51,4 +53,9 @@ def _where(chunk: Chunk, rows: int) -> dict[str, Any]:
 
 
 def _write(path: Path, schema: pa.Schema, fields: dict[str, Any]) -> None:
-    pq.write_table(table_of(schema, fields), path, compression="zstd")
+    given = [fields[field.name] for field in schema]
+    arrays = [
+        values if isinstance(values, pa.ChunkedArray) else pa.array(values, field.type)
+        for field, values in zip(schema, given, strict=True)
+    ]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")

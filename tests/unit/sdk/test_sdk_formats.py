@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import ase.io
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -88,6 +89,11 @@ class TestZarr:
             assert [axis.get("unit") for axis in image["axes"]] == [None, "angstrom", "angstrom"]
             assert dataset["coordinateTransformations"] == [{"type": "scale", "scale": [1.0, 0.123, 0.123]}]
         assert (tmp_path / "m.maps.zarr" / maps.attrs["columns"]).resolve() == tmp_path / "m.columns.csv"
+
+    def test_our_own_reader_reads_it(self, tmp_path):
+        exported(tmp_path, "zarr")
+        with open_movie(f"{tmp_path / 'm.maps.zarr'}::/depth") as again:
+            assert (len(again), again.calibration.sampling_A) == (5, 0.123)
 
     def test_frames_are_written_as_they_come(self, tmp_path, monkeypatch):
         monkeypatch.setattr("segdepth.export.ngff.CHUNK_PIXELS", 2 * SHAPE[0] * SHAPE[1])
@@ -181,12 +187,25 @@ class TestProgram:
         assert "Options(model='auto')" in text
         assert "Not of one version" in text
 
+    def test_a_detectors_profile_corrects_the_frames_again(self, tmp_path):
+        text = self.text(tmp_path, Request(detector=tmp_path / "k3.toml"), result().model)
+        compile(text, "m.py", "exec")
+        assert "from segdepth import Detector, Options\n" in text
+        assert f"Detector.load({str(tmp_path / 'k3.toml')!r}).open_movie(MOVIE, SAMPLING_A) as movie" in text
+
+    def test_a_dataset_in_a_file_is_named(self, tmp_path):
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            for name in ("a", "b"):
+                file["entry/" + name] = np.ones((2, 24, 24), "u2")
+        with open_movie(f"{tmp_path / 'm.h5'}::/entry/b", 0.1) as movie:
+            assert f"MOVIE = '{tmp_path / 'm.h5'}::/entry/b'" in program(movie, Request(), [])
+
     def test_what_a_name_says_is_not_run(self, tmp_path):
         folder = tmp_path / 'a\'"""\nraise SystemExit(7)'
         folder.mkdir()
         text = self.text(folder, Request(server="x'); raise SystemExit(7)#:1"), result().model)
         probe = text.partition("\nwith (")[0].replace("import segdepth", "#").replace("from segdepth", "#")
-        probe = probe.replace("Calibration(", "dict(").replace("Options(", "dict(")
+        probe = probe.replace("Options(", "dict(")
         done = subprocess.run(
             [sys.executable, "-c", f"{probe}\nprint(MOVIE == {str(folder / 'm.npy')!a})"],
             capture_output=True,

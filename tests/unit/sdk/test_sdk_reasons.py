@@ -5,6 +5,9 @@ from segdepth.results import FrameResult, Gap, GapReason
 from segdepth_protos.v1 import frame_pb2
 
 REFUSED, SUSPECT, OK = frame_pb2.DOMAIN_STATUS_REFUSED, frame_pb2.DOMAIN_STATUS_SUSPECT, frame_pb2.DOMAIN_STATUS_OK
+LEVELS = ((0.45, 0.35, REFUSED), (0.5, 0.31, REFUSED), (0.2, 0.31, SUSPECT), (0.33, 0.35, SUSPECT))
+"""Of the black level: value, range permitted, verdict."""
+
 LATTICE = {"name": "lattice", "lower": 0.96, "upper": 1.04}
 
 
@@ -63,14 +66,14 @@ def test_only_the_checks_that_decided_are_told():
 
 def test_shares_are_per_cent():
     (line,) = lines(answer({"name": "saturation", "value": 0.0314, "upper": 0.02}))
-    assert line == "1 of 1 refused: share of saturated pixels 3.14 % (permitted up to 2 %)"
+    assert line == "1 of 1 refused: 3.14 % of the pixels saturated (permitted up to 2 %)"
 
 
 def test_a_check_of_a_newer_service_keeps_its_message():
     found = lines(
-        *(answer({"name": "padding", "value": v, "upper": 0.5, "message": f"padding: {v} is"}) for v in (0.6, 0.7))
+        *(answer({"name": "padding", "value": v, "upper": 0.5, "message": f"ringing: {v} is"}) for v in (0.6, 0.7))
     )
-    assert found == ["2 of 2 refused: padding 0.6-0.7 (permitted up to 0.5), the first: 0.6 is"]
+    assert found == ["2 of 2 refused: ringing 0.6-0.7 (permitted up to 0.5), the first: 0.6 is"]
 
 
 def test_what_could_not_be_measured_is_its_message():
@@ -82,6 +85,21 @@ def test_a_choice_between_families_is_said_in_words():
     family = {"name": "family", "value": 2.0, "lower": 1.0, "upper": 1.0}
     (line,) = lines(answer({**family, "message": "family: this lattice is that of a and b; name the family"}))
     assert line == "1 of 1 refused: family, the first: this lattice is that of a and b; name the family"
+
+
+def test_ranges_that_differ_are_one_reason_and_hold_for_all():
+    black = {"name": "black", "unit": "of the mean"}
+    found = lines(*(answer({**black, "value": v, "lower": -w, "upper": w}, status=s) for v, w, s in LEVELS))
+    why = "a dark image not subtracted, or a contrast stretch"
+    assert found == [
+        f"2 of 4 refused: no electrons at 0.45-0.5 of the mean: {why} (permitted -0.31 to 0.31 of the mean)",
+        f"2 of 4 suspect: no electrons at 0.2-0.33 of the mean: {why} (refused beyond -0.35 to 0.35 of the mean)",
+    ]
+
+
+def test_a_check_that_never_refuses_says_what_it_saw():
+    (line,) = lines(answer({"name": "noise", "value": 9e6, "message": "noise: smoothed"}, status=SUSPECT))
+    assert line == "1 of 1 suspect: noise, the first: smoothed"
 
 
 def test_many_reasons_are_cut_and_gaps_are_said():

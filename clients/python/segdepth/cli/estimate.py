@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from segdepth.calibration import Options
 from segdepth.cli import options as given
-from segdepth.cli.console import errors_end_the_command, out, print_error, progress
+from segdepth.cli.console import errors_end_the_command, out, print_error, print_notes, progress
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.outputs import Outputs
 from segdepth.cli.sampling import Sampling
@@ -22,7 +22,7 @@ from segdepth.client import Client
 from segdepth.errors import UnreadableFile
 from segdepth.export import MovieExport, Request
 from segdepth.export.pooled import PooledTable
-from segdepth.files import Movie, open_movie
+from segdepth.files import Movie
 from segdepth.lattice import NoLattice
 from segdepth.results import Answer
 
@@ -33,6 +33,7 @@ def estimate(
     connection: given.Connection,
     sampling: Sampling,
     outputs: Outputs,
+    detector: given.Profile = None,
     model: given.Model = "",
     version: given.Version = "",
 ) -> None:
@@ -62,17 +63,23 @@ def estimate(
 
       segdepth estimate movie.mrc --pool 10 --out results
 
+      segdepth estimate movie.mrc --detector k3.toml --out results
+
       segdepth estimate movie.mrc --out results --format csv,json,xyz,python
     """
     with errors_end_the_command():
         stated_A = sampling.stated_A()
         outputs.check(files)
-        request = Request(Options(model, version), connection.server, connection.security(), bool(connection.token))
+        camera = given.detector(detector)
+        request = Request(
+            *(Options(model, version), connection.server, connection.security(), bool(connection.token), detector)
+        )
         answered, unusable = 0, False
         with connection.open() as client:
             for path in files:
                 try:
-                    with open_movie(path, stated_A) as movie:
+                    with camera.open_movie(path, stated_A) as movie:
+                        print_notes(movie)
                         sampling.settle(client, movie, request.options)
                         answered += _estimate_movie(client, movie, outputs, request).answered
                 except (UnreadableFile, NoLattice) as error:

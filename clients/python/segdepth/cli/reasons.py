@@ -13,18 +13,26 @@ SHOWN = 6
 
 LATTICE = "lattice"
 
-QUANTITIES = {
-    "sampling": "pixel size",
-    "field": "shorter side of the field",
-    "snr": "dose",
-    "saturation": "share of saturated pixels",
-    "contrast": "contrast",
-    "inverted": "probability of an inverted contrast",
-    "foreign": "unlike what the model was made for, log odds",
+MEASURED = {
+    "sampling": "pixel size {}",
+    "field": "shorter side of the field {}",
+    "recorded": "only {} of the pixels recorded, the rest constant or no number",
+    "replaced": "{} of the pixels hot, dead or no number",
+    "saturation": "{} of the pixels saturated",
+    "clipping": "{} of the pixels clipped at black",
+    "smoothing": "noise spread over {}, as by smoothing, denoising or resampling",
+    "black": "no electrons at {}: a dark image not subtracted, or a contrast stretch",
+    "snr": "dose {}",
+    "contrast": "contrast {}",
+    "inverted": "contrast that looks inverted, probability {}",
+    "foreign": "unlike what the model was made for (another crystal or zone axis, tilt, defocus), log odds {}",
 }
-"""What a check measures, for those whose value says all; of the others the first frame's message is shown, too."""
+"""What a check says in a few words; of the others the first frame's message is shown, too."""
 
-SAID_IN_WORDS = (LATTICE, "pixels", "family")
+SHARES = ("recorded", "replaced", "saturation", "clipping")
+"""Checks of a share of the pixels, which is said in %."""
+
+SAID_IN_WORDS = (LATTICE, "pixels", "columns", "family")
 """Checks whose value says little: of no lattice, of an empty frame, of a choice between families."""
 
 
@@ -32,16 +40,33 @@ SAID_IN_WORDS = (LATTICE, "pixels", "family")
 class Group:
     """Frames of which the same check said the same."""
 
-    status: Status
     first: Check
     low: float
     high: float
+    bounds: tuple[float | None, float | None]
     frames: int = 0
 
-    def add(self, value: float) -> None:
-        """One more frame."""
+    @classmethod
+    def of(cls, check: Check) -> "Group":
+        """A group that begins with a check."""
+        return cls(check, check.value, check.value, (check.lower, check.upper))
+
+    @property
+    def status(self) -> Status:
+        """The same of all."""
+        return self.first.status
+
+    def add(self, check: Check) -> None:
+        """One more frame. Of ranges that differ, as where a frame tells its own error, the one is kept that holds for
+        all: the narrowest of those that refused, the widest of the others."""
         self.frames += 1
-        self.low, self.high = min(self.low, value), max(self.high, value)
+        self.low, self.high = min(self.low, check.value), max(self.high, check.value)
+        inner, outer = (max, min) if self.status is Status.REFUSED else (min, max)
+        lower, upper = self.bounds
+        self.bounds = (
+            None if lower is None or check.lower is None else inner(lower, check.lower),
+            None if upper is None or check.upper is None else outer(upper, check.upper),
+        )
 
 
 class Reasons:
@@ -59,8 +84,7 @@ class Reasons:
             return
         for check in verdict.checks:
             if check.status is verdict.status:
-                group = self._groups.setdefault(_kind(check), Group(check.status, check, check.value, check.value))
-                group.add(check.value)
+                self._groups.setdefault(_kind(check), Group.of(check)).add(check)
 
     def add_gap(self, gap: Gap) -> None:
         """Frames without an answer."""
@@ -82,7 +106,7 @@ class Reasons:
 def _kind(check: Check) -> tuple[object, ...]:
     """What checks of one group have in common. A lattice that is too large is no lattice that is too small."""
     side = (check.value > 1, check.value > 0) if check.name == LATTICE else ()
-    return (check.status, check.name, check.lower, check.upper, math.isfinite(check.value), *side)
+    return (check.status, check.name, math.isfinite(check.value), *side)
 
 
 def _said(group: Group) -> str:
@@ -90,9 +114,10 @@ def _said(group: Group) -> str:
     message = check.message.removeprefix(f"{check.name}: ")
     if check.name == LATTICE and check.value > 0:
         return _lattice(group, message)
-    if check.name in QUANTITIES and math.isfinite(group.low):
-        return f"{QUANTITIES[check.name]} {_measured(group)} ({_permitted(group)})"
-    if check.name in SAID_IN_WORDS or not math.isfinite(group.low):
+    told = group.bounds != (None, None) and math.isfinite(group.low) and check.name not in SAID_IN_WORDS
+    if told and check.name in MEASURED:
+        return f"{MEASURED[check.name].format(_measured(group))} ({_permitted(group)})"
+    if not told:
         return f"{check.name}, the first: {message or 'not measured'}"
     measured = f"{check.name} {_measured(group)} ({_permitted(group)})"
     return f"{measured}, the first: {message}" if message else measured
@@ -110,7 +135,7 @@ def _lattice(group: Group, message: str) -> str:
 
 
 def _measured(group: Group) -> str:
-    if group.first.name == "saturation":
+    if group.first.name in SHARES:
         return f"{_range(group.low, group.high, 100)} %"
     return f"{_range(group.low, group.high)} {group.first.unit}".rstrip()
 
@@ -121,13 +146,11 @@ def _permitted(group: Group, ideal: float | None = None) -> str:
     `ideal`: the bounds as what they are off it, in %.
     """
     check = group.first
-    percent = ideal is not None or check.name == "saturation"
+    percent = ideal is not None or check.name in SHARES
     factor, unit = (100.0, "%") if percent else (1.0, check.unit)
-    bounds = [None if bound is None else bound - (ideal or 0.0) for bound in (check.lower, check.upper)]
+    bounds = [None if bound is None else bound - (ideal or 0.0) for bound in group.bounds]
     low, high = (None if bound is None else f"{factor * bound:.4g}" for bound in bounds)
     refused = group.status is Status.REFUSED
-    if low is None and high is None:
-        return "no range is stated"
     if low is not None and high is not None:
         symmetric = ideal is not None and low == f"-{high}"
         span = f"up to {high}" if symmetric else f"{low} to {high}"

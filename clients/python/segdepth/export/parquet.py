@@ -8,50 +8,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from segdepth.dataframes import Fields, to_arrow
 from segdepth.export.atomic import AtomicFile, cannot_write
 from segdepth.export.table import column_fields
 from segdepth.results import Answer, FrameResult
-
-NAMES = pa.dictionary(pa.int32(), pa.string())
+from segdepth_protos.v1 import frame_pb2
 
 ROW_GROUP = 16_384
 """Rows that are collected before they are written, at least."""
 
-_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
-    ("frame", pa.int64(), ""),
-    ("x_px", pa.float64(), "px"),
-    ("y_px", pa.float64(), "px"),
-    ("x_A", pa.float64(), "Å"),
-    ("y_A", pa.float64(), "Å"),
-    ("species", NAMES, ""),
-    ("count", pa.uint8(), "atoms"),
-    ("p_count", pa.float64(), ""),
-    ("lo90", pa.uint8(), "atoms"),
-    ("hi90", pa.uint8(), "atoms"),
-    ("abstained", pa.bool_(), ""),
-    ("status", NAMES, ""),
-)
+_NO_ROWS = column_fields(FrameResult(frame_pb2.FrameResult()))
 
-COLUMNS = pa.schema([pa.field(name, kind, metadata={"unit": unit} if unit else None) for name, kind, unit in _FIELDS])
+COLUMNS = to_arrow(_NO_ROWS).schema
 """The fields of columns.csv with the same rounding; the metadata of a field holds its unit."""
 
 
-Fields = dict[str, NDArray[Any]]
-"""What `column_fields` says of a frame."""
-
-
-def joined(frames: Sequence[Fields]) -> dict[str, list[Any]]:
-    """The rows of several frames, field by field."""
-    parts = [fields for fields in frames if len(fields["frame"])]
-    # Lists, because pyarrow makes no dictionary of an array of numpy's strings.
-    return {name: np.concatenate([part[name] for part in parts]).tolist() if parts else [] for name in COLUMNS.names}
-
-
-def table_of(schema: pa.Schema, rows: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Rows, field by field, as a table of that schema."""
-    return pa.Table.from_arrays([pa.array(rows[field.name], field.type) for field in schema], schema=schema)
+def arrow_table(frames: Sequence[Fields]) -> pa.Table:
+    """The rows of several frames, each as `column_fields` gives it."""
+    return to_arrow({name: np.concatenate([_NO_ROWS[name], *(one[name] for one in frames)]) for name in _NO_ROWS})
 
 
 class ParquetTable:
@@ -74,6 +49,8 @@ class ParquetTable:
         model = {"family": result.model.family, "version": result.model.version, "sha256": result.model.sha256}
         if model not in self._models:
             self._models.append(model)
+        if not len(result.columns):
+            return
         self._waiting.append(column_fields(result))
         self._rows += len(result.columns)
         if self._rows >= ROW_GROUP:
@@ -81,7 +58,7 @@ class ParquetTable:
 
     def _write(self) -> None:
         try:
-            self._writer.write_table(table_of(COLUMNS, joined(self._waiting)))
+            self._writer.write_table(arrow_table(self._waiting))
         except OSError as error:
             raise cannot_write(self._file.path, error) from error
         self._waiting, self._rows = [], 0

@@ -3,10 +3,11 @@
 import dataclasses
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from string import Template
 from typing import Any
 
-from segdepth.calibration import Calibration, Options
+from segdepth.calibration import Options
 from segdepth.export.atomic import AtomicFile
 from segdepth.files import Movie
 from segdepth.models import ModelVersion
@@ -20,13 +21,14 @@ class Request:
     """What was asked, and of whom.
 
     server: host:port, None for the model in this process; tls: as `segdepth.connect` takes it; token: whether one was
-    sent (it is never written down).
+    sent (it is never written down); detector: the profile that corrected the frames.
     """
 
     options: Options = field(default_factory=Options)
     server: str | None = None
     tls: TLS | bool = False
     token: bool = False
+    detector: Path | None = None
 
 
 class Program:
@@ -53,9 +55,13 @@ def program(movie: Movie, request: Request, models: list[ModelVersion]) -> str:
     return _PROGRAM.substitute(
         segdepth=version("segdepth"),
         environment="import os\n" if request.token else "",
-        tls="TLS, " if isinstance(request.tls, TLS) else "",
+        names=", ".join(
+            (*(["TLS"] if isinstance(request.tls, TLS) else []), *(["Detector"] if request.detector else []), "Options")
+        ),
         movie=ascii(f"{movie.path.resolve()}{movie.inside}"),
-        calibration=_call(Calibration, movie.calibration),
+        sampling=ascii(movie.calibration.sampling_A),
+        reader="" if request.detector else _READER,
+        open_movie=_opened(request.detector),
         options=_call(Options, options),
         answered="".join(f"# {f'{model.family} {model.version}'!a} sha256 {model.sha256!a}\n" for model in models),
         note="" if options.version else _NOT_PINNED,
@@ -83,6 +89,16 @@ def _connect(request: Request) -> str:
     return f"segdepth.connect({', '.join(parts)})"
 
 
+def _names(request: Request) -> str:
+    """What the program imports of segdepth."""
+    used = (("TLS", isinstance(request.tls, TLS)), ("Detector", request.detector is not None), ("Options", True))
+    return ", ".join(name for name, needed in used if needed)
+
+
+def _opened(detector: Path | None) -> str:
+    return f"Detector.load({str(detector.resolve())!a}).open_movie" if detector else "open_movie"
+
+
 def _call(kind: type[Any], value: Any) -> str:
     """How to make a dataclass again: the fields that differ from their default."""
     said = []
@@ -93,6 +109,8 @@ def _call(kind: type[Any], value: Any) -> str:
             said.append(f"{each.name}={str(given)!a}" if hasattr(given, "__fspath__") else f"{each.name}={given!a}")
     return f"{kind.__name__}({', '.join(said)})"
 
+
+_READER = "from segdepth.files import open_movie\n"
 
 _NOT_PINNED = """\
 # Not of one version: several models answered (or --model auto chose one for each frame), and what is stable by then
@@ -106,20 +124,19 @@ ${environment}import sys
 from pathlib import Path
 
 import segdepth
-from segdepth import ${tls}Calibration, Options
+from segdepth import $names
 from segdepth.export import MovieExport
-from segdepth.files import open_movie
-
+${reader}
 MOVIE = $movie
-CALIBRATION = $calibration
+SAMPLING_A = $sampling
 ${answered}${note}OPTIONS = $options
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else "again")
 
 with (
     $connect as client,
-    open_movie(MOVIE, CALIBRATION.sampling_A) as movie,
+    $open_movie(MOVIE, SAMPLING_A) as movie,
     MovieExport(FOLDER, movie, ("csv",)) as table,
-    client.stream(movie, CALIBRATION, OPTIONS) as answers,
+    client.stream(movie, movie.calibration, OPTIONS) as answers,
 ):
     for answer in answers:
         table.add(answer)

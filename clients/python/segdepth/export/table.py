@@ -25,30 +25,16 @@ def csv_rows(result: FrameResult) -> str:
 
 def column_fields(result: FrameResult) -> dict[str, NDArray[Any]]:
     """The columns of columns.csv by name, rounded and sorted as there: for every format that holds the table."""
-    columns = result.columns
-    x_px, y_px = _rounded(columns.x_px), _rounded(columns.y_px)
-    order = np.lexsort((x_px, y_px))
-    fields = {
-        "frame": np.full(len(columns), result.sequence),
-        "x_px": x_px,
-        "y_px": y_px,
-        "x_A": _rounded(columns.x_A),
-        "y_A": _rounded(columns.y_A),
-        "species": np.array(columns.species_names()),
-        "count": columns.count,
-        "p_count": np.round(columns.p_count.astype(np.float64), 4),
-        "lo90": columns.lo90,
-        "hi90": columns.hi90,
-        "abstained": columns.abstained,
-        # Last: who reads by position reads on.
-        "status": np.full(len(columns), result.domain.status.value),
-    }
+    fields = result.fields()
+    fields |= {name: _rounded(fields[name], 3) for name in ("x_px", "y_px", "x_A", "y_A")}
+    fields["p_count"] = _rounded(fields["p_count"], 4)
+    order = np.lexsort((fields["x_px"], fields["y_px"]))
     return {name: field[order] for name, field in fields.items()}
 
 
-def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+def _rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
     # + 0.0 makes of -0.0 a 0.0.
-    return np.add(np.round(values.astype(np.float64), 3), 0.0, dtype=np.float64)
+    return np.add(np.round(values.astype(np.float64), digits), 0.0, dtype=np.float64)
 
 
 class CsvTable:

@@ -1,4 +1,4 @@
-"""Units of length as files spell them."""
+"""Units as files spell them: of length, of time, of energy, and of what is no length but its inverse."""
 
 import math
 
@@ -45,6 +45,49 @@ def length_A(value: float | str | None, unit: str) -> float | None:
     except ValueError:
         return None
     return length if length > 0 and math.isfinite(length) else None
+
+
+SECONDS_PER = {
+    "ns": 1e-9,
+    "nanosecond": 1e-9,
+    "µs": 1e-6,
+    "us": 1e-6,
+    "microsecond": 1e-6,
+    "ms": 1e-3,
+    "millisecond": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "min": 60.0,
+    "minute": 60.0,
+}
+"""Lower case, singular."""
+
+
+def time_s(value: float | str | None, unit: str) -> float | None:
+    """`value` in seconds, None unless it is a positive time."""
+    factor = SECONDS_PER.get(_plain(unit), SECONDS_PER.get(_plain(unit).rstrip("s")))
+    if value is None or factor is None:
+        return None
+    try:
+        time = float(value) * factor
+    except ValueError:
+        return None
+    return time if time > 0 and math.isfinite(time) else None
+
+
+def is_reciprocal(unit: str) -> bool:
+    """Whether a picture in this unit is a diffraction pattern: "1/nm", "[n_m^-1]", "mrad"."""
+    plain = _plain(unit).replace(" ", "")
+    for inverse in (plain.removeprefix("1/"), plain.removesuffix("-1").rstrip("^*")):
+        if inverse != plain and angstrom_per(inverse) is not None:
+            return True
+    return plain in ("mrad", "rad", "µrad")
+
+
+def is_energy(unit: str) -> bool:
+    """Whether an axis in this unit is that of a spectrum: "eV", "keV"."""
+    return _plain(unit) in ("mev", "ev", "kev")
 
 
 def _plain(unit: str) -> str:
