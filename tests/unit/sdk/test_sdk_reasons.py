@@ -71,7 +71,7 @@ def test_shares_are_per_cent():
 
 def test_a_check_of_a_newer_service_keeps_its_message():
     found = lines(
-        *(answer({"name": "padding", "value": v, "upper": 0.5, "message": f"ringing: {v} is"}) for v in (0.6, 0.7))
+        *(answer({"name": "ringing", "value": v, "upper": 0.5, "message": f"ringing: {v} is"}) for v in (0.6, 0.7))
     )
     assert found == ["2 of 2 refused: ringing 0.6-0.7 (permitted up to 0.5), the first: 0.6 is"]
 
