@@ -241,7 +241,7 @@ class TestOpening:
 
     def test_unknown_formats_name_the_known(self, tmp_path):
         with pytest.raises(UnreadableFile, match=r"\.mrc, \.mrcs, \.tif"):
-            open_movie(tmp_path / "m.dm4")
+            open_movie(tmp_path / "m.xyz")
 
     @pytest.mark.parametrize("name", ["m.mrc", "m.tif", "m.npy"])
     def test_something_else_under_that_name(self, tmp_path, name):

@@ -1,6 +1,9 @@
 """Zarr stores, version 2 and 3, frame by frame, with the scales of OME's multiscales."""
 
+import lzma
 import math
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +25,21 @@ PIXEL_SIZE = "scale of the OME multiscales"
 MOST_NODES = 2_000
 """A store of more groups and arrays is not looked through."""
 
-_DAMAGED = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, MemoryError)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What zarr and numcodecs raise for damaged stores; NotImplementedError is a RuntimeError."""
 
 

@@ -67,7 +67,7 @@ SUFFIXES: dict[str, Reader] = {
 }
 """Formats by the end of the name."""
 
-FOLDERS: frozenset[str] = frozenset({".zarr", ".zspy"})
+FOLDERS: frozenset[str] = frozenset({".zarr"})
 """Those of them that are folders."""
 
 

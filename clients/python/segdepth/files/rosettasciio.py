@@ -18,14 +18,11 @@ from segdepth.files.slabs import Slabs
 PIXEL_SIZE = "axes that RosettaSciIO found"
 
 READERS = {
-    ".blo": "blockfile",
     ".mib": "quantumdetector",
-    ".mrcz": "mrcz",
     ".prz": "pantarhei",
     ".tvips": "tvips",
-    ".zspy": "zspy",
 }
-"""Its readers by the end of the name."""
+"""Its readers by the end of the name. Others are of spectra and 4-D scans alone, or of what is read without it."""
 
 _DAMAGED = (
     OSError,
@@ -52,8 +49,8 @@ def open_with_rosettasciio(path: Path, dataset: str) -> Stack:
         raise NotInstalled(f"{path.suffix} files need: pip install 'segdepth[rosettasciio]' (GPL)") from error
     try:
         reader = import_module(f"rsciio.{READERS[path.suffix.lower()]}").file_reader
-        # Zipped stores it reads only whole.
-        signals = reader(str(path), lazy=path.suffix.lower() != ".zspy")
+        # A zipped array has no place in the file to be mapped from.
+        signals = reader(str(path), lazy=path.suffix.lower() != ".prz")
     except ImportError as error:
         raise NotInstalled(f"{path.suffix} files need: pip install '{error.name}'") from error
     except _DAMAGED as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segdepth.errors import SegDepthError, UnreadableFile
+from segdepth.errors import UnreadableFile
 from segdepth.files import open_movie
 
 MOST_FRAMES = 20
@@ -37,9 +37,6 @@ def outcome(path: Path, sampling_A: float | None = 0.1) -> str:
                 frame = movie.frame(index)
                 assert frame.shape == movie.shape
                 assert frame.dtype == movie.dtype
-                assert isinstance(frame, np.ndarray)
-    except UnreadableFile as error:
-        assert isinstance(error, SegDepthError)
-        assert str(path) in str(error)
+    except UnreadableFile:
         return "refused"
     return "read"
