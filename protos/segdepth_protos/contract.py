@@ -5,6 +5,7 @@ answer everywhere.
 """
 
 import math
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -37,6 +38,15 @@ SAMPLING_LIMITS = (0.005, 5.0)
 MISSING_SAMPLING = 1.0
 """A silent 1.0 Å/px is what a blank header says: refused."""
 
+MTF_VALUES = (2, 4096)
+"""Numbers that a modulation transfer may have, from zero frequency to Nyquist's."""
+
+MTF_LARGEST = 1.5
+"""A sharpened detector's may rise above 1, but no further."""
+
+MTF_AT_ZERO = (0.9, 1.1)
+"""Its first value: a modulation transfer is 1 at zero frequency, but for how it was measured."""
+
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -65,6 +75,10 @@ class InvalidFrame(ValueError):
     def __init__(self, field: str, message: str):
         super().__init__(f"{field}: {message}")
         self.field = field
+        self._message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self._message)
 
 
 def check_calibration(calibration: pb.Calibration) -> None:
@@ -93,6 +107,29 @@ def check_calibration(calibration: pb.Calibration) -> None:
     ):
         if calibration.HasField(field) and not (math.isfinite(value) and value > 0):  # type: ignore[arg-type]
             raise InvalidFrame(f"calibration.{field}", f"{value:g} is not a positive number; leave it out if unknown")
+    for field, value in (
+        ("spherical_aberration_um", calibration.spherical_aberration_um),
+        ("black_level", calibration.black_level),
+    ):
+        if not math.isfinite(value):
+            raise InvalidFrame(f"calibration.{field}", f"{value:g} is not a number; leave it out if unknown")
+    if calibration.modulation_transfer:
+        _check_mtf(calibration.modulation_transfer)
+
+
+def _check_mtf(values: Sequence[float]) -> None:
+    field = "calibration.modulation_transfer"
+    fewest, most = MTF_VALUES
+    if not fewest <= len(values) <= most:
+        raise InvalidFrame(
+            field, f"{len(values)} values; send {fewest} to {most}, evenly spaced from 0 to the Nyquist frequency"
+        )
+    low, high = MTF_AT_ZERO
+    if not low <= values[0] <= high:
+        raise InvalidFrame(field, f"{values[0]:g} at zero frequency, where it is 1 by definition; divide by that value")
+    wrong = next((value for value in values if not 0 <= value <= MTF_LARGEST), None)
+    if wrong is not None:
+        raise InvalidFrame(field, f"{wrong:g} is no transfer; each value is from 0 to {MTF_LARGEST:g}")
 
 
 def check_frame(frame: pb.Frame) -> None:

@@ -14,6 +14,7 @@ from segdepth.backoff import Patience
 from segdepth.calibration import Calibration, Detail, Frame, Options
 from segdepth.client import Client, Stream
 from segdepth.connect import connect, connect_async
+from segdepth.detector import BadPixels, Detector
 from segdepth.errors import SegDepthError
 from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
 from segdepth.models import PoolingNumbers
@@ -34,6 +35,7 @@ from segdepth.results import (
     Status,
 )
 from segdepth.security import TLS
+from segdepth.tables import Table, table
 
 __all__ = [
     "connect",
@@ -43,6 +45,8 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Calibration",
+    "Detector",
+    "BadPixels",
     "Frame",
     "Options",
     "Detail",
@@ -54,6 +58,8 @@ __all__ = [
     "Status",
     "Gap",
     "GapReason",
+    "Table",
+    "table",
     "ModelVersion",
     "ModelInfo",
     "PoolingNumbers",

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any, Protocol
 
-from segdepth.errors import NotInstalled, Unavailable
+from segdepth.errors import InvalidType, NotInstalled, Unavailable
 from segdepth_protos.v1 import estimator_pb2, frame_pb2, models_pb2
 
 GROUP = "segdepth.backends"
@@ -39,7 +40,10 @@ def check_installed(name: str) -> None:
 
 
 def load_backend(name: str, **options: Any) -> Backend:
-    """The backend of that name, ready to answer. NotInstalled if it is not there, Unavailable if it has no model."""
+    """The backend of that name, ready to answer.
+
+    NotInstalled if it is not there, Unavailable if it has no model, InvalidType for options that it does not have.
+    """
     check_installed(name)
     (entry_point,) = entry_points(group=GROUP, name=name)
     try:
@@ -47,9 +51,11 @@ def load_backend(name: str, **options: Any) -> Backend:
     except ImportError as error:
         raise NotInstalled(f"local mode cannot start ({error}): pip install 'segdepth[local]'") from error
     try:
+        signature(factory).bind(**options)
+    except TypeError as error:
+        raise InvalidType(f"local mode takes {', '.join(signature(factory).parameters)}: {error}") from None
+    try:
         backend: Backend = factory(**options)
-    except TypeError:
-        raise
     except Exception as error:
         # No store, no model in it, a damaged one: whatever it is, there is no model to ask.
         raise Unavailable(f"local mode cannot start: {error}") from error

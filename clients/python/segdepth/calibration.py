@@ -1,11 +1,12 @@
 """How a picture was taken, and what is asked of it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from numpy.typing import NDArray
 
+from segdepth.arguments import checked, flag, number, numbers, text
 from segdepth.errors import InvalidFrame, from_contract
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
@@ -22,7 +23,9 @@ class Calibration:
 
     sampling_A: pixel size at the specimen [Å/px]; counts_per_electron: detector counts for one incident electron;
     dose_per_A2: mean incident electrons in vacuum, per frame [e/Å²]; beam_energy_kev [keV];
-    spherical_aberration_um: C3 [µm], negative as in the negative-Cs technique.
+    spherical_aberration_um: C3 [µm], negative as in the negative-Cs technique; black_level: what a pixel reads that no
+    electron reached [counts], 0 where the dark image is subtracted; modulation_transfer: of the detector [0-1], at
+    spatial frequencies evenly spaced from 0 to Nyquist's.
     """
 
     sampling_A: float
@@ -30,15 +33,39 @@ class Calibration:
     dose_per_A2: float | None = None
     beam_energy_kev: float | None = None
     spherical_aberration_um: float | None = None
+    black_level: float | None = None
+    modulation_transfer: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.modulation_transfer is not None:
+            values = numbers(self.modulation_transfer, "calibration.modulation_transfer")
+            object.__setattr__(self, "modulation_transfer", values or None)
+
+    def stated(self) -> dict[str, float | str]:
+        """What is known, by name; of the modulation transfer, which may have thousands of values, how many it has."""
+        known = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        if self.modulation_transfer is not None:
+            known["modulation_transfer"] = f"{len(self.modulation_transfer)} values"
+        return known
+
+    def __repr__(self) -> str:
+        return f"Calibration({', '.join(f'{name}={value!r}' for name, value in self.stated().items())})"
 
     def message(self) -> frame_pb2.Calibration:
         """For the wire. InvalidFrame unless the sampling can be a pixel size (1.0 is a blank header's default)."""
+
+        def optional(name: str) -> float | None:
+            value = getattr(self, name)
+            return None if value is None else number(value, f"calibration.{name}")
+
         message = frame_pb2.Calibration(
-            sampling_angstrom_per_px=self.sampling_A,
-            counts_per_electron=self.counts_per_electron,
-            dose_electrons_per_angstrom2=self.dose_per_A2,
-            beam_energy_kev=self.beam_energy_kev,
-            spherical_aberration_um=self.spherical_aberration_um,
+            sampling_angstrom_per_px=number(self.sampling_A, "calibration.sampling_A", PIXEL_SIZE),
+            counts_per_electron=optional("counts_per_electron"),
+            dose_electrons_per_angstrom2=optional("dose_per_A2"),
+            beam_energy_kev=optional("beam_energy_kev"),
+            spherical_aberration_um=optional("spherical_aberration_um"),
+            black_level=optional("black_level"),
+            modulation_transfer=self.modulation_transfer,
         )
         try:
             contract.check_calibration(message)
@@ -59,12 +86,19 @@ class Calibration:
             optional("dose_electrons_per_angstrom2"),
             optional("beam_energy_kev"),
             optional("spherical_aberration_um"),
+            optional("black_level"),
+            tuple(message.modulation_transfer) or None,
         )
 
 
+PIXEL_SIZE = "a pixel size in Å/px, such as 0.1"
+
+
 def as_calibration(calibration: Calibration | float) -> Calibration:
-    """A bare number is the sampling [Å/px]."""
-    return calibration if isinstance(calibration, Calibration) else Calibration(float(calibration))
+    """A bare number is the sampling [Å/px]. InvalidType for what is neither."""
+    if isinstance(calibration, Calibration):
+        return calibration
+    return Calibration(number(calibration, "calibration", f"{PIXEL_SIZE}, or a Calibration"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +106,12 @@ class Frame:
     """A frame of a stream with what differs from the stream: all but `image` may be left out.
 
     image: array [height, width] of u8, u16, i16, f16 or f32; sequence: strictly increasing within a stream, by
-    default one more than the frame before.
+    default one more than the frame before; calibration: a bare number is the pixel size [Å/px].
     """
 
     image: NDArray[Any]
     sequence: int | None = None
-    calibration: Calibration | None = None
+    calibration: Calibration | float | None = None
     capture_time: datetime | None = None
 
 
@@ -110,18 +144,24 @@ class Options:
         return replace(self, detail=replace(self.detail, **changes))
 
     def message(self) -> estimator_pb2.EstimateOptions:
-        """For the wire. InvalidFrame for an unknown priority."""
+        """For the wire. InvalidFrame for an unknown priority, InvalidType."""
+        detail = checked(self.detail, Detail, "options.detail", "a Detail, such as Detail(depth_map=True)")
         return estimator_pb2.EstimateOptions(
-            family=self.model,
-            version=self.version,
+            family=text(self.model, "options.model"),
+            version=text(self.version, "options.version"),
             detail=frame_pb2.Detail(
-                depth_map=self.detail.depth_map,
-                confidence_map=self.detail.confidence_map,
-                probabilities=self.detail.probabilities,
+                **{name: flag(value, f"options.detail.{name}") for name, value in vars(detail).items()}
             ),
-            strict=self.strict,
+            strict=flag(self.strict, "options.strict"),
             priority=_named(_PRIORITIES, "priority", self.priority),
         )
+
+
+def as_options(options: Options | None) -> Options:
+    """None is all by default. InvalidType for what is no Options."""
+    if options is None:
+        return Options()
+    return checked(options, Options, "options", 'an Options, such as Options(model="ceo2-110")')
 
 
 def stream_request(
@@ -133,15 +173,16 @@ def stream_request(
 ) -> estimator_pb2.Open:
     """What opens a stream, for the wire. InvalidFrame for an unknown policy or a deadline that is none."""
     request = estimator_pb2.Open(
-        stream=name,
+        stream=text(name, "name"),
         calibration=None if calibration is None else as_calibration(calibration).message(),
-        options=(options or Options()).message(),
+        options=as_options(options).message(),
         drop_policy=_named(_POLICIES, "policy", policy),
     )
     if frame_deadline_s is not None:
-        if not 0 < frame_deadline_s < DAY_S:
-            raise InvalidFrame(f"frame_deadline_s: {frame_deadline_s:g} is not between 0 and a day", "frame_deadline_s")
-        request.frame_deadline.FromNanoseconds(round(frame_deadline_s * 1e9))
+        seconds = number(frame_deadline_s, "frame_deadline_s", "a time in seconds")
+        if not 0 < seconds < DAY_S:
+            raise InvalidFrame(f"frame_deadline_s: {seconds:g} is not between 0 and a day", "frame_deadline_s")
+        request.frame_deadline.FromNanoseconds(round(seconds * 1e9))
     return request
 
 
@@ -159,6 +200,6 @@ V = TypeVar("V")
 
 
 def _named(values: dict[str, V], field: str, name: str) -> V:
-    if name not in values:
+    if text(name, field) not in values:
         raise InvalidFrame(f"{field}: {name!r} is unknown; one of {', '.join(values)}", field=field)
     return values[name]

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from numpy.typing import NDArray
 
 from segdepth import background
 from segdepth.account import Account
-from segdepth.calibration import Calibration, Options, Policy, as_calibration, stream_request
-from segdepth.errors import InvalidFrame, NotSupported, OutsideDomain, from_contract
+from segdepth.arguments import checked, flag, image_array, text, wait_s, whole, wrong_type
+from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
+from segdepth.errors import InvalidFrame, InvalidType, NotSupported, OutsideDomain, from_contract
 from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
 from segdepth.streaming.answers import AnswerStream
-from segdepth.streaming.source import Frames
+from segdepth.streaming.source import Frames, check_source
 from segdepth.streaming.window import WAITING_FRAMES, Window
 from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
@@ -85,11 +86,12 @@ class Client:
         image: array [height, width] of u8, u16, i16, f16 or f32; calibration: the pixel size [Å/px], or a Calibration
         that says more. A frame outside the model's domain gives a result that is `refused`.
 
-        Raises InvalidFrame, UnknownModel, OutsideDomain (with `options.strict`), Overloaded, TimedOut, Unavailable.
+        Raises InvalidFrame (InvalidType for what is no array, number, Options), UnknownModel, OutsideDomain (with
+        `options.strict`), Overloaded, TimedOut, Unavailable.
         """
-        options = options or Options()
+        options, timeout_s = as_options(options), wait_s(timeout_s)
         try:
-            frame = contract.encode_frame(image, 0, as_calibration(calibration).message())
+            frame = contract.encode_frame(image_array(image), 0, as_calibration(calibration).message())
             contract.check_frame(frame)
         except contract.InvalidFrame as error:
             raise from_contract(error) from None
@@ -118,8 +120,11 @@ class Client:
         full: `block` waits (files), `drop_oldest` turns the oldest of `waiting_frames` into a Gap (live view);
         frame_deadline_s: a frame not answered after this long becomes a Gap; name: for the server's log.
 
-        The stream reconnects, sends again and resumes by itself. A frame that is none becomes a Gap that says why.
+        The stream reconnects, sends again and resumes by itself. A frame that is none becomes a Gap that says why;
+        InvalidType is raised where `frames` as a whole cannot be a movie: one image, a file's name.
         """
+        check_source(frames)
+        waiting_frames = whole(waiting_frames, "waiting_frames")
         if waiting_frames < 1:
             raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
         opening = stream_request(name, calibration, options, policy, frame_deadline_s)
@@ -141,13 +146,17 @@ class Client:
         within `timeout_s`, which counts better than the single frames' posteriors do together. `options` are the
         stream's own: a sum is asked with their priority.
         Drift is not tracked: frames that have moved are left out and counted too.
-        Raises ValueError for fewer than two frames, NotSupported for a model that was released without the numbers,
+        Raises InvalidFrame for fewer than two frames, NotSupported for a model that was released without the numbers,
         and for a sum what `estimate` does.
         """
+        checked(answers, Iterable, "answers", "the answers of a stream")
+        if images is not None and not hasattr(images, "__getitem__"):
+            raise wrong_type(images, "images", "a movie whose frames can be had by number", "list(frames) is one")
+        options, timeout_s = as_options(options), wait_s(timeout_s)
         models: dict[tuple[str, str], list[ModelInfo]] = {}
         pool = Pool(lambda version: numbers_of(models[version.family, version.version], version), frames)
         groups = self._groups(answers, pool, models)
-        return self._pooled(groups, images, options or Options(), timeout_s)
+        return self._pooled(groups, images, options, timeout_s)
 
     def _groups(
         self, answers: Iterable[Answer], pool: Pool, models: dict[tuple[str, str], list[ModelInfo]]
@@ -177,35 +186,45 @@ class Client:
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""
-        response = background.run(self._transport.list_models(models_pb2.ListModelsRequest(family=family), timeout_s))
+        request = models_pb2.ListModelsRequest(family=text(family, "family"))
+        response = background.run(self._transport.list_models(request, wait_s(timeout_s)))
         return [ModelInfo.from_message(model) for model in response.models]
 
     def promote(
         self, family: str, version: str, reason: str, *, force: bool = False, timeout_s: float = TIMEOUT_S
     ) -> ChannelChange:
         """Point `stable` at a version. Raises GateRefused (unless `force`), Conflict, NotPermitted."""
-        request = models_pb2.PromoteRequest(family=family, version=version, reason=reason, force=force)
-        response = background.run(self._transport.admin().promote(request, timeout_s))
+        request = models_pb2.PromoteRequest(
+            family=text(family, "family"),
+            version=text(version, "version"),
+            reason=text(reason, "reason"),
+            force=flag(force, "force"),
+        )
+        response = background.run(self._transport.admin().promote(request, wait_s(timeout_s)))
         return ChannelChange.from_message(response.change)
 
     def rollback(self, family: str, reason: str, *, timeout_s: float = TIMEOUT_S) -> ChannelChange:
         """Point `stable` back at the version before. Raises GateRefused if there is none, Conflict, NotPermitted."""
-        request = models_pb2.RollbackRequest(family=family, reason=reason)
-        response = background.run(self._transport.admin().rollback(request, timeout_s))
+        request = models_pb2.RollbackRequest(family=text(family, "family"), reason=text(reason, "reason"))
+        response = background.run(self._transport.admin().rollback(request, wait_s(timeout_s)))
         return ChannelChange.from_message(response.change)
 
     def history(self, family: str, *, timeout_s: float = TIMEOUT_S) -> list[ChannelChange]:
         """Every change of the family's channels, newest first. Raises NotPermitted."""
-        response = background.run(self._transport.admin().history(models_pb2.HistoryRequest(family=family), timeout_s))
+        request = models_pb2.HistoryRequest(family=text(family, "family"))
+        response = background.run(self._transport.admin().history(request, wait_s(timeout_s)))
         return [ChannelChange.from_message(change) for change in response.changes]
 
     def whoami(self, *, timeout_s: float = TIMEOUT_S) -> Account:
         """Whom the server takes the caller for. Raises NotAuthenticated, NotSupported in local mode."""
-        return Account.from_message(background.run(self._transport.whoami(timeout_s)))
+        return Account.from_message(background.run(self._transport.whoami(wait_s(timeout_s))))
 
     def healthy(self, *, timeout_s: float = TIMEOUT_S) -> bool:
         """Whether a model answers. Raises Unavailable if nobody does."""
-        return background.run(self._transport.healthy(timeout_s))
+        return background.run(self._transport.healthy(wait_s(timeout_s)))
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidType("a client cannot go to another process: its connection stays here; connect there")
 
     def close(self) -> None:
         """Close the connection."""

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth import dataframes
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 SPECIES = ("Ce", "O")
 """Names of the values 1, 2 of `Columns.species` where the server says none: it knows CeO2 alone."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Columns:
     """The atomic columns of a frame, arrays of one entry each, sorted by y, then x."""
 
@@ -88,6 +93,43 @@ class Columns:
     def species_names(self) -> Sequence[str]:
         """The element of each column."""
         return named(self.species, self.elements)
+
+    def fields(self) -> dict[str, NDArray[Any]]:
+        """All of it but the posteriors, by the names of columns.csv, neither rounded nor sorted anew."""
+        names = ("x_px", "y_px", "x_A", "y_A", "species", "count", "p_count", "lo90", "hi90", "abstained")
+        return {name: getattr(self, name) for name in names} | {"species": np.array(self.species_names(), str)}
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The `fields` as pandas' DataFrame, a row a column of atoms. NotInstalled without pandas."""
+        return dataframes.to_pandas(self.fields())
+
+    def to_arrow(self) -> "pa.Table":
+        """The `fields` as arrow's Table, with units in the metadata of its fields. NotInstalled without pyarrow."""
+        return dataframes.to_arrow(self.fields())
+
+    def __repr__(self) -> str:
+        sizes = counted(self.elements, self.species, self.count, self.abstained)
+        return f"Columns({sizes}, sampling_A={self.sampling_A:g})"
+
+    def _repr_html_(self) -> str | None:
+        return dataframes.html(self.fields())
+
+    # A message of protobuf has no pickle; its bytes do.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.table.SerializeToString(), self.sampling_A)
+
+
+def _unpickled(table: bytes, sampling_A: float) -> Columns:
+    return Columns(frame_pb2.ColumnTable.FromString(table), sampling_A)
+
+
+def counted(elements: Sequence[str], species: NDArray[Any], count: NDArray[Any], abstained: NDArray[np.bool_]) -> str:
+    """How many columns there are, of which element, with which counts: for a repr."""
+    parts = [f"size={len(count)}"]
+    parts += [f"{name}={np.count_nonzero(species == number)}" for number, name in enumerate(elements, 1)]
+    if len(count):
+        parts += [f"count='{count.min()}-{count.max()}'", f"abstained={np.count_nonzero(abstained)}"]
+    return ", ".join(parts)
 
 
 def named(species: NDArray[np.uint8], elements: tuple[str, ...]) -> list[str]:

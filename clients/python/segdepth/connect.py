@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from segdepth import background
+from segdepth.arguments import checked, text
 from segdepth.async_client import AsyncClient
 from segdepth.backend import check_installed
 from segdepth.backoff import Patience
 from segdepth.client import Client
+from segdepth.errors import InvalidType
 from segdepth.remote_transport import RemoteTransport
 from segdepth.security import TLS, check_token
 from segdepth.transport import LocalTransport, Transport
@@ -30,7 +32,7 @@ def connect(
     `store="/folder"` and `model="ceo2-110"`.
 
     Returns at once: whether the server answers shows at the first call, or ask `healthy()`. Raises NotInstalled if
-    local mode is not there.
+    local mode is not there, InvalidType.
     """
     return Client(background.call(_transport(server, token, tls, patience, local)))
 
@@ -50,11 +52,17 @@ def connect_async(
 def _transport(
     server: str, token: str | None, tls: TLS | bool, patience: Patience | None, local: dict[str, Any]
 ) -> Callable[[], Transport]:
+    checked(server, str, "server", 'an address "host:port", or "local"')
+    if token is not None:
+        text(token, "token")
+    checked(tls, (TLS, bool), "tls", "True, False or a TLS with certificates of your own")
+    if patience is not None:
+        checked(patience, Patience, "patience", "a Patience")
     if server == LOCAL:
         check_installed(LOCAL)
         return lambda: LocalTransport(**local)
     if local:
-        raise TypeError(f"{', '.join(local)}: only local mode has these options")
+        raise InvalidType(f"{', '.join(local)}: only local mode has these options")
     secure = tls if isinstance(tls, TLS) else TLS() if tls else None
     check_token(server, token, encrypted=secure is not None)
     return lambda: RemoteTransport(server, token=token, tls=secure, patience=patience or Patience())

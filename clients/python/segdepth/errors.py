@@ -22,6 +22,10 @@ class InvalidFrame(SegDepthError, ValueError):
         self.field = field
 
 
+class InvalidType(InvalidFrame, TypeError):
+    """A value of a type that cannot be what it is given for. The message says what would be right."""
+
+
 class UnknownModel(SegDepthError, LookupError):
     """No such model family or version. The message says which there are."""
 

@@ -1,7 +1,7 @@
 """The models that there are, which one answers, and who changed that."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 import numpy as np
@@ -27,6 +27,12 @@ class ModelVersion:
     def __str__(self) -> str:
         return f"{self.family} {self.version} ({self.engine})"
 
+    def __repr__(self) -> str:
+        return (
+            f"ModelVersion(family={self.family!r}, version={self.version!r}, sha256='{self.sha256[:8]}…',"
+            f" engine={self.engine!r})"
+        )
+
 
 @dataclass(frozen=True)
 class ShadowCounts:
@@ -46,7 +52,7 @@ class ShadowCounts:
     @classmethod
     def from_message(cls, counts: models_pb2.ShadowCounts) -> "ShadowCounts":
         """From the wire."""
-        return cls(**{field.name: getattr(counts, field.name) for field in fields(cls)})
+        return cls(**{one.name: getattr(counts, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,9 @@ class ModelInfo:
     sampling_range_A: tuple[float, float]
     field_lower_A: float
     description: str
-    shadow: Shadow | None = None
+    shadow: Shadow | None = field(default=None, repr=False)
     """What replicas saw of it in the shadow of stable, if it is the candidate."""
-    pooling: PoolingNumbers | None = None
+    pooling: PoolingNumbers | None = field(default=None, repr=False)
     """How its answers combine over the frames of a movie, if it can tell."""
 
     @classmethod

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.arguments import checked, whole
 from segdepth.calibration import Calibration, Options
-from segdepth.columns import SPECIES, named
-from segdepth.errors import NotSupported
+from segdepth.columns import SPECIES, counted, named
+from segdepth.errors import InvalidFrame, NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
-from segdepth.results import Answer, FrameResult
+from segdepth.results import Answer, FrameResult, Gap
 from segdepth.tracking import Tracks
 from segdepth_protos import contract
 from segdepth_protos.count_interval import count_interval
@@ -24,7 +25,7 @@ from segdepth_protos.matching import MATCH_A, match
 from segdepth_protos.pooling import pooled
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PooledColumns:
     """Columns of a group of frames, arrays of one entry each, sorted by y, then x; positions are means over them."""
 
@@ -55,6 +56,9 @@ class PooledColumns:
     def species_names(self) -> list[str]:
         """The element of each column."""
         return named(self.species, self.elements)
+
+    def __repr__(self) -> str:
+        return f"PooledColumns({counted(self.elements, self.species, self.count, self.abstained)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +264,12 @@ class Pool:
     """Collects the answers to a movie and groups every `frames` of them that follow each other.
 
     Where another model takes over, or another kind of frame, the group before it ends early: what two models say is not
-    pooled, nor what two samplings show. Raises ValueError for fewer than two frames.
+    pooled, nor what two samplings show. Raises InvalidFrame for fewer than two frames.
     """
 
     def __init__(self, numbers: Numbers, frames: int):
-        if frames < 2:
-            raise ValueError(f"frames: {frames} is too few, pooling takes two or more")
+        if whole(frames, "frames") < 2:
+            raise InvalidFrame(f"frames: {frames} is too few, pooling takes two or more", "frames")
         self._ask, self._size = numbers, frames
         self._model: ModelVersion | None = None
         self._kind: tuple[object, ...] = ()
@@ -277,6 +281,7 @@ class Pool:
 
     def add(self, answer: Answer) -> Group | None:
         """The next answer; returns a group when it is complete. Raises NotSupported for a model that cannot pool."""
+        checked(answer, (FrameResult, Gap), "answers", "an answer of a stream: a FrameResult or a Gap")
         answered = isinstance(answer, FrameResult) and not answer.refused
         ended = None
         if isinstance(answer, FrameResult) and answered and (kind := kind_of(answer)) != self._kind:
@@ -309,7 +314,7 @@ def kind_of(result: FrameResult) -> tuple[object, ...]:
 def pool(answers: Iterable[Answer], numbers: Numbers, frames: int) -> Iterator[PooledFrames]:
     """Pool every `frames` answered frames of a stream; what is left at its end is pooled too.
 
-    Raises ValueError for fewer than two frames, NotSupported for a model that cannot pool. `Client.pool` asks the
+    Raises InvalidFrame for fewer than two frames, NotSupported for a model that cannot pool. `Client.pool` asks the
     server for the numbers by itself, and about the frames' sum: that counts better.
     """
     return (group.pooled() for group in groups(answers, Pool(numbers, frames)))

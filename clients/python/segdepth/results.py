@@ -7,6 +7,7 @@ change them.
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Timings:
     total_ms: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FrameResult:
     """The answer to one frame."""
 
@@ -94,6 +95,15 @@ class FrameResult:
         """The atomic columns."""
         return Columns(self.message.columns, self.sampling_A)
 
+    def fields(self) -> dict[str, NDArray[Any]]:
+        """Those of its `columns`, with the number of the `frame` first and its `status` last."""
+        rows = len(self.columns)
+        return {
+            "frame": np.full(rows, self.sequence, np.int64),
+            **self.columns.fields(),
+            "status": np.full(rows, self.domain.status.value),
+        }
+
     @cached_property
     def depth_map(self) -> NDArray[np.uint8] | None:
         """Most likely class of each pixel [height, width], 255 throughout a refused frame. None unless asked for."""
@@ -122,8 +132,18 @@ class FrameResult:
         return Timings(t.queue_ms, t.prepare_ms, t.network_ms, t.columns_ms, t.total_ms)
 
     def __repr__(self) -> str:
-        what = "refused" if self.refused else f"{self.message.columns.size} columns"
-        return f"FrameResult(sequence={self.sequence}, {what}, model={self.message.model.version!r})"
+        return (
+            f"FrameResult(sequence={self.sequence}, status={self.domain.status.value!r}, columns={len(self.columns)},"
+            f" shape={self.shape}, sampling_A={self.sampling_A:g}, model={str(self.model)!r})"
+        )
+
+    # A message of protobuf has no pickle; its bytes do.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.message.SerializeToString(),)
+
+
+def _unpickled(message: bytes) -> FrameResult:
+    return FrameResult(frame_pb2.FrameResult.FromString(message))
 
 
 class GapReason(Enum):
@@ -161,6 +181,15 @@ class Gap:
 
     def __len__(self) -> int:
         return self.last - self.first + 1
+
+    @property
+    def sequence(self) -> int:
+        """The number of its first frame: each kind of answer has one."""
+        return self.first
+
+    def __repr__(self) -> str:
+        detail = f", detail={self.detail!r}" if self.detail else ""
+        return f"Gap(first={self.first}, last={self.last}, reason={self.reason.value!r}{detail})"
 
     @classmethod
     def from_message(cls, gap: estimator_pb2.Gap) -> "Gap":

@@ -38,6 +38,13 @@ class Check:
     unit: str
     message: str
 
+    def __repr__(self) -> str:
+        bounds = ", ".join(
+            f"{name}={bound:.6g}" for name, bound in (("lower", self.lower), ("upper", self.upper)) if bound is not None
+        )
+        parts = (f"{self.name!r}", f"status={self.status.value!r}", f"value={self.value:.6g}", bounds)
+        return f"Check({', '.join(filter(None, parts))}, unit={self.unit!r})"
+
 
 @dataclass(frozen=True)
 class DomainVerdict:
@@ -50,6 +57,10 @@ class DomainVerdict:
     def from_message(cls, verdict: frame_pb2.DomainVerdict) -> "DomainVerdict":
         """From the wire."""
         return cls(_status(verdict.status), tuple(_check(check) for check in verdict.checks))
+
+    def __repr__(self) -> str:
+        why = f", why={self.why()!r}" if self.status is not Status.OK else ""
+        return f"DomainVerdict(status={self.status.value!r}, checks={len(self.checks)}{why})"
 
     def why(self) -> str:
         """The messages of the checks that are not ok, in a line."""

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 FORM, RAW = "multipart/form-data", "application/octet-stream"
 
+MOST_FIELDS = 32
+"""Of a form, so that a misplaced one can be named."""
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -38,7 +41,12 @@ class Upload:
     def frame(self, index: int) -> NDArray[Any]:
         """Frame [height, width], counted from `first`. Reads the file: not for the event loop."""
         movie = self.movie
-        return movie[index] if isinstance(movie, list) else movie.frame(self.first + index)
+        if isinstance(movie, list):
+            return movie[index]
+        try:
+            return movie.frame(self.first + index)
+        except errors.UnreadableFile as error:
+            raise _without_path(error, movie.path) from error
 
     def frames(self) -> Iterator[NDArray[Any]]:
         """All of them, read one by one."""
@@ -85,7 +93,8 @@ def _raw(body: bytes, query: EstimateQuery) -> Upload:
 
 
 async def _saved(request: Request, folder: Path) -> Path:
-    async with request.form(max_files=1, max_fields=1) as form:
+    async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        _check_fields(name for name, value in form.multi_items() if isinstance(value, str))
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise Problem(422, "invalid-frame", "the form has no file of that name", field="file")
@@ -99,13 +108,27 @@ async def _saved(request: Request, folder: Path) -> Path:
     return path
 
 
+def _check_fields(names: Iterable[str]) -> None:
+    """A form has the file alone: what else stands in it must not be overlooked."""
+    for name in names:
+        if name in EstimateQuery.model_fields:
+            detail = f"send it as a query parameter (?{name}=...); a form has the field `file` alone"
+            raise Problem(422, "invalid-parameter", detail, field=name)
+        if name != "file":
+            known = ", ".join(EstimateQuery.model_fields)
+            raise Problem(422, "invalid-parameter", f"unknown; as a query parameter there is {known}", field=name)
+
+
 def _opened(path: Path, sampling_A: float | None) -> Movie:
     try:
         return open_movie(path, sampling_A)
     except (errors.UnreadableFile, errors.NotInstalled) as error:
-        # The path is ours and the option is the command line's.
-        detail = str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)")
-        raise problem(errors.UnreadableFile(detail)) from error
+        raise problem(_without_path(error, path)) from error
+
+
+def _without_path(error: errors.SegDepthError, path: Path) -> errors.UnreadableFile:
+    # The path is ours and the option is the command line's.
+    return errors.UnreadableFile(str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)"))
 
 
 def _selected(movie: Movie, query: EstimateQuery, max_frames: int) -> Upload:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdepth.files import SUFFIXES, Movie, open_movie
+from segdepth.files import PICTURES, SUFFIXES, Movie, open_movie
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
@@ -16,6 +16,9 @@ from segdepth_batch.scratch import Scratch
 from segdepth_batch.settings import BatchSettings
 
 S3 = "s3://"
+
+_MOVIES = SUFFIXES.keys() - PICTURES
+"""What is taken below a folder: the pictures there may be those of earlier results."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Sources:
         objects, key, base = self._place(text)
         entries = objects.entries(key)
         one = [entry for entry in entries if entry.key == key]
-        movies = one or [entry for entry in entries if Path(entry.key).suffix.lower() in SUFFIXES]
+        movies = one or [entry for entry in entries if Path(entry.key).suffix.lower() in _MOVIES]
         if not movies:
             raise JobRefused(f"input {text}: no movie there; there is {', '.join(SUFFIXES)}")
         return [Found(f"{base}{entry.key}", entry.size_bytes, entry.tag) for entry in movies]

@@ -8,12 +8,14 @@ import math
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segdepth_artefacts.manifest import Calibration
 from segdepth_core.calibration import abstained, posterior, temperature
+from segdepth_core.constant_regions import near
 from segdepth_core.network import Heads
 from segdepth_core.prediction import Array, Columns
 from segdepth_protos.count_interval import count_interval
@@ -29,6 +31,9 @@ SMOOTHING_A = 0.14
 
 DISK_A = 0.4
 """Radius [Å] of the disk over which a column's logits are averaged."""
+
+BLIND_A = 0.6
+"""Columns nearer than this [Å] to a region that was not recorded are not given: part of them is missing."""
 
 REACH_PX = 1.5
 """A peak is at most this far from the middle of the 3x3 px it was fitted on (more than 0.5 only at the edge)."""
@@ -187,6 +192,14 @@ def read_columns(
         probabilities=_numpy(posterior_NK[kept_N], "f4"),
     )
     return [_rows(table, frame_N == frame) for frame in range(len(heads.centre_BHW))]
+
+
+def recorded(columns: Columns, masked: Array, sampling_A: float) -> Columns:
+    """Those of a frame's columns at `sampling_A` [Å/px] whose disk has no pixel of the mask [height, width]."""
+    blind = near(masked, math.ceil(BLIND_A / sampling_A))
+    height, width = masked.shape
+    y, x = (np.rint(at).astype(int) for at in (columns.y_px, columns.x_px))
+    return _rows(columns, ~blind[y.clip(0, height - 1), x.clip(0, width - 1)])
 
 
 def _numpy(tensor: Tensor, dtype: str) -> Array:

@@ -9,16 +9,16 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Domain, Range
+from segdepth_core.exposure import Exposure
 from segdepth_core.familiarity import CHECK, Familiarity
 from segdepth_core.lattice import find_lattice
 from segdepth_core.network import Heads
-from segdepth_core.prediction import Array, Check, Status
+from segdepth_core.photon_transfer import BlackLevel, black_level
+from segdepth_core.prediction import Check, Columns, Status
 from segdepth_core.prepare import CONTRAST_GAIN, prepare
 from segdepth_core.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
@@ -29,12 +29,15 @@ SMALLEST_FIELD_A = 20.0
 DEFAULT_CHECKS = {
     "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
     "field": Range(lower=SMALLEST_FIELD_A, upper=820.0, unit="Å"),
+    "recorded": Range(lower=0.5, ok_lower=0.7),
+    "replaced": Range(upper=0.03, ok_upper=0.005),
     "saturation": Range(upper=0.02, ok_upper=0.001),
+    "clipping": Range(upper=0.02, ok_upper=0.001),
+    "noise": Range(ok_upper=4e5, unit="e/Å²"),
+    "smoothing": Range(upper=1.0, ok_upper=0.8, unit="px"),
+    "black": Range(lower=-0.3, upper=0.3, ok_lower=-0.1, ok_upper=0.1, unit="of the mean"),
 }
 """Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
-
-PILE = 1e-4
-"""Share of pixels at the highest value that is not worth a second look."""
 
 CONTRAST_BAND_PER_A = (0.25, 0.75)
 """Spatial frequencies [1/Å] where atomic columns have theirs."""
@@ -47,8 +50,8 @@ STRANGE = (
     " outside its range"
 )
 
-MEAN_LIMITS = (1e-30, 1e30)
-"""Mean intensity whose inverse is still a float32."""
+BLACK_ERRORS = 2.0
+"""Standard errors by which the range permitted of the black level is wider, for what a frame cannot tell of it."""
 
 
 class Gate:
@@ -60,19 +63,53 @@ class Gate:
         self.canonical_A = canonical_A
         self.familiarity = familiarity
 
-    def pixels(self, frame: Array, sampling_A: float) -> list[Check]:
-        """What the pixels alone tell of a frame [height, width] at `sampling_A` [Å/px]."""
-        height_A, width_A = frame.shape[0] * sampling_A, frame.shape[1] * sampling_A
+    def pixels(self, exposure: Exposure, sampling_A: float) -> list[Check]:
+        """What the pixels alone tell of a frame at `sampling_A` [Å/px]."""
+        height_A, width_A = (side * sampling_A for side in exposure.shape)
         checks = [
             self._judge("sampling", sampling_A, lambda v: f"sampling {v:g} Å/px"),
             self._judge("field", min(height_A, width_A), lambda _: f"field {height_A:.4g} x {width_A:.4g} Å"),
+            _pixels_check(exposure),
         ]
-        pixels = _pixels_check(frame)
-        checks.append(pixels)
-        if pixels.status < Status.REFUSED:
-            said = "of the pixels are at the highest value: saturated"
-            checks.append(self._judge("saturation", saturated_share(frame), lambda v: f"{v:.2%} {said}"))
+        if exposure.problem:
+            return checks
+        for name, value, said in (
+            ("recorded", exposure.recorded, "of the pixels are recorded: the rest is constant or no number"),
+            ("replaced", exposure.replaced, "of the pixels are hot, dead or no number, and read from their neighbours"),
+            ("saturation", exposure.saturated, "of the pixels are at the highest value: saturated"),
+            ("clipping", exposure.black, "of the pixels are at the lowest value, more than noise puts there: clipped"),
+        ):
+            checks.append(self._judge(name, value, lambda v, said=said: f"{v:.2%} {said}"))  # type: ignore[misc]
         return checks
+
+    def noise(self, exposure: Exposure, finest: float, blur_px: float, sampling_A: float) -> list[Check]:
+        """What the noise tells of how a frame came to be: `finest` [e/Å²] and `blur_px` are those of spectrum.Noise."""
+        said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
+        checks = [self._judge("noise", finest, said.format)]
+        if checks[0].status > Status.OK:
+            return checks
+        said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
+        checks.append(self._judge("smoothing", round(blur_px, 3), said.format))
+        assert exposure.around is not None
+        level = black_level(exposure.around, exposure.sound, blur_px, sampling_A)
+        if math.isfinite(level.error):
+            checks.append(self._black(level))
+        return checks
+
+    def _black(self, level: BlackLevel) -> Check:
+        permitted, doubt = self.ranges["black"], BLACK_ERRORS * level.error
+        wider = Range.model_construct(
+            **{
+                name: None if bound is None else bound + (doubt if "upper" in name else -doubt)
+                for name, bound in permitted.model_dump(exclude={"unit"}).items()
+            },
+            unit=permitted.unit,
+        )
+        said = (
+            f"no electrons at {level.value:+.2f} ± {level.error:.2f} of the mean: a dark image not subtracted, or a"
+            " contrast stretch"
+        )
+        return judge("black", round(level.value, 4), wider, said)
 
     def spectrum(self, x_Bhw: Tensor, dose_B: Tensor, shape: tuple[int, int], sampling_A: float) -> list[list[Check]]:
         """What the spectrum tells of network input [B, h, w] with a measured dose [e/Å²], a list a frame.
@@ -92,19 +129,20 @@ class Gate:
             self._add_lattice(checks, spectrum, [dose * field_A2 for dose in dose_B.tolist()], sampling_A)
         return checks
 
-    def lattice(self, frame: Array, sampling_A: float) -> tuple[float, bool]:
-        """The pixel size that the family's lattice implies over the stated one, and whether the gate permits that.
+    def lattice(self, exposure: Exposure, sampling_A: float) -> tuple[float, float, bool]:
+        """The pixel size that the family's lattice implies over the stated one, how clearly, and whether that may be.
 
-        Of a frame [height, width] that `pixels` does not refuse. NaN and False where there is no such lattice.
+        Of a frame that `pixels` does not refuse. NaN, 0 and False where there is no such lattice.
         """
-        intensity_1HW = torch.from_numpy(intensity(frame))[None]
-        x_1hw = prepare(intensity_1HW, sampling_A, self.canonical_A)
-        effective_A = (frame.shape[0] * sampling_A / x_1hw.shape[-2], frame.shape[1] * sampling_A / x_1hw.shape[-1])
+        assert exposure.intensity is not None
+        x_1hw = prepare(torch.from_numpy(exposure.intensity)[None], sampling_A, self.canonical_A)
+        height, width = exposure.shape
+        effective_A = (height * sampling_A / x_1hw.shape[-2], width * sampling_A / x_1hw.shape[-1])
         lattice = find_lattice(Spectrum.of(x_1hw / CONTRAST_GAIN, effective_A), self.reflections)
         if float(lattice.score[0]) < lattice.significant:
-            return math.nan, False
-        scale = float(lattice.scale[0])
-        return scale, "lattice" in self.ranges and _status(scale, self.ranges["lattice"]) < Status.REFUSED
+            return math.nan, 0.0, False
+        scale, score = float(lattice.scale[0]), float(lattice.score[0])
+        return scale, score, "lattice" in self.ranges and _status(scale, self.ranges["lattice"]) < Status.REFUSED
 
     def _add_lattice(
         self, checks: list[list[Check]], spectrum: Spectrum, electrons: list[float], sampling_A: float
@@ -135,16 +173,19 @@ class Gate:
         foreign = [[(CHECK, round(value, 3), STRANGE)] for value in logit_B.tolist()]
         return [self._judged(one + other) for one, other in zip(inverted, foreign, strict=True)]
 
+    def nothing(self, checks: list[Check], columns: Columns) -> list[Check]:
+        """A refusal, where a frame with these checks shows neither the family's lattice nor a column that is sure."""
+        lattice = any(check.name == "lattice" and check.value > 0 for check in checks)
+        if lattice or not self.reflections or "lattice" not in self.ranges or not columns.abstained.all():
+            return []
+        said = "columns: none is sure, and no lattice shows: vacuum, or too few electrons in the field"
+        return [Check("columns", Status.REFUSED, 0.0, lower=1.0, message=said)]
+
     def _judged(self, measured: list[tuple[str, float, str]]) -> list[Check]:
         return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]
 
     def _judge(self, name: str, value: float, say: Callable[[float], str]) -> Check:
         return judge(name, value, self.ranges[name], say(value))
-
-
-def intensity(frame: Array) -> NDArray[np.float32]:
-    """Pixels over their mean [float32], so that no unit of intensity is too large or too small."""
-    return np.multiply(frame, np.float32(1 / frame.mean(dtype=np.float64)), dtype=np.float32)
 
 
 def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
@@ -156,13 +197,13 @@ def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
 
 def _no_lattice(permitted: Range) -> Check:
     said = "lattice: none of the family's reflections stand out: vacuum, another crystal, another zone axis, or tilt"
-    return Check("lattice", Status.SUSPECT, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
+    return Check("lattice", Status.REFUSED, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
 
 
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:
     """The check `name` of a value against its range; `said` names the value in words for the message."""
     status = _status(value, permitted)
-    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted)} {permitted.unit}".rstrip()
+    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted)}"
     return Check(name, status, value, permitted.lower, permitted.upper, permitted.unit, message)
 
 
@@ -180,37 +221,20 @@ def _within(value: float, lower: float | None, upper: float | None) -> bool:
 
 
 def _bounds(permitted: Range) -> str:
+    """What is permitted, in words: what is ok where nothing is refused."""
     lower, upper = permitted.lower, permitted.upper
+    if lower is None and upper is None:
+        lower, upper = permitted.ok_lower, permitted.ok_upper
     if lower is None:
-        return f"up to {upper:.4g}"
-    return f"from {lower:.4g}" if upper is None else f"{lower:.4g}-{upper:.4g}"
-
-
-def _pixels_check(frame: Array) -> Check:
-    """Share of finite pixels [0-1], and that they vary about a positive mean."""
-    finite = float(np.isfinite(frame).mean()) if frame.dtype.kind == "f" else 1.0
-    problem = ""
-    if finite < 1:
-        problem = f"{1 - finite:.2%} of the pixels are NaN or infinite"
-    elif frame.min() == frame.max():
-        problem = f"every pixel is {frame.flat[0]}: an empty frame"
+        text = f"up to {upper:.4g}"
     else:
-        mean = float(frame.mean(dtype=np.float64))
-        if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
-            problem = f"the mean intensity is {mean:g}; it must be positive (is a background subtracted twice?)"
+        text = f"from {lower:.4g}" if upper is None else f"{lower:.4g}-{upper:.4g}"
+    return f"{text} {permitted.unit}".rstrip()
+
+
+def _pixels_check(exposure: Exposure) -> Check:
+    """Whether what was recorded is a picture; the value is 1 or 0."""
+    problem = exposure.problem
     status = Status.REFUSED if problem else Status.OK
-    return Check("pixels", status, finite, lower=1.0, upper=1.0, message=f"pixels: {problem}" if problem else "")
-
-
-def saturated_share(frame: Array) -> float:
-    """Share of pixels [0-1] that pile up at the frame's highest value.
-
-    A saturated detector piles them up at its top (whatever number that is after gain and offset), while counting noise
-    thins out towards it: what the next lower value has as well is no pile.
-    """
-    top = frame.max()
-    at_top = np.count_nonzero(frame == top)
-    if at_top <= PILE * frame.size:
-        return 0.0
-    below = frame[frame < top].max()
-    return max(0.0, float(at_top - np.count_nonzero(frame == below)) / frame.size)
+    value = 0.0 if problem else 1.0
+    return Check("pixels", status, value, lower=1.0, upper=1.0, message=f"pixels: {problem}" if problem else "")

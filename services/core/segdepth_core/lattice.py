@@ -49,6 +49,9 @@ SIGNIFICANT = 1.4
 CERTAIN = 2.0
 """How far a score exceeds 1 on which a frame may be refused; 1000 frames of pure noise stayed below 1.6."""
 
+MOST_STAND_OUT = 1.8
+"""Amplitude over the background's from which a reflection is no noise, where half of the pattern's must have it."""
+
 PRIOR = 1.15
 """A scale within TRUSTED of 1 is preferred to another up to this much higher score: pixel sizes are mostly right."""
 
@@ -183,7 +186,19 @@ def _patch(like: Tensor) -> Tensor:
 def _first_order(
     spectrum: Spectrum, polar: _Polar, similarity_B: Tensor, score_B: Tensor, searched: list[Reflection]
 ) -> Tensor:
-    """Half the scale where the pattern fits there too, for its second orders make the same pattern at twice that."""
-    half_BR = similarity_B[:, None] * _places(searched, similarity_B) / 2
-    amplitude_B = (spectrum.at(half_BR) / polar.background_at(half_BR)).sqrt().mean(1)
-    return torch.where(amplitude_B > 0.5 * score_B, similarity_B / 2, similarity_B)
+    """A smaller scale where the pattern fits there too: what was found are then its higher orders.
+
+    Second orders make the same pattern at twice its scale. That of a face-centred crystal along [110] is made by a part
+    of them at the square root of two too, turned by 90°, one in six of which is an order of that as well: there most of
+    the reflections must stand out.
+    """
+    pattern_R = _places(searched, similarity_B)
+
+    def amplitude(similarity_B: Tensor) -> Tensor:
+        at_BR = similarity_B[:, None] * pattern_R
+        return (spectrum.at(at_BR) / polar.background_at(at_BR)).sqrt()
+
+    half_B, turned_B = similarity_B / 2, similarity_B * (1j / math.sqrt(2))
+    orders_B = amplitude(turned_B).median(1).values > (0.5 * score_B).clamp(min=MOST_STAND_OUT)
+    lower_B = torch.where(orders_B, turned_B, similarity_B)
+    return torch.where(amplitude(half_B).mean(1) > 0.5 * score_B, half_B, lower_B)

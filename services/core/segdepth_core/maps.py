@@ -6,12 +6,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segdepth_core.calibration import pixel_probabilities
-from segdepth_core.prediction import Detail, Maps
+from segdepth_core.prediction import Array, Detail, Maps
 from segdepth_protos.contract import CLASSES, REFUSED_DEPTH
 
 
-def read_maps(logits_KHW: Tensor, temperature: Tensor, shape: tuple[int, int], detail: Detail) -> Maps:
+def read_maps(
+    logits_KHW: Tensor, temperature: Tensor, shape: tuple[int, int], detail: Detail, masked: Array | None = None
+) -> Maps:
     """Maps of one frame of `shape` [px] from its depth logits at the canonical sampling.
+
+    255 and NaN where `masked` [height, width] says that nothing was recorded.
 
     Probabilities, not classes, are interpolated between pixels (centre-aligned), so that an edge from 3 to 7 atoms
     has no seam of 5 in it.
@@ -31,11 +35,19 @@ def read_maps(logits_KHW: Tensor, temperature: Tensor, shape: tuple[int, int], d
         best_HW = torch.maximum(best_HW, fine_HW)
         if detail.probabilities:
             planes.append(fine_HW)
-    return Maps(
+    maps = Maps(
         depth=depth_HW.cpu().numpy() if detail.depth_map else None,
         confidence=best_HW.cpu().numpy() if detail.confidence_map else None,
         probabilities=torch.stack(planes).cpu().numpy() if detail.probabilities else None,
     )
+    return maps if masked is None else _blind(maps, masked)
+
+
+def _blind(maps: Maps, masked: Array) -> Maps:
+    for map_, nothing in ((maps.depth, REFUSED_DEPTH), (maps.confidence, np.nan), (maps.probabilities, np.nan)):
+        if map_ is not None:
+            map_[..., masked] = nothing
+    return maps
 
 
 def refused_maps(shape: tuple[int, int], detail: Detail) -> Maps:

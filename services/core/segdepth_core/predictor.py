@@ -16,9 +16,10 @@ from torch import Tensor
 
 from segdepth_artefacts.manifest import Manifest
 from segdepth_core.calibration import temperature
-from segdepth_core.columns import read_columns
-from segdepth_core.domain import Gate, intensity
+from segdepth_core.columns import read_columns, recorded
+from segdepth_core.domain import Gate
 from segdepth_core.engine import TorchEngine, choose_device, choose_engine
+from segdepth_core.exposure import Exposure
 from segdepth_core.familiarity import FAMILIARITY, Familiarity, load_familiarity
 from segdepth_core.maps import read_maps, refused_maps
 from segdepth_core.network import Heads
@@ -36,7 +37,7 @@ from segdepth_core.prediction import (
     worst,
 )
 from segdepth_core.prepare import canonical_shape, prepare
-from segdepth_core.spectrum import measured_dose
+from segdepth_core.spectrum import measured_noise
 from segdepth_core.tiling import Tiling, through
 from segdepth_core.weights import fold_norms, load_network, memory_format
 
@@ -50,7 +51,7 @@ NO_MAPS = Detail()
 class _Work:
     """A frame on its way to an answer."""
 
-    frame: Array
+    exposure: Exposure
     checks: list[Check]
     dose: float = math.nan
     columns: Columns = field(default_factory=Columns.none)
@@ -108,7 +109,7 @@ class Predictor:
             h, w = canonical_shape(height, width, sampling_A, self.manifest.canonical_sampling_A)
             for size in (1, max(1, self.batch_px // (h * w))):
                 noise_BHW = torch.from_numpy(rng.poisson(10, (size, height, width)).astype(np.float32))
-                heads, dose_B = self.heads(noise_BHW, sampling_A), measured_dose(noise_BHW, sampling_A)
+                heads, dose_B = self.heads(noise_BHW, sampling_A), measured_noise(noise_BHW, sampling_A).dose
                 calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
                 read_columns(heads, dose_B.to(self.device), calibration, canonical_A, (height, width))
 
@@ -158,7 +159,8 @@ class Predictor:
         """The answers to a batch of frames of one shape and sampling."""
         shape = frames[0].shape
         clock = _Clock()
-        work = [_Work(frame, self.gate.pixels(frame, sampling_A)) for frame in frames]
+        exposures = [Exposure.of(frame) for frame in frames]
+        work = [_Work(exposure, self.gate.pixels(exposure, sampling_A)) for exposure in exposures]
         x_Bhw, dose_B = self._prepare(work, sampling_A)
         clock.lap("prepare_ms")
         if len(x_Bhw):
@@ -168,7 +170,7 @@ class Predictor:
             for one, checks in zip(alive, self.gate.network(heads, dose_B, field_A), strict=True):
                 one.checks += checks
             clock.lap("network_ms")
-            self._read(alive, heads, dose_B, shape, detail)
+            self._read(alive, heads, dose_B, shape, sampling_A, detail)
             clock.lap("columns_ms")
         timings = Timings(**clock.laps)
         return [
@@ -191,25 +193,39 @@ class Predictor:
         alive = [one for one in work if not one.refused]
         if not alive:
             return torch.empty(0), torch.empty(0)
-        frames_BHW = torch.from_numpy(np.stack([intensity(one.frame) for one in alive])).to(self.device)
-        dose_B = measured_dose(frames_BHW, sampling_A)
+        images = [one.exposure.intensity for one in alive if one.exposure.intensity is not None]
+        frames_BHW = torch.from_numpy(np.stack(images)).to(self.device)
+        noise = measured_noise(frames_BHW, sampling_A)
         x_Bhw = prepare(frames_BHW, sampling_A, self.manifest.canonical_sampling_A)
-        of_frames = self.gate.spectrum(x_Bhw, dose_B, work[0].frame.shape, sampling_A)
-        for one, dose, checks in zip(alive, dose_B.tolist(), of_frames, strict=True):
+        of_frames = self.gate.spectrum(x_Bhw, noise.dose, work[0].exposure.shape, sampling_A)
+        figures = zip(noise.dose.tolist(), noise.finest.tolist(), noise.blur_px.tolist(), strict=True)
+        for one, (dose, finest, blur_px), checks in zip(alive, figures, of_frames, strict=True):
             one.dose = dose
-            one.checks += checks
+            one.checks += self.gate.noise(one.exposure, finest, blur_px, sampling_A) + checks
         keep_B = torch.tensor([not one.refused for one in alive], device=self.device)
-        return x_Bhw[keep_B], dose_B[keep_B]
+        return x_Bhw[keep_B], noise.dose[keep_B]
 
-    def _read(self, alive: list[_Work], heads: Heads, dose_B: Tensor, shape: tuple[int, int], detail: Detail) -> None:
+    def _read(
+        self,
+        alive: list[_Work],
+        heads: Heads,
+        dose_B: Tensor,
+        shape: tuple[int, int],
+        sampling_A: float,
+        detail: Detail,
+    ) -> None:
         """Fill in columns and maps of the frames that are still not refused."""
         calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
         columns = read_columns(heads, dose_B, calibration, canonical_A, shape)
         temperature_B = temperature(calibration.pixel, dose_B)
         for number, one in enumerate(alive):
+            masked, seen = one.exposure.masked, columns[number]
+            if masked is not None:
+                seen = recorded(seen, masked, sampling_A)
+            one.checks += self.gate.nothing(one.checks, seen)
             if not one.refused:
-                one.columns = columns[number]
-                one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail)
+                one.columns = seen
+                one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail, masked)
 
 
 class _Clock:

@@ -12,6 +12,9 @@ from segdepth_core.prepare import frame_mean
 NOISE_BAND_PER_A = (1.3, 1.9)
 """Spatial frequencies [1/Å] beyond the information limit (focal spread 30 Å at 300 kV): only noise is there."""
 
+BLUR_FROM_PER_A = 1.4
+"""Spatial frequency [1/Å] from which even coarse pixels at high dose show noise alone."""
+
 SEGMENT_PX = 256
 """Larger frames are searched by the mean spectrum of segments of this size."""
 
@@ -38,8 +41,20 @@ def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> tuple[Tensor, Ten
     return density, torch.hypot(fy[:, None], fx[None, :])
 
 
-def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
-    """Effective dose [e/Å²] of camera frames [B, H, W] (any unit of intensity), from their noise floor; [B].
+@dataclass(frozen=True)
+class Noise:
+    """The noise of each frame of a batch, [B] each."""
+
+    dose: Tensor
+    """Electrons per Å² that make as much of it between NOISE_BAND_PER_A."""
+    finest: Tensor
+    """Electrons per Å² that make as much as there is of it at the finest detail, where pixels have no signal."""
+    blur_px: Tensor
+    """Standard deviation [px] of the Gaussian that has spread it; 0 where it is white."""
+
+
+def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
+    """Of camera frames [B, H, W] (any unit of intensity), from their noise floor.
 
     Shot noise of mean intensity I and dose D has the spectral density 1/D in (I / mean - 1), at any pixel size; a
     detector that adds noise or correlates it has a smaller (or larger) effective dose, which is what the network sees.
@@ -49,7 +64,29 @@ def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     low, high = NOISE_BAND_PER_A
     band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
     noise_B = density[:, band].mean(1, dtype=torch.float64)
-    return (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
+    dose_B = (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
+    inner_B, outer_B, reach = _beyond_signal(density, frequency * sampling_A, sampling_A)
+    fall_B = (inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30)).log()
+    blur_B = (fall_B / (4 * math.pi**2 * reach)).clamp(min=0).sqrt()
+    return Noise(dose_B, 1 / outer_B.clamp(min=1e-12), blur_B)
+
+
+def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
+    """The dose of `measured_noise`."""
+    return measured_noise(frames_BHW, sampling_A).dose
+
+
+def _beyond_signal(density_BHW: Tensor, cycles_px: Tensor, sampling_A: float) -> tuple[Tensor, Tensor, float]:
+    """Mean density [B] in two bands beyond the signal, up to the spectrum's corners, and how far apart they are.
+
+    Noise that a Gaussian of s px spreads falls from one to the other by exp(-4 pi² s² reach).
+    """
+    lowest = max(BLUR_FROM_PER_A * sampling_A, 0.25)
+    middle = math.sqrt((lowest**2 + 0.5) / 2)
+    inner, outer = (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
+    reach = float(cycles_px[outer].square().mean() - cycles_px[inner].square().mean())
+    inner_B, outer_B = (density_BHW[:, band].mean(1, dtype=torch.float64) for band in (inner, outer))
+    return inner_B, outer_B, reach
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVersion
 from segdepth_core.domain import Gate
+from segdepth_core.exposure import Exposure
 from segdepth_core.maps import refused_maps
 from segdepth_core.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
 from segdepth_core.predictor import Predictor
@@ -30,16 +31,20 @@ REFRESH_S = 30.0
 
 CHECK, LATTICE = "family", "lattice"
 
+NEARLY_RIGHT = 0.12
+"""A family whose lattice fits a frame better, at a pixel size within this of the stated one, may be what it shows."""
+
 OWN = ("", "")
 """Family and version of a request that names neither."""
 
 
 class Fit(NamedTuple):
     """How a family's lattice fits a frame: the pixel size that it implies over the stated one (NaN without a lattice),
-    and whether that is permitted."""
+    how clearly, and whether that is permitted."""
 
     family: str
     scale: float
+    score: float
     fits: bool
 
 
@@ -134,11 +139,12 @@ class Families:
     def _choice(self, frame: Array, sampling_A: float) -> Choice:
         fits = self.fits(frame, sampling_A)
         fitting = [fit.family for fit in fits if fit.fits]
-        if len(fitting) == 1:
+        readings = _readings(fits, sampling_A)
+        if len(fitting) == 1 and len(readings) == 1:
             return Choice(fitting[0], check=Check(CHECK, Status.OK, 1.0, 1.0, 1.0))
         families = ", ".join(sorted(self._gates)) or "none has one"
         if fitting:
-            said = f"this lattice is that of {' and '.join(fitting)}"
+            said = f"this lattice is that of {' or '.join(readings)}"
         elif fits or not self._gates:
             said = f"this lattice is that of no family here ({families})"
         else:
@@ -146,7 +152,7 @@ class Families:
         nearest = min(
             (fit for fit in fits if np.isfinite(fit.scale)), key=lambda fit: abs(np.log(fit.scale)), default=None
         )
-        message = f"{CHECK}: {said}; name the family"
+        message = f"{CHECK}: {said}; name the family, or correct the pixel size"
         check = Check(CHECK, Status.REFUSED, float(len(fitting)), 1.0, 1.0, message=message)
         return Choice(nearest.family if nearest else "", check=check)
 
@@ -157,10 +163,10 @@ class Families:
         Also of those that refuse it for its sampling, which is no sign of another crystal: two of the same lattice are
         two at every pixel size.
         """
-        gates = self._gates
-        if all(worst(gate.pixels(frame, sampling_A)) == Status.REFUSED for gate in gates.values()):
+        gates, exposure = self._gates, Exposure.of(frame)
+        if all(worst(gate.pixels(exposure, sampling_A)) == Status.REFUSED for gate in gates.values()):
             return []
-        return [Fit(family, *gate.lattice(frame, sampling_A)) for family, gate in gates.items()]
+        return [Fit(family, *gate.lattice(exposure, sampling_A)) for family, gate in gates.items()]
 
     def advised(self, answer: Prediction, frame: Array) -> Prediction:
         """The answer; where its family's lattice is not the frame's, its verdict says whose it is."""
@@ -168,10 +174,10 @@ class Families:
         if wrong is None:
             return answer
         fits = self.fits(frame, answer.sampling_A)
-        others = [fit.family for fit in fits if fit.fits and fit.family != answer.version.family]
-        if not others:
+        if not any(fit.fits and fit.family != answer.version.family for fit in fits):
             return answer
-        said = replace(wrong, message=f"{wrong.message}; this lattice is that of {' or '.join(others)}")
+        readings = " or ".join(_readings(fits, answer.sampling_A))
+        said = replace(wrong, message=f"{wrong.message}; this lattice is that of {readings}")
         checks = tuple(said if check is wrong else check for check in answer.verdict.checks)
         return replace(answer, verdict=Verdict(checks))
 
@@ -191,6 +197,16 @@ class Families:
             for number, answer in zip(some, given, strict=True):
                 answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
         return [answers[number] for number in range(len(choices))]
+
+
+def _readings(fits: list[Fit], sampling_A: float) -> list[str]:
+    """What a frame at `sampling_A` [Å/px] may show: what fits, and what would fit better at another pixel size."""
+    best = max((fit.score for fit in fits if fit.fits), default=0.0)
+    return [
+        f"{fit.family} at {fit.scale * sampling_A:.4g} Å/px"
+        for fit in fits
+        if fit.fits or (best and fit.score > best and abs(np.log(fit.scale)) < NEARLY_RIGHT)
+    ]
 
 
 def answerable(choices: Sequence[Choice], resolve: Callable[[str, str], Predictor]) -> tuple[list[Choice], Models]:

@@ -9,6 +9,7 @@ import grpc
 import mrcfile
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from segdepth.cli.app import app
@@ -70,6 +71,13 @@ class TestEstimate:
         assert "header says 0.1" in done.stderr
         summary = json.loads((tmp_path / "movie.summary.json").read_text())
         assert summary["frames"][0]["calibration"] == {"sampling_A": 0.2}
+
+    @pytest.mark.parametrize("command", ["estimate", "stream"])
+    def test_how_a_file_was_read_is_noted(self, run, server, tmp_path, command):
+        Image.fromarray(np.arange(256, dtype="u1").reshape(16, 16)).save(tmp_path / "export.png")
+        done = run(command, tmp_path / "export.png", "--server", server.address, "--sampling", 0.1)
+        assert done.exit_code == 0, done.output
+        assert f"note: {tmp_path / 'export.png'}: a display export" in done.stderr
 
     def test_a_truncated_file_is_2_and_the_others_are_done(self, run, server, movie, tmp_path):
         broken = tmp_path / "broken.mrc"

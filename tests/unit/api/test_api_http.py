@@ -149,7 +149,7 @@ async def test_a_body_that_does_not_arrive_is_408() -> None:
 async def test_other_kinds_of_body_are_415() -> None:
     async with api() as client:
         check_problem(await client.post("/v1/estimate", json={}), 415, "unsupported-media-type", "Content-Type")
-        response = await client.post("/v1/estimate", files={"file": ("../../movie.dm4", b"x")})
+        response = await client.post("/v1/estimate", files={"file": ("../../movie.xyz", b"x")})
     assert ".mrc" in check_problem(response, 415, "unsupported-media-type", "file")
 
 
@@ -159,10 +159,39 @@ async def test_a_form_without_a_file_is_422() -> None:
     check_problem(response, 422, "invalid-frame", "file")
 
 
-def tiff(frames: int) -> bytes:
+def tiff(frames: int, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.zeros((frames, 32, 32), np.uint8), photometric="minisblack")
+    tifffile.imwrite(buffer, np.zeros((frames, 32, 32), np.uint8), photometric="minisblack", **options)
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize("field", ["sampling_A", "frame", "model"])
+async def test_a_parameter_in_the_form_is_not_overlooked(field: str) -> None:
+    """The file says 0.1 Å/px, the form something else: neither may win."""
+    file = tiff(1, resolution=(1e9, 1e9), resolutionunit=3)
+    async with api() as client:
+        response = await client.post("/v1/estimate", files={"file": ("movie.tif", file)}, data={field: "0.05"})
+    assert "as a query parameter" in check_problem(response, 422, "invalid-parameter", field)
+
+
+async def test_an_unknown_field_of_the_form_is_named() -> None:
+    async with api() as client:
+        fields = {"samplng": "0.05", "sampling_A": "0.05"}
+        response = await client.post("/v1/estimate", files={"file": ("movie.tif", tiff(1))}, data=fields)
+    assert "sampling_A" in check_problem(response, 422, "invalid-parameter", "samplng")
+
+
+async def test_pixels_that_do_not_inflate_are_422() -> None:
+    file = bytearray(tiff(1, compression="zstd", metadata=None))
+    place = file.index(b"\x28\xb5\x2f\xfd")
+    file[place + 4 : place + 12] = bytes(8)
+    async with api() as client:
+        response = await client.post(
+            "/v1/estimate", files={"file": ("movie.tif", bytes(file))}, params={"sampling_A": 0.1}
+        )
+    detail = check_problem(response, 422, "unreadable-file")
+    assert "frame 0: damaged" in detail
+    assert "upload" not in detail
 
 
 async def test_a_broken_file_is_422_and_says_nothing_of_this_machine(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from segdepth_artefacts.errors import StoreUnavailable, UnknownVersion
@@ -46,6 +47,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_its_movies_in_order_and_a_name_tells_which(folder: Path) -> None:
     found = looked_at(request(folder, folder / "a.npy", sampling_A=0.1))
     assert found == [("0000-a", 9, 3), ("0001-b", 5, 2), ("0002-a", 1, 1)]
+
+
+def test_pictures_in_a_folder_are_no_movies_unless_they_are_named(folder: Path) -> None:
+    for name in ("a.00000.png", "photo.jpg"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)
+    assert len(looked_at(request(folder, sampling_A=0.1))) == 3
+    assert looked_at(request(folder / "photo.jpg", sampling_A=0.1)) == [("0000-photo", 1, 1)]
 
 
 def test_chunks_cover_every_frame_once(folder: Path) -> None:

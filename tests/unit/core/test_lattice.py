@@ -116,13 +116,13 @@ def test_the_gate_names_the_sampling_implied(factor: float, status: Status) -> N
         assert f"where {stated_A:.4g} Å/px is stated" in found.message
 
 
-def test_noise_has_no_lattice_and_is_suspect_where_one_should_show() -> None:
+def test_noise_has_no_lattice_and_is_refused_where_one_should_show() -> None:
     rng = np.random.default_rng(8)
     for _ in range(20):
         noise = torch.from_numpy(rng.poisson(8.0, (256, 256)).astype(np.float32))
         found = judged(noise, 0.1)
         assert found is not None
-        assert (found.status, found.value) == (Status.SUSPECT, 0.0)
+        assert (found.status, found.value) == (Status.REFUSED, 0.0)
         assert "none of the family's reflections" in found.message
 
 

@@ -127,8 +127,7 @@ def test_maps_only_where_asked_for(predictor: Predictor) -> None:
 
 
 def test_a_refused_frame_has_a_reason_and_nothing_else(predictor: Predictor) -> None:
-    broken = lattice_frame(1).astype(np.float32)
-    broken[3, 4] = np.nan
+    broken = np.full((256, 256), np.nan, np.float32)
     refused, answered = predictor.predict([broken, lattice_frame(1)], [0.1, 0.1], ALL)
     assert refused.verdict.status == Status.REFUSED
     assert "NaN" in refused.verdict.reason

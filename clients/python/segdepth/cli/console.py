@@ -19,6 +19,7 @@ from segdepth.errors import (
     UnknownModel,
     UnreadableFile,
 )
+from segdepth.files import Movie
 
 PIPE_WIDTH = 200
 
@@ -43,6 +44,12 @@ def print_error(error: Exception | str) -> None:
     """Say what is wrong, on stderr."""
     message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
     err().print(f"[bold red]error:[/] {escape(message)}")
+
+
+def print_notes(movie: Movie) -> None:
+    """Say what a user should know of how a file was read, on stderr."""
+    for note in movie.header.notes:
+        err().print(f"[yellow]note:[/] {escape(str(movie.path))}: {escape(note)}")
 
 
 def status_of(error: SegDepthError) -> int:

@@ -22,6 +22,7 @@ from segdepth.cli.console import (
     errors_end_the_command,
     out,
     print_error,
+    print_notes,
     progress,
 )
 from segdepth.cli.option_groups import with_option_groups
@@ -29,7 +30,7 @@ from segdepth.client import Client
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.export import FORMATS, MovieExport
 from segdepth.export.pooled import PooledTable
-from segdepth.files import Movie, open_movie
+from segdepth.files import Movie
 from segdepth.lattice import NoLattice, corrected, lattice_sampling
 from segdepth.results import Answer, FrameResult, Status
 
@@ -115,6 +116,7 @@ def estimate(
         int | None,
         typer.Option(min=2, metavar="N", help="Also pool every N frames of a still movie: STEM.pooled.csv."),
     ] = None,
+    detector: given.Profile = None,
     model: given.Model = "",
     version: given.Version = "",
 ) -> None:
@@ -134,6 +136,8 @@ def estimate(
       segdepth estimate movie.mrc --sampling auto-lattice --out results
 
       segdepth estimate movie.mrc --pool 10 --out results
+
+      segdepth estimate movie.mrc --detector k3.toml --out results
     """
     with errors_end_the_command():
         chosen = _formats(formats)
@@ -141,11 +145,13 @@ def estimate(
         _check_names(files, out_dir)
         if pool and out_dir is None:
             raise InvalidFrame(f"--pool {pool}: name a folder for the pooled table (--out DIR)")
+        camera = given.detector(detector)
         total, unusable = Tally(), False
         with connection.open() as client:
             for path in files:
                 try:
-                    with open_movie(path, stated_A) as movie:
+                    with camera.open_movie(path, stated_A) as movie:
+                        print_notes(movie)
                         _compare_sampling(movie)
                         if by_lattice:
                             _correct_sampling(client, movie, Options(model, version))

@@ -11,6 +11,7 @@ import typer
 import segdepth
 from segdepth.cli.console import errors_end_the_command
 from segdepth.client import Client
+from segdepth.detector import Detector
 from segdepth.security import TLS
 
 CONNECTION = "Connection"
@@ -67,10 +68,23 @@ Sampling = Annotated[
     float | None,
     typer.Option(metavar="Å", help="Pixel size at the specimen [Å/px], instead of the header's."),
 ]
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector",
+        metavar="TOML",
+        help="Profile of the camera: its section [camera] names dark, gain, bad pixels, MTF, counts per electron.",
+    ),
+]
 Model = Annotated[
     str, typer.Option(metavar="FAMILY", help="Model family, by default the service's; auto = by lattice.")
 ]
 Version = Annotated[str, typer.Option(help="Exact model version, by default what `stable` points at.")]
+
+
+def detector(profile: Path | None) -> Detector:
+    """The detector of a profile; without one, a detector of which nothing is known. Raises UnreadableFile."""
+    return Detector() if profile is None else Detector.load(profile)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes
 from segdepth.cli.option_groups import with_option_groups
-from segdepth.files import Movie, open_movie
+from segdepth.files import Movie
 from segdepth.results import Answer, FrameResult, Status
 
 KEPT_LATENCIES = 100_000
@@ -96,6 +96,7 @@ def stream(
         float | None, typer.Option(min=0.001, metavar="S", help="A frame not answered after this long is a gap.")
     ] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Let interactive users go first.")] = False,
+    detector: given.Profile = None,
     model: given.Model = "",
     version: given.Version = "",
 ) -> None:
@@ -112,9 +113,10 @@ def stream(
     options = Options(model, version, priority="batch" if batch else "interactive")
     with (
         errors_end_the_command(),
-        open_movie(file, sampling) as movie,
+        given.detector(detector).open_movie(file, sampling) as movie,
         connection.open() as client,
     ):
+        print_notes(movie)
         statistics = Statistics()
         frames = _play(movie, repeat, fps, statistics)
         with (

@@ -61,7 +61,7 @@ def _frame(result: FrameResult) -> dict[str, Any]:
         "columns": len(result.columns),
         "model_family": result.model.family,
         "model_version": result.model.version,
-        "calibration": {name: value for name, value in asdict(result.calibration).items() if value is not None},
+        "calibration": result.calibration.stated(),
         "checks": [_check(check) for check in result.domain.checks],
     }
 

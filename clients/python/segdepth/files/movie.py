@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +98,12 @@ class Movie:
                 return self._convert(self._stack.read(index))
         except UnreadableFile as error:
             raise UnreadableFile(f"{self.path}: frame {index}: {error}") from error
+
+    def corrected(self, correct: Callable[[NDArray[Any]], NDArray[np.float32]], calibration: Calibration) -> "Movie":
+        """This movie with each frame corrected; from now on it is the one to read and to close."""
+        read, convert = self._stack.read, self._convert
+        stack = replace(self._stack, dtype=np.dtype(np.float32), read=lambda index: correct(convert(read(index))))
+        return Movie(self.path, stack, calibration)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         """The same as `frame(index)`."""

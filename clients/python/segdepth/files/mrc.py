@@ -1,56 +1,48 @@
-"""MRC and MRCS files, memory-mapped."""
+"""MRC and MRCS files, read section by section."""
 
-import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segdepth.errors import NotInstalled, UnreadableFile
-from segdepth.files.movie import Header, Stack
-from segdepth.files.pixel_size import square
+from segdepth.files.movie import Stack
+from segdepth.files.raw_frames import RawFrames
 
-_IMOD_STAMP = 1146047817
-_IMOD_SIGNED_BYTES = 1
+_STANDARD, _TURNED, _BLANK = (1, 2, 3), (2, 1, 3), (0, 0, 0)
 
 
 def open_mrc(path: Path) -> Stack:
-    """A stack of 2D sections. Raises UnreadableFile for a damaged, truncated or 4D file."""
+    """A stack of 2D sections, rows along Y. Raises UnreadableFile, with the cause, for a file that is none."""
     try:
-        import mrcfile  # type: ignore[import-untyped, unused-ignore]
+        from segdepth.files.mrc_header import facts, read_header
     except ImportError as error:
         raise NotInstalled("MRC files need: pip install 'segdepth[files]'") from error
-    try:
-        with warnings.catch_warnings():
-            # A file longer than its header says is whole.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            mrc = mrcfile.mmap(path, mode="r")
-    except (ValueError, OSError) as error:
-        raise UnreadableFile(f"not an MRC file, or truncated: {error}") from error
-    data = mrc.data
-    if data is None or data.ndim not in (2, 3):
-        raise UnreadableFile(f"{0 if data is None else data.ndim} dimensions; a movie has three, an image two")
-    frames = data[np.newaxis] if data.ndim == 2 else data
-    if frames.dtype == np.int8 and _bytes_are_unsigned(mrc.header):
-        frames = frames.view(np.uint8)
+    header = read_header(path)
+    turned, note = _turned(header.axes)
+    known = facts(header, path)
+    length, rows, columns = header.size
+    dtype = header.dtype
+    assert dtype is not None
+    frames = RawFrames(path, header.data_offset, length, (rows, columns), dtype)
     return Stack(
-        length=len(frames),
-        shape=frames.shape[1:],
-        dtype=frames.dtype,
-        header=_header(mrc.voxel_size),
-        read=lambda index: np.asarray(frames[index]),
-        close=mrc.close,
+        length=length,
+        shape=(columns, rows) if turned else (rows, columns),
+        dtype=dtype,
+        header=replace(known, notes=known.notes + note),
+        read=(lambda index: frames.read(index).T) if turned else frames.read,
+        close=frames.close,
     )
 
 
-def _header(voxel_size: Any) -> Header:
-    x, y = float(voxel_size.x), float(voxel_size.y)
-    if x <= 0 or not np.isfinite(x):
-        return Header(missing="the header has no cell size")
-    return square(x, y, "cell / grid of the header")
-
-
-def _bytes_are_unsigned(header: Any) -> bool:
-    # Mode 0 is signed by the standard; IMOD wrote it unsigned for years, and says so at bytes 152 and 156.
-    stamp, flags = np.frombuffer(header.tobytes(), header.dtype["nx"].newbyteorder("="), 2, offset=152)
-    return bool(stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED_BYTES)
+def _turned(axes: tuple[int, int, int]) -> tuple[bool, tuple[str, ...]]:
+    """Whether columns run along Y and rows along X, and what there is to say of it."""
+    if axes in (_STANDARD, _BLANK):
+        return False, ()
+    named = ", ".join(map(str, axes))
+    if axes == _TURNED:
+        return True, (f"columns run along Y (mapc, mapr, maps = {named}): the frames are turned",)
+    if sorted(axes) == sorted(_STANDARD):
+        raise UnreadableFile(
+            f"sections run along {'XYZ'[axes[2] - 1]} (mapc, mapr, maps = {named}), those of a movie along Z: turn the"
+            " volume first"
+        )
+    return False, (f"mapc, mapr, maps = {named} is no order of axes; read as 1, 2, 3",)

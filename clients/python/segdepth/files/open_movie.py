@@ -8,6 +8,7 @@ from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
 from segdepth.files.npy import open_npy
+from segdepth.files.picture import open_picture
 from segdepth.files.rosettasciio import READERS, open_with_rosettasciio
 from segdepth.files.ser import open_emi, open_ser
 from segdepth.files.tiff import open_tiff
@@ -51,8 +52,8 @@ def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
 SUFFIXES: dict[str, Reader] = {
     ".mrc": _one_movie(open_mrc),
     ".mrcs": _one_movie(open_mrc),
-    ".tif": _one_movie(open_tiff),
-    ".tiff": _one_movie(open_tiff),
+    ".tif": open_tiff,
+    ".tiff": open_tiff,
     ".npy": _one_movie(open_npy),
     ".dm3": open_dm,
     ".dm4": open_dm,
@@ -63,9 +64,15 @@ SUFFIXES: dict[str, Reader] = {
     ".hdf5": _hdf5,
     ".hspy": _hdf5,
     ".zarr": _zarr,
+    ".png": _one_movie(open_picture),
+    ".jpg": _one_movie(open_picture),
+    ".jpeg": _one_movie(open_picture),
     **dict.fromkeys(READERS, open_with_rosettasciio),
 }
 """Formats by the end of the name."""
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+"""Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
 
 FOLDERS: frozenset[str] = frozenset({".zarr"})
 """Those of them that are folders."""

@@ -3,12 +3,16 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterable, Iterable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.calibration import Frame
-from segdepth.errors import InvalidFrame
+from segdepth.arguments import checked, conversion, image_array, whole, wrong_type
+from segdepth.calibration import Frame, as_calibration
+from segdepth.errors import InvalidFrame, InvalidType
 from segdepth.results import GapReason
 from segdepth.streaming.entries import Closed, Entry
 from segdepth.streaming.signal import Signal
@@ -18,6 +22,24 @@ from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
 
 Frames = Iterable[Frame | NDArray[Any]] | AsyncIterable[Frame | NDArray[Any]]
+
+
+MOVIE = "a movie: an array [frame, height, width], or anything that gives one frame after the other"
+
+
+def check_source(frames: object) -> None:
+    """InvalidType for what is plainly no movie, before a thread reads it: one frame, a name, a foreign array."""
+    dtype, dimensions = getattr(frames, "dtype", None), getattr(frames, "ndim", None)
+    if isinstance(frames, Frame) or dimensions == 2:
+        raise wrong_type(frames, "frames", MOVIE, "of one frame: estimate(image, ...) or stream([image], ...)")
+    if isinstance(frames, str | bytes | Path):
+        raise wrong_type(frames, "frames", MOVIE, "segdepth.files.open_movie(path) reads one")
+    if dimensions is not None and not isinstance(dtype, np.dtype):
+        raise wrong_type(frames, "frames", MOVIE, conversion(frames))
+    if dimensions not in (None, 3) and getattr(dtype, "kind", "") != "O":
+        raise InvalidType(f"frames: an array of {dimensions} dimensions is not {MOVIE}", "frames")
+    if not isinstance(frames, Iterable | AsyncIterable) and not hasattr(frames, "__getitem__"):
+        raise wrong_type(frames, "frames", MOVIE, "call it" if callable(frames) else conversion(frames))
 
 
 class Numbering:
@@ -30,15 +52,17 @@ class Numbering:
     def entry(self, item: Frame | NDArray[Any]) -> Entry:
         """The next entry."""
         frame = item if isinstance(item, Frame) else Frame(item)
-        sequence = self._next if frame.sequence is None else frame.sequence
+        sequence = self._next if frame.sequence is None else whole(frame.sequence, "frame.sequence")
         if not 0 <= sequence < 2**64:
             raise InvalidFrame(f"frame.sequence: {sequence} is not a number from 0 to 2^64 - 1", "frame.sequence")
         self._next = sequence + 1
         try:
             if frame.calibration is None and not self._calibrated:
                 contract.check_calibration(frame_pb2.Calibration())
-            calibration = frame.calibration.message() if frame.calibration else None
-            head, pixels = encode(frame.image, sequence, calibration, frame.capture_time)
+            calibration = None if frame.calibration is None else as_calibration(frame.calibration).message()
+            if frame.capture_time is not None:
+                checked(frame.capture_time, datetime, "frame.capture_time", "a datetime")
+            head, pixels = encode(image_array(frame.image), sequence, calibration, frame.capture_time)
         except (contract.InvalidFrame, InvalidFrame) as error:
             return Entry.missing(sequence, sequence, GapReason.INVALID, str(error))
         return Entry(sequence, sequence, head, pixels)

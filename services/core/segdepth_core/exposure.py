@@ -1,0 +1,153 @@
+"""What a camera recorded of a frame, and what it did not: read once, before anything else looks at the pixels.
+
+Single pixels that were not recorded rightly (hot, dead, NaN) and lines of them are read from their neighbours. Regions
+that were not recorded (padding after drift alignment, gaps between sensors, a beam stop) become vacuum with the frame's
+own noise, and have no columns.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth_core.constant_regions import constant_regions, thick
+from segdepth_core.outliers import Image, Surroundings, outliers
+from segdepth_core.piles import black_share, saturated_share
+from segdepth_core.prediction import Array
+
+MEAN_LIMITS = (1e-30, 1e30)
+"""Mean intensity whose inverse is still a float32."""
+
+SMALLEST_PX = 16
+"""Side of a frame from which its noise can be told."""
+
+REACH_PX = 2
+"""Neighbours up to this far away tell what a single pixel should have held."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A frame [height, width] as it may be looked at. Shares are of its pixels, 0-1."""
+
+    shape: tuple[int, int]
+    problem: str = ""
+    """Why it is none at all; then the rest is empty."""
+    intensity: Image | None = None
+    """Pixels over the mean of those recorded."""
+    recorded: float = 0.0
+    replaced: float = 0.0
+    masked: Mask | None = None
+    """Pixels of regions that were not recorded; None = there are none."""
+    saturated: float = 0.0
+    black: float = 0.0
+    """At the lowest value beyond what counting noise puts there."""
+    around: Surroundings | None = None
+    sound: Mask | None = None
+    """Which of `around` is of recorded pixels alone; None = all."""
+
+    @classmethod
+    def of(cls, frame: Array) -> Self:
+        """Read a frame of any real dtype."""
+        shape = (frame.shape[0], frame.shape[1])
+        if min(shape) < SMALLEST_PX:
+            return cls(shape, f"{shape[0]}x{shape[1]} px are too few to look at")
+        missing = _missing(frame)
+        seen = frame if missing is None else frame[~missing]
+        problem = _problem(seen, frame.size)
+        if problem:
+            return cls(shape, problem, recorded=seen.size / frame.size)
+        mean = seen.mean(dtype=np.float64)
+        image = np.multiply(frame, np.float32(1 / mean), dtype=np.float32)
+        if missing is not None:
+            image[missing] = 1
+        found, around = outliers(image)
+        whole = cls(
+            shape,
+            intensity=image,
+            recorded=seen.size / frame.size,
+            saturated=saturated_share(seen),
+            black=black_share(seen, around.noise),
+            around=around,
+        )
+        if missing is None and not found.any():
+            return whole
+        masked = None if missing is None else thick(missing)
+        single = found if missing is None or masked is None else (found | missing) & ~masked
+        image, masked = _filled(image, single, masked, around.noise)
+        return replace(
+            whole,
+            intensity=image,
+            replaced=int(single.sum()) / frame.size,
+            masked=masked if masked is not None and masked.any() else None,
+            around=Surroundings.of(image),
+            sound=_sound(single if masked is None else single | masked),
+        )
+
+
+def _missing(frame: Array) -> Mask | None:
+    """Pixels that hold no number, or that are of constant regions; None if there are none."""
+    missing = constant_regions(frame)
+    if frame.dtype.kind != "f":
+        return missing
+    finite = np.isfinite(frame)
+    if finite.all():
+        return missing
+    return ~finite if missing is None else missing | ~finite
+
+
+def _problem(seen: Array, pixels: int) -> str:
+    """Why there is no picture in what was recorded, "" if there is."""
+    if seen.size < 2:
+        return f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
+    if seen.min() == seen.max():
+        return f"every pixel is {seen.flat[0]}: an empty frame"
+    mean = float(seen.mean(dtype=np.float64))
+    if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
+        return f"the mean intensity is {mean:g}; it must be positive (is a background subtracted twice?)"
+    return ""
+
+
+def _filled(image: Image, single: Mask, masked: Mask | None, noise: float) -> tuple[Image, Mask | None]:
+    """The image, its single pixels read from their neighbours and its masked ones vacuum with noise, of mean 1 again.
+
+    Of single pixels those without a neighbour are masked too.
+    """
+    image = image.copy()
+    bad = single if masked is None else single | masked
+    y, x = np.nonzero(single)
+    total, count = np.zeros(len(y)), np.zeros(len(y))
+    for dy in range(-REACH_PX, REACH_PX + 1):
+        for dx in range(-REACH_PX, REACH_PX + 1):
+            there = (y + dy >= 0) & (y + dy < image.shape[0]) & (x + dx >= 0) & (x + dx < image.shape[1])
+            at = (np.where(there, y + dy, 0), np.where(there, x + dx, 0))
+            good = there & ~bad[at]
+            total += np.where(good, image[at], 0)
+            count += good
+    alone = count == 0
+    image[y, x] = np.where(alone, 1, total / np.maximum(count, 1))
+    if alone.any():
+        masked = np.zeros_like(single) if masked is None else masked.copy()
+        masked[y[alone], x[alone]] = True
+    if masked is None:
+        return image / np.float32(image.mean(dtype=np.float64)), None
+    image /= np.float32(image[~masked].mean(dtype=np.float64))
+    spread = np.float32(np.sqrt(noise))
+    image[masked] = 1 + spread * _normal(image.shape)[masked]
+    return image, masked
+
+
+@lru_cache(maxsize=4)
+def _normal(shape: tuple[int, int]) -> Image:
+    """Normal noise of variance 1, always the same, so that an answer can be had again."""
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _sound(bad: Mask) -> Mask:
+    """Which pixels but those at the edge have no bad neighbour."""
+    rows = bad[:, :-2] | bad[:, 1:-1] | bad[:, 2:]
+    near: Mask = rows[:-2] | rows[1:-1] | rows[2:]
+    return ~near

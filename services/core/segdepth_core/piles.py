@@ -1,0 +1,39 @@
+"""Pixels that pile up at a frame's highest or lowest value: a saturated detector, an export that clipped at black.
+
+Counting noise thins out towards both ends: what the next value has as well is no pile.
+"""
+
+import numpy as np
+
+from segdepth_core.prediction import Array
+
+PILE = 1e-4
+"""Share of pixels at one value that is not worth a second look."""
+
+BLACK_MARGIN = 1.25
+"""Zeros that counting makes, at most, relative to those of a frame of one intensity: dark columns have more."""
+
+
+def saturated_share(seen: Array) -> float:
+    """Share of pixels [0-1] that pile up at the highest value, whatever number that is after gain and offset."""
+    top = seen.max()
+    at_top = int(np.count_nonzero(seen == top))
+    if at_top <= PILE * seen.size:
+        return 0.0
+    below = seen[seen < top].max()
+    return max(0.0, float(at_top - np.count_nonzero(seen == below)) / seen.size)
+
+
+def black_share(seen: Array, noise: float) -> float:
+    """Share of pixels [0-1] that pile up at the lowest value, beyond those that no electron reached by chance.
+
+    noise: variance of a pixel's noise, in units of the mean: 1 / electrons in a pixel.
+    """
+    bottom = seen.min()
+    at_bottom = int(np.count_nonzero(seen == bottom))
+    if at_bottom <= PILE * seen.size:
+        return 0.0
+    above = seen[seen > bottom].min()
+    pile = (at_bottom - int(np.count_nonzero(seen == above))) / seen.size
+    empty = float(np.exp(-1 / noise)) if noise > 0 else 0.0
+    return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * empty + 0.02)))
