@@ -14,9 +14,6 @@ from segdepth.files.slabs import MOST_BYTES
 MOST_OBJECTS = 20_000
 """A file of more groups and datasets is not looked through."""
 
-DAMAGED = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, MemoryError)
-"""What h5py raises for damaged files; UnicodeDecodeError is a ValueError."""
-
 _DEFLATE, _FLETCHER32 = 1, 3
 
 

@@ -74,7 +74,7 @@ SUFFIXES: dict[str, Reader] = {
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 """Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
 
-FOLDERS: frozenset[str] = frozenset({".zarr", ".zspy"})
+FOLDERS: frozenset[str] = frozenset({".zarr"})
 """Those of them that are folders."""
 
 

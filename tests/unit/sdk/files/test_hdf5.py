@@ -242,7 +242,7 @@ class TestDamaged:
         tracemalloc.start()
         with (
             open_movie(f"{tmp_path / 'm.h5'}::/small", 0.1) as movie,
-            pytest.raises(UnreadableFile, match="larger compressed|inflates"),
+            pytest.raises(UnreadableFile, match=r"larger compressed|inflates"),
         ):
             movie.frame(0)
         _, peak = tracemalloc.get_traced_memory()
