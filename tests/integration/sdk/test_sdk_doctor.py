@@ -125,7 +125,9 @@ def test_a_frame_that_cannot_be_read_is_1_and_the_others_are_counted(doctor, run
     import tifffile
 
     path = tmp_path / "m.tif"
-    tifffile.imwrite(path, frames[:3], compression="zlib", photometric="minisblack", resolution=(1e9, 1e9), resolutionunit=3)
+    tifffile.imwrite(
+        path, frames[:3], compression="zlib", photometric="minisblack", resolution=(1e9, 1e9), resolutionunit=3
+    )
     with tifffile.TiffFile(path) as tiff:
         offset, count = tiff.pages[1].dataoffsets[0], tiff.pages[1].databytecounts[0]
     with path.open("r+b") as file:
