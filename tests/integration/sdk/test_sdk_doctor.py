@@ -3,6 +3,7 @@
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -122,8 +123,6 @@ def test_a_suspect_frame_is_a_warning_with_its_reason(doctor, frames, tmp_path):
 
 
 def test_a_frame_that_cannot_be_read_is_1_and_the_others_are_counted(doctor, run, frames, tmp_path):
-    import tifffile
-
     path = tmp_path / "m.tif"
     tifffile.imwrite(
         path, frames[:3], compression="zlib", photometric="minisblack", resolution=(1e9, 1e9), resolutionunit=3
