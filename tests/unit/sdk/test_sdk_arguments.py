@@ -88,7 +88,18 @@ class TestImages:
         np.testing.assert_array_equal(image_array(Lazy()), IMAGE)
 
 
-NO_NUMBERS = [None, "0.1", (0.1,), [0.1, 0.1], {"sampling_A": 0.1}, 0.1j, True, np.array([0.1]), np.ma.masked, pytest.param(pytest.param(object(), id="object"), id="object")]
+NO_NUMBERS = [
+    None,
+    "0.1",
+    (0.1,),
+    [0.1, 0.1],
+    {"sampling_A": 0.1},
+    0.1j,
+    True,
+    np.array([0.1]),
+    np.ma.masked,
+    pytest.param(pytest.param(object(), id="object"), id="object"),
+]
 
 
 class TestCalibration:
