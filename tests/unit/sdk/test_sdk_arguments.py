@@ -98,7 +98,7 @@ NO_NUMBERS = [
     True,
     np.array([0.1]),
     np.ma.masked,
-    pytest.param(pytest.param(object(), id="object"), id="object"),
+    pytest.param(object(), id="object"),
 ]
 
 
