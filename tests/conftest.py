@@ -20,7 +20,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Ray on loopback alone, as the stack has it.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["MPLBACKEND"] = "Agg"
-OWN = {"SEGDEPTH_MINIO"}
+OWN = {"SEGDEPTH_MINIO", "SEGDEPTH_MICROSCOPE_FILES"}
 """Variables that the tests themselves read."""
 for name in [name for name in os.environ if name.startswith("SEGDEPTH_")] + ["RAY_ADDRESS"]:
     if name not in OWN:

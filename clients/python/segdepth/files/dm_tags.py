@@ -9,23 +9,11 @@ from ncempy.io import dm
 from numpy.typing import NDArray
 
 from segdepth.errors import UnreadableFile
+from segdepth.files.damage import DAMAGED
 
 MOST_READS = 2_000_000
 MOST_BYTES_OF_NAMES = 64_000_000
 """Bounds of a file's tags. Files of microscopes stay a hundred times below."""
-
-_DAMAGED = (
-    OSError,
-    ValueError,
-    LookupError,
-    RuntimeError,
-    AssertionError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    MemoryError,
-)
-"""What ncempy raises for damaged tags; RecursionError is a RuntimeError."""
 
 
 def tags_of(path: Path) -> dict[str, Any]:
@@ -40,7 +28,7 @@ def tags_of(path: Path) -> dict[str, Any]:
             return _Tags(data).allTags  # type: ignore[no-any-return]
     except UnreadableFile:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UnreadableFile(
             f"not a DM3 or DM4 file, truncated or damaged: {str(error) or type(error).__name__}"
         ) from error

@@ -16,8 +16,9 @@ from segdepth.errors import UnreadableFile
 from segdepth.files import hdf5_probe, velox
 from segdepth.files.axes import NO_MOVIE, Layout, layout
 from segdepth.files.choice import Dataset, chosen
+from segdepth.files.damage import DAMAGED
 from segdepth.files.hdf5_axes import axes_of, number
-from segdepth.files.hdf5_objects import DAMAGED, check_chunks, check_numbers, dataset_at, datasets, object_at
+from segdepth.files.hdf5_objects import check_chunks, check_numbers, dataset_at, datasets, object_at
 from segdepth.files.movie import Header, Stack
 from segdepth.files.slabs import Slabs
 

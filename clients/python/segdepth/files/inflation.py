@@ -17,9 +17,12 @@ def check_inflated(codec: str, raw: bytes, most: int) -> None:
         case "gzip" | "zlib":
             try:
                 # One more than the largest window: zlib or gzip, as the bytes say.
-                size = len(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw, most + 1))
+                stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+                size = len(stream.decompress(raw, most + 1))
             except zlib.error as error:
                 raise UnreadableFile(f"damaged: {error}") from error
+            if codec == "gzip" and stream.unused_data:
+                raise UnreadableFile("damaged: a chunk of several gzip files")
         case "blosc":
             size = struct.unpack_from("<I", raw, 4)[0] if len(raw) >= 16 else 0
         case "lz4":

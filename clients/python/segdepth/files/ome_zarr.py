@@ -1,6 +1,9 @@
 """Zarr stores, version 2 and 3, frame by frame, with the scales of OME's multiscales."""
 
+import lzma
 import math
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from segdepth.errors import UnreadableFile
 from segdepth.files.axes import Axis, layout
 from segdepth.files.choice import Dataset, chosen
+from segdepth.files.damage import DAMAGED
 from segdepth.files.inflation import check_inflated
 from segdepth.files.movie import Header, Stack
 from segdepth.files.slabs import Slabs
@@ -22,8 +26,8 @@ PIXEL_SIZE = "scale of the OME multiscales"
 MOST_NODES = 2_000
 """A store of more groups and arrays is not looked through."""
 
-_DAMAGED = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, MemoryError)
-"""What zarr and numcodecs raise for damaged stores; NotImplementedError is a RuntimeError."""
+_DAMAGED = (*DAMAGED, struct.error, zlib.error, lzma.LZMAError)
+"""What zarr and its codecs raise for damaged stores."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,10 @@ SUFFIXES: dict[str, Reader] = {
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 """Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
 
-FOLDERS: frozenset[str] = frozenset({".zarr", ".zspy"})
+COMPANIONS = frozenset({".emi"})
+"""Those of them that lead to another file, which has the pixels: found with it, they would be read twice."""
+
+FOLDERS: frozenset[str] = frozenset({".zarr"})
 """Those of them that are folders."""
 
 

@@ -12,33 +12,18 @@ from numpy.typing import NDArray
 from segdepth.errors import NotInstalled, UnreadableFile
 from segdepth.files.axes import Axis, layout
 from segdepth.files.choice import Dataset, chosen
+from segdepth.files.damage import DAMAGED
 from segdepth.files.movie import Stack
 from segdepth.files.slabs import Slabs
 
 PIXEL_SIZE = "axes that RosettaSciIO found"
 
 READERS = {
-    ".blo": "blockfile",
     ".mib": "quantumdetector",
-    ".mrcz": "mrcz",
     ".prz": "pantarhei",
     ".tvips": "tvips",
-    ".zspy": "zspy",
 }
-"""Its readers by the end of the name."""
-
-_DAMAGED = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    MemoryError,
-)
-"""What its readers raise for damaged files."""
+"""Its readers by the end of the name. Others are of spectra and 4-D scans alone, or of what is read without it."""
 
 
 def open_with_rosettasciio(path: Path, dataset: str) -> Stack:
@@ -52,11 +37,11 @@ def open_with_rosettasciio(path: Path, dataset: str) -> Stack:
         raise NotInstalled(f"{path.suffix} files need: pip install 'segdepth[rosettasciio]' (GPL)") from error
     try:
         reader = import_module(f"rsciio.{READERS[path.suffix.lower()]}").file_reader
-        # Zipped stores it reads only whole.
-        signals = reader(str(path), lazy=path.suffix.lower() != ".zspy")
+        # A zipped array has no place in the file to be mapped from.
+        signals = reader(str(path), lazy=path.suffix.lower() != ".prz")
     except ImportError as error:
         raise NotInstalled(f"{path.suffix} files need: pip install '{error.name}'") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UnreadableFile(f"damaged, or not a file that RosettaSciIO reads: {error}") from error
     datasets = [_dataset(str(number), signal) for number, signal in enumerate(signals)]
     found, axes = chosen(datasets, dataset)
@@ -66,7 +51,7 @@ def open_with_rosettasciio(path: Path, dataset: str) -> Stack:
     def read(part: tuple[slice, ...]) -> NDArray[Any]:
         try:
             return np.asarray(data[part])
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise UnreadableFile(f"damaged: {error}") from error
 
     return Stack(

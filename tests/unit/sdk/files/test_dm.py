@@ -75,7 +75,7 @@ class TestHeader:
 
     def test_pixels_that_are_not_square_need_a_stated_sampling(self, tmp_path):
         path = write(tmp_path / "m.dm4", dm_image(movie_of(), (0.1, 2.0, 1.0), ("nm", "Å", "")))
-        with pytest.raises(UnreadableFile, match="1 x 2 Å .* not square"):
+        with pytest.raises(UnreadableFile, match=r"1 x 2 Å .* not square"):
             open_movie(path)
         with open_movie(path, 0.1) as movie:
             assert movie.calibration.sampling_A == 0.1
@@ -166,7 +166,7 @@ class TestDamaged:
             raw = head + (tag * 50_000 if bomb == "tags" else group * 50_000)
         (tmp_path / "m.dm4").write_bytes(raw)
         tracemalloc.start()
-        with pytest.raises(UnreadableFile, match="tags|truncated|damaged"):
+        with pytest.raises(UnreadableFile, match=r"tags|truncated|damaged"):
             open_movie(tmp_path / "m.dm4", 0.1)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

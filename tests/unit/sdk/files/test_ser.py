@@ -125,5 +125,5 @@ class TestDamaged:
         place = raw.rindex(struct.pack("<ii", 9, 8))
         struct.pack_into("<ii", raw, place, 8, 9)
         (tmp_path / "m_1.ser").write_bytes(raw)
-        with open_movie(tmp_path / "m_1.ser", 0.1) as movie, pytest.raises(UnreadableFile, match="frame 1: .* shape"):
+        with open_movie(tmp_path / "m_1.ser", 0.1) as movie, pytest.raises(UnreadableFile, match=r"frame 1: .* shape"):
             list(movie)
