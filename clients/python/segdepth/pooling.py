@@ -19,6 +19,7 @@ from segdepth.errors import InvalidFrame, NotSupported
 from segdepth.models import ModelInfo, ModelVersion, PoolingNumbers
 from segdepth.results import Answer, FrameResult, Gap
 from segdepth.tracking import Tracks
+from segdepth.verdict import Status, worst
 from segdepth_protos import contract
 from segdepth_protos.count_interval import count_interval
 from segdepth_protos.matching import MATCH_A, match
@@ -78,6 +79,8 @@ class PooledFrames:
     sampling_A: float
     model: ModelVersion
     columns: PooledColumns
+    status: Status = Status.OK
+    """The worst verdict of the frames that were pooled, and of their sum."""
 
 
 class Images(Protocol):
@@ -113,6 +116,7 @@ class AnsweredFrame(NamedTuple):
     probabilities: NDArray[np.float32]
     dose: float
     elements: tuple[str, ...] = SPECIES
+    status: Status = Status.OK
 
     @classmethod
     def of(cls, result: FrameResult) -> "AnsweredFrame":
@@ -121,7 +125,8 @@ class AnsweredFrame(NamedTuple):
         dose = next((check.value for check in result.domain.checks if check.name == "snr"), math.inf)
         xy_A = np.column_stack([columns.x_A, columns.y_A])
         return cls(
-            result.sequence, result.calibration, xy_A, columns.species, columns.probabilities, dose, columns.elements
+            *(result.sequence, result.calibration, xy_A, columns.species, columns.probabilities, dose),
+            *(columns.elements, result.domain.status),
         )
 
 
@@ -194,6 +199,7 @@ class Group:
             sampling_A=self._any.calibration.sampling_A,
             model=self.model,
             columns=self._columns(total),
+            status=worst([one.status for one, _ in self._kept] + ([total.status] if total else [])),
         )
 
     def _columns(self, total: AnsweredFrame | None) -> PooledColumns:

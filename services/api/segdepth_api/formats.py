@@ -21,7 +21,7 @@ def rendered(media_type: str, answers: Sequence[Answer], upload: Upload) -> Resp
         return JSONResponse(Estimate.of(answers).model_dump())
     results = [answer for answer in answers if isinstance(answer, FrameResult)]
     if media_type == CSV:
-        rows = (csv_rows(result.sequence, result.columns) for result in results)
+        rows = (csv_rows(result) for result in results)
         return Response(CSV_HEADER + "".join(rows), media_type=CSV)
     (result,) = results
     return Response(png(upload.frame(0), result, f"frame {result.sequence}"), media_type=PNG)

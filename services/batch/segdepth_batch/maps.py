@@ -5,18 +5,12 @@ A chunk of the job is a chunk of the arrays, so that each can be stored whole, b
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
+from segdepth.export.ngff import Maps, create_maps
 from segdepth_batch.plan import Chunk, Input
-from segdepth_protos.contract import REFUSED_DEPTH
-
-Array = zarr.Array[Any]
-
-DEPTH, CONFIDENCE = "depth", "confidence"
 
 
 def folder_of(movie: Input) -> str:
@@ -41,29 +35,10 @@ def write_chunk(
     yield from (name for name in _files(folder) if not name.endswith("zarr.json"))
 
 
-def _arrays(folder: Path, movie: Input) -> tuple[Array, Array]:
+def _arrays(folder: Path, movie: Input) -> Maps:
     """The arrays [frame, height, width] of a movie, in a new group."""
-    attributes = {"source": movie.source, "sampling_A_per_px": movie.sampling_A, "frames": movie.frames}
-    group = zarr.create_group(folder, attributes=attributes, overwrite=True)
-    # A chunk that is refused throughout is stored too: that it is there says that it was done.
-    return (
-        _array(group, movie, DEPTH, "uint8", REFUSED_DEPTH, "most likely number of atoms; 255 = refused"),
-        # Half precision: a probability is calibrated to a few parts in a hundred, and this keeps it to 1 in 2000.
-        _array(group, movie, CONFIDENCE, "float16", np.nan, "calibrated probability of `depth`; NaN = refused"),
-    )
-
-
-def _array(group: zarr.Group, movie: Input, name: str, dtype: str, fill: float, meaning: str) -> Array:
-    return group.create_array(
-        name,
-        shape=(movie.frames, movie.height, movie.width),
-        chunks=(min(movie.chunk_frames, movie.frames), movie.height, movie.width),
-        dtype=dtype,
-        fill_value=fill,
-        dimension_names=("frame", "y", "x"),
-        attributes={"meaning": meaning},
-        config={"write_empty_chunks": True},
-    )
+    shape = (movie.frames, movie.height, movie.width)
+    return create_maps(folder, shape, movie.chunk_frames, movie.sampling_A, attributes={"source": movie.source})
 
 
 def _files(folder: Path) -> list[str]:

@@ -3,34 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segdepth.export import column_fields
+from segdepth.export.parquet import COLUMNS as EXPORTED
+from segdepth.export.parquet import arrow_table
 from segdepth.results import FrameResult
 from segdepth_batch.plan import Chunk
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
 
-COLUMNS = pa.schema(
-    [
-        ("source", NAMES),
-        ("chunk", pa.int32()),
-        ("frame", pa.int64()),
-        ("x_px", pa.float64()),
-        ("y_px", pa.float64()),
-        ("x_A", pa.float64()),
-        ("y_A", pa.float64()),
-        ("species", NAMES),
-        ("count", pa.uint8()),
-        ("p_count", pa.float64()),
-        ("lo90", pa.uint8()),
-        ("hi90", pa.uint8()),
-        ("abstained", pa.bool_()),
-    ]
-)
-"""The columns of columns.csv with the same rounding, and where the frame is from."""
+COLUMNS = pa.schema([("source", NAMES), ("chunk", pa.int32()), *EXPORTED])
+"""The columns of columns.csv with the same rounding, and where the frame is from.
+
+A new one comes last: readers of a folder take what its first file has, and give nulls where another file lacks it.
+"""
 
 FRAMES = pa.schema(
     [
@@ -48,16 +36,10 @@ FRAMES = pa.schema(
 
 def write_columns(path: Path, chunk: Chunk, results: list[FrameResult]) -> int:
     """Write the rows of all frames; returns how many there are."""
-    empty: dict[str, list[Any]] = {name: [] for name in COLUMNS.names[2:]}
-    for result in results:
-        if len(result.columns):
-            for name, values in column_fields(result.sequence, result.columns).items():
-                empty[name].append(values)
-    # Lists, because pyarrow makes no dictionary of an array of numpy's strings.
-    fields = {name: np.concatenate(parts).tolist() if parts else [] for name, parts in empty.items()}
-    rows = len(fields["frame"])
-    _write(path, COLUMNS, {**_where(chunk, rows), **fields})
-    return rows
+    table = arrow_table([column_fields(result) for result in results])
+    fields: dict[str, Any] = {name: table[name] for name in table.column_names}
+    _write(path, COLUMNS, {**_where(chunk, table.num_rows), **fields})
+    return int(table.num_rows)
 
 
 def write_frames(path: Path, chunk: Chunk, rows: list[dict[str, Any]]) -> None:
@@ -71,5 +53,9 @@ def _where(chunk: Chunk, rows: int) -> dict[str, Any]:
 
 
 def _write(path: Path, schema: pa.Schema, fields: dict[str, Any]) -> None:
-    arrays = [pa.array(fields[field.name], field.type) for field in schema]
+    given = [fields[field.name] for field in schema]
+    arrays = [
+        values if isinstance(values, pa.ChunkedArray) else pa.array(values, field.type)
+        for field, values in zip(schema, given, strict=True)
+    ]
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")

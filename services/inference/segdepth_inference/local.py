@@ -1,5 +1,6 @@
 """The model in the caller's own process, behind the same messages as over the wire."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -46,8 +47,12 @@ class LocalBackend:
         engine: str = "auto",
         cache: str | Path | None = None,
     ):
-        if not structlog.is_configured():  # A program that has no say about logs keeps its stdout to itself.
-            structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+        if not structlog.is_configured():
+            # A program that has no say about logs keeps its stdout to itself, and is told only what went wrong.
+            structlog.configure(
+                logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+                wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            )
         self._family, _, self._version = (model or "").partition("/")
         self._store: ArtefactStore = open_store(store or os.environ.get("SEGDEPTH_STORE") or released_store())
         folder = Path(cache) if cache else Path(tempfile.gettempdir()) / f"segdepth-models-{os.getuid()}"

@@ -41,7 +41,7 @@ def answer(frame: frame_pb2.Frame, calibration: frame_pb2.Calibration) -> frame_
     if not image.any():
         result.domain.status = frame_pb2.DOMAIN_STATUS_REFUSED
         result.domain.checks.add(
-            name="saturation",
+            name="pixels",
             status=frame_pb2.DOMAIN_STATUS_REFUSED,
             value=0,
             lower=1,

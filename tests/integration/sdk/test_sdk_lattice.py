@@ -1,5 +1,6 @@
 """A pixel size that is a little wrong is measured by the crystal's own lattice; one that is very wrong is not."""
 
+import json
 from pathlib import Path
 
 import mrcfile
@@ -68,3 +69,27 @@ def test_the_command_line_says_what_it_uses(frames: NDArray[np.uint16], tmp_path
     wrong = run.invoke(app, ["estimate", str(path), "--sampling", "auto"])
     assert wrong.exit_code == 2
     assert "auto-lattice" in wrong.output
+
+
+def test_a_file_without_a_pixel_size_begins_with_a_rough_one(frames: NDArray[np.uint16], tmp_path: Path) -> None:
+    path = tmp_path / "movie.npy"
+    np.save(path, frames[:3])
+    run, by_lattice = CliRunner(), ["estimate", str(path), "--sampling", "auto-lattice"]
+    without = run.invoke(app, by_lattice)
+    assert without.exit_code == 2
+    assert "--sampling-about" in without.stderr
+    arguments = ["--sampling-about", "0.102", "--out", str(tmp_path), "--format", "json"]
+    done = run.invoke(app, [*by_lattice, *arguments])
+    assert done.exit_code == 0, done.output
+    (first, *_) = json.loads((tmp_path / "movie.summary.json").read_text())["frames"]
+    assert first["calibration"]["sampling_A"] == pytest.approx(SAMPLING_A, rel=0.004)
+    assert first["status"] == "ok"
+    far = run.invoke(app, [*by_lattice, "--sampling-about", str(SAMPLING_A * 1.07)])
+    assert far.exit_code == 2
+    assert "may be corrected" in far.stderr
+
+
+def test_a_rough_pixel_size_alone_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["estimate", str(tmp_path / "m.npy"), "--sampling-about", "0.1"])
+    assert done.exit_code == 2
+    assert "auto-lattice" in done.stderr

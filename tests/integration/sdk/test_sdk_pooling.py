@@ -15,6 +15,7 @@ from segdepth.export.pooled import PooledTable
 from segdepth.tracking import Tracks
 from segdepth_artefacts import Manifest, open_store
 from segdepth_protos.matching import match
+from segdepth_protos.v1 import frame_pb2
 from tests.models import lattice_frame, point, tiny_model, tiny_store
 
 SAMPLING_A, SHAPE = 0.1, (224, 240)
@@ -163,6 +164,18 @@ def test_frames_that_drift_are_not_added_up(local, tmp_path):
         for frames in (still, drifting):
             table.add(next(local.pool(local.stream(frames, SAMPLING_A), 3, frames)))
     assert (table.groups, table.without_sum) == (2, 1)
+
+
+def test_a_group_says_the_worst_verdict_of_its_frames(local, tmp_path):
+    answers = list(local.stream(movie(4), SAMPLING_A))
+    for number, answer in enumerate(answers):
+        answer.message.domain.status = frame_pb2.DOMAIN_STATUS_SUSPECT if number == 2 else frame_pb2.DOMAIN_STATUS_OK
+    with PooledTable(tmp_path, "movie") as table:
+        for group in segdepth.pool(answers, segdepth.numbers_of(local.models(), answers[0].model), 2):
+            table.add(group)
+    rows = [row.split(",") for row in (tmp_path / "movie.pooled.csv").read_text().splitlines()]
+    assert rows[0][-1] == "status"
+    assert {(row[0], row[-1]) for row in rows[1:]} == {("0", "ok"), ("2", "suspect")}
 
 
 def test_a_sum_larger_than_a_frame_may_be_is_not_asked(local, monkeypatch):

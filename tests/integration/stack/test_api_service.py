@@ -62,7 +62,7 @@ def test_a_raw_frame_has_the_rows_that_the_sdk_gives(http: httpx.Client, running
     assert table.headers["content-type"].startswith("text/csv")
     with segdepth.connect(running.stack.address, token=running.token) as client:
         result = client.estimate(image, 0.1)
-    assert table.text == CSV_HEADER + csv_rows(0, result.columns)
+    assert table.text == CSV_HEADER + csv_rows(result)
     assert len(result.columns) > 20
 
 
@@ -79,6 +79,7 @@ def test_json_says_the_same_as_csv(http: httpx.Client) -> None:
     for row, column in zip(rows, frame["columns"], strict=True):
         assert row["species"] == column["species"]
         assert int(row["count"]) == column["count"]
+        assert row["status"] == frame["status"]
         assert int(row["abstained"]) == column["abstained"]
         assert float(row["x_A"]) == pytest.approx(column["x_A"], abs=2e-3)
         assert float(row["p_count"]) == pytest.approx(column["p_count"], abs=2e-4)

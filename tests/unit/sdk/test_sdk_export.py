@@ -14,42 +14,10 @@ from segdepth.errors import CannotWrite
 from segdepth.export import MovieExport, csv_rows
 from segdepth.export.atomic import AtomicFile
 from segdepth.files import open_movie
-from segdepth.results import FrameResult, Gap, GapReason
-from segdepth_protos import contract
-from segdepth_protos.v1 import frame_pb2
+from segdepth.results import Gap, GapReason
+from tests.answers import SHAPE, result, write_movie
 
-HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained"
-SHAPE = (30, 40)
-
-
-def result(sequence=0, x=(12.3456, 3.0, -0.0001), y=(1.0004, 1.0001, 9.0), sampling_A=0.123, refused=False, maps=True):
-    n = 0 if refused else len(x)
-    message = frame_pb2.FrameResult(sequence=sequence, height=SHAPE[0], width=SHAPE[1])
-    message.model.MergeFrom(frame_pb2.ModelVersion(family="f", version="7", sha256="cd" * 32, engine="torch-fp32"))
-    message.calibration.sampling_angstrom_per_px = sampling_A
-    message.domain.status = frame_pb2.DOMAIN_STATUS_REFUSED if refused else frame_pb2.DOMAIN_STATUS_OK
-    message.domain.checks.add(
-        name="snr", status=message.domain.status, value=float("nan") if refused else 3.5, lower=1.5, unit="dB"
-    )
-    probabilities = np.zeros((n, contract.CLASSES), "<f4")
-    if n:
-        probabilities[:, 4:7] = 0.25, 0.62361, 0.12639
-    table = message.columns
-    table.size = n
-    table.x_px, table.y_px = np.array(x[:n], "<f4").tobytes(), np.array(y[:n], "<f4").tobytes()
-    table.species = bytes([1, 2, 1][:n])
-    table.count, table.lo90, table.hi90 = bytes([5] * n), bytes([4] * n), bytes([6] * n)
-    table.abstained = bytes([0, 1, 0][:n])
-    table.probabilities = probabilities.tobytes()
-    if maps:
-        message.depth_map = np.full(SHAPE, 255 if refused else 3, "u1").tobytes()
-        message.confidence_map = np.full(SHAPE, np.nan if refused else 0.8, "<f4").tobytes()
-    return FrameResult(message)
-
-
-def write_movie(tmp_path, frames=3):
-    np.save(tmp_path / "m.npy", np.random.default_rng(0).integers(0, 99, (frames, *SHAPE), dtype="u1"))
-    return open_movie(tmp_path / "m.npy", 0.123)
+HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status"
 
 
 def interrupted(folder, movie):
@@ -60,21 +28,25 @@ def interrupted(folder, movie):
 
 class TestRows:
     def test_exactly_as_specified(self):
-        assert csv_rows(7, result().columns) == (
-            "7,3.000,1.000,0.369,0.123,O,5,0.6236,4,6,1\n"
-            "7,12.346,1.000,1.519,0.123,Ce,5,0.6236,4,6,0\n"
-            "7,0.000,9.000,0.000,1.107,Ce,5,0.6236,4,6,0\n"
+        assert csv_rows(result(7)) == (
+            "7,3.000,1.000,0.369,0.123,O,5,0.6236,4,6,1,ok\n"
+            "7,12.346,1.000,1.519,0.123,Ce,5,0.6236,4,6,0,ok\n"
+            "7,0.000,9.000,0.000,1.107,Ce,5,0.6236,4,6,0,ok\n"
         )
 
     def test_sorted_as_printed(self):
         rng = np.random.default_rng(5)
         found = result(x=tuple(rng.uniform(0, 40, 3)), y=(1.0004, 1.0001, 1.0003))
-        rows = list(csv.reader(io.StringIO(csv_rows(0, found.columns))))
+        rows = list(csv.reader(io.StringIO(csv_rows(found))))
         keys = [(float(row[2]), float(row[1])) for row in rows]
         assert keys == sorted(keys)
 
+    def test_a_suspect_frame_says_so_in_every_row(self):
+        rows = csv_rows(result(suspect=True)).splitlines()
+        assert [row.rsplit(",", 1)[1] for row in rows] == ["suspect"] * 3
+
     def test_a_refused_frame_has_no_rows(self):
-        assert csv_rows(0, result(refused=True).columns) == ""
+        assert csv_rows(result(refused=True)) == ""
 
 
 class TestMovieExport:
@@ -140,7 +112,7 @@ class TestMovieExport:
         with write_movie(tmp_path, 1) as movie, MovieExport(tmp_path, movie, ("png",)) as export:
             export.add(result(0))
         with Image.open(tmp_path / "m.png") as picture:
-            assert picture.width > picture.height > 400
+            assert min(picture.size) > 400
 
     def test_only_as_many_pictures_as_asked_for(self, tmp_path):
         with write_movie(tmp_path) as movie, MovieExport(tmp_path, movie, ("png",), pictures=1) as export:

@@ -68,13 +68,15 @@ def errors_end_the_command() -> Iterator[None]:
 
 
 def progress() -> Progress:
-    """A bar of frames with their rate."""
+    """A bar of frames with their rate, for a terminal; a file or a pipe has nothing of it."""
+    console = err()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        console=err(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

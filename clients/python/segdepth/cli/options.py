@@ -102,9 +102,13 @@ class Connection:
         """A client. Raises SegDepthError."""
         if self.server is None:
             return segdepth.connect("local")
+        return segdepth.connect(self.server, token=self.token, tls=self.security())
+
+    def security(self) -> TLS | bool:
+        """How to encrypt the connection, False for not at all."""
         own = TLS(ca=self.ca, certificate=self.certificate, key=self.key)
         encrypted = own != TLS() if self.tls is None else self.tls
-        return segdepth.connect(self.server, token=self.token, tls=own if encrypted else False)
+        return own if encrypted else False
 
     @contextmanager
     def client(self) -> Iterator[Client]:

@@ -10,12 +10,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes
 from segdepth.cli.option_groups import with_option_groups
+from segdepth.cli.reasons import Reasons
 from segdepth.files import Movie
 from segdepth.results import Answer, FrameResult, Status
 
@@ -34,6 +36,7 @@ class Statistics:
         self.gaps: Counter[str] = Counter()
         self.columns = self.sent = 0
         self.models: Counter[str] = Counter()
+        self.reasons = Reasons()
 
     def sending(self, sequence: int) -> None:
         """A frame leaves the source."""
@@ -51,6 +54,7 @@ class Statistics:
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
         self.models[str(answer.model)] += 1
+        self.reasons.add(answer)
 
     @property
     def results(self) -> int:
@@ -68,6 +72,8 @@ class Statistics:
         gaps = ", ".join(f"{count} {reason}" for reason, count in self.gaps.items())
         table.add_row("gaps", gaps or "none")
         table.add_row("columns", f"{self.columns}")
+        if why := list(self.reasons.lines(self.results)):
+            table.add_row("why", escape("\n".join(why)))
         table.add_row("model", ", ".join(self.models))
         return table
 

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +52,45 @@ class AtomicFile:
             self.handle.close()
         with suppress(OSError):
             (self.path if self._published else self._part).unlink(missing_ok=True)
+
+
+class AtomicFolder:
+    """The same of a folder, which takes the place of an earlier one."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._published = False
+        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._earlier = path.with_name(f".{path.name}.{os.getpid()}.earlier")
+        try:
+            self.part.mkdir()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def finish(self) -> None:
+        """All is written: onto the disk with it."""
+        try:
+            for path in self.part.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def publish(self) -> None:
+        """Give the finished folder its name."""
+        try:
+            if self.path.exists():
+                self.path.replace(self._earlier)
+            self.part.replace(self.path)
+            self._published = True
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        shutil.rmtree(self._earlier, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Leave nothing, not even the published folder."""
+        shutil.rmtree(self.path if self._published else self.part, ignore_errors=True)
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:

@@ -1,13 +1,15 @@
 """A picture of a frame: what was seen, how deep it is, and how sure that is."""
 
 import io
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.errors import NotInstalled
-from segdepth.results import FrameResult
+from segdepth.export.smoothing import SIGMA_A, is_noisy, smoothed
+from segdepth.results import FrameResult, Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
 
 CERTAIN = 0.5
 """Columns whose count has a lower probability are drawn hollow, as are those abstained."""
+
+PANEL_INCHES = 5.0
+PANEL_PX, PANEL_PX_MOST = 500, 2000
+"""Side of a panel [px]: as wide as a marker on every column needs, within these limits."""
+
+MARKER_A, MARKER_PX = 0.9, (5.5, 14.0)
+"""Diameter of a marker: in the specimen, so that columns 1.2 Å apart do not touch, within these limits [px]."""
+
+TITLE_CHARACTERS = 46
+"""Of a line of the title, for each panel that is beside another."""
 
 _ROUND_LENGTHS_NM = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _MARKERS = "osD^v"
@@ -24,37 +36,53 @@ _MARKERS = "osD^v"
 def png(image: NDArray[Any], result: FrameResult, title: str = "") -> bytes:
     """Frame, depth with its columns, and confidence, with a scale bar, as a PNG.
 
-    The maps must have been asked for (Detail(depth_map=True, confidence_map=True)); without them their panel is empty.
-    Raises NotInstalled without matplotlib.
+    Beside a frame of a low dose there is the same one smoothed for the eye. The maps must have been asked for
+    (Detail(depth_map=True, confidence_map=True)); without them their panel is empty. Raises NotInstalled without
+    matplotlib.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise NotInstalled("pictures need: pip install 'segdepth[export]'") from error
-    figure = Figure(figsize=(15, 5.4), layout="constrained")
+    noisy = is_noisy(result)
+    rows, across = (2, 2) if noisy else (1, 3)
+    lines = _title(title, result, TITLE_CHARACTERS * across)
+    height = rows * (PANEL_INCHES + 0.3) + 0.22 * len(lines) + 0.3
+    dpi = _panel_px(result) / PANEL_INCHES
+    figure = Figure(figsize=(across * (PANEL_INCHES + 0.5), height), dpi=dpi, layout="compressed")
     FigureCanvasAgg(figure)
-    seen, depth, confidence = figure.subplots(1, 3)
-    _draw_frame(seen, image, result.sampling_A)
-    _draw_depth(figure, depth, image, result)
-    _draw_confidence(figure, confidence, result)
-    for axes, name in ((seen, "frame"), (depth, "atoms per column"), (confidence, "confidence")):
-        axes.set_title(name)
+    panels = figure.subplots(rows, across).ravel()
+    _draw_frame(panels[0], image, result.sampling_A)
+    panels[0].set_title("frame")
+    if noisy:
+        _draw_frame(panels[1], smoothed(image, result.sampling_A), result.sampling_A)
+        panels[1].set_title(f"smoothed for display (Gaussian, σ {SIGMA_A:g} Å)")
+    _draw_depth(figure, panels[-2], image, result)
+    _draw_confidence(figure, panels[-1], result)
+    for axes in panels:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_xlim(-0.5, image.shape[1] - 0.5)
         axes.set_ylim(image.shape[0] - 0.5, -0.5)
-    figure.suptitle(" · ".join(part for part in (title, _verdict(result)) if part))
+    figure.suptitle("\n".join(lines))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _verdict(result: FrameResult) -> str:
-    verdict = result.domain
-    why = verdict.why()
+def _panel_px(result: FrameResult) -> float:
+    """Side of a panel in which a marker of its least size is not larger than MARKER_A."""
+    field_A = max(result.shape) * result.sampling_A
+    return float(np.clip(field_A / MARKER_A * MARKER_PX[0], PANEL_PX, PANEL_PX_MOST))
+
+
+def _title(title: str, result: FrameResult, width: int) -> list[str]:
+    """What the frame is and the verdict on it, and a line or more for each reason; whole, however long."""
     model = f"{result.model.family} {result.model.version}"
-    return f"{model} · {verdict.status.value}{': ' + why if why else ''}"
+    head = " · ".join(part for part in (title, model, result.domain.status.value) if part)
+    reasons = [check.message or check.name for check in result.domain.checks if check.status is not Status.OK]
+    return [line for text in (head, *reasons) for line in textwrap.wrap(text, width)]
 
 
 def _draw_frame(axes: "Axes", image: NDArray[Any], sampling_A: float) -> None:
@@ -86,16 +114,20 @@ def _draw_depth(figure: "Figure", axes: "Axes", image: NDArray[Any], result: Fra
         axes.imshow(result.depth_map, cmap=counts, norm=norm)
     else:
         axes.imshow(np.zeros(image.shape, "u1"), cmap="gray", vmin=0, vmax=1)
+    axes.set_title("refused: no columns" if result.refused else "atoms per column")
     bar = figure.colorbar(ScalarMappable(norm, counts), ax=axes, ticks=range(11), fraction=0.046)
     bar.ax.set_yticklabels([*map(str, range(10)), "≥10"])
-    _draw_columns(axes, result, counts(np.arange(11)))
+    if len(result.columns):
+        _draw_columns(axes, result, counts(np.arange(11)))
+        _draw_legend(figure, result.columns.elements)
 
 
 def _draw_columns(axes: "Axes", result: FrameResult, colours: NDArray[Any]) -> None:
     columns = result.columns
-    if not len(columns):
-        return
     sure = (columns.p_count >= CERTAIN) & ~columns.abstained
+    panel_px = _panel_px(result)
+    marker_px = np.clip(MARKER_A / (max(result.shape) * result.sampling_A) * panel_px, *MARKER_PX)
+    size = float(marker_px) * 72 * PANEL_INCHES / panel_px  # in points
     for number in range(len(columns.elements)):
         for solid in (True, False):
             drawn = (columns.species == number + 1) & (sure == solid)
@@ -103,15 +135,30 @@ def _draw_columns(axes: "Axes", result: FrameResult, colours: NDArray[Any]) -> N
             axes.scatter(
                 columns.x_px[drawn],
                 columns.y_px[drawn],
-                s=18,
+                s=size**2,
                 marker=_MARKERS[number % len(_MARKERS)],
-                facecolors=colour if solid else "none",
+                # The map has the count's colour there: what is hollow shows that of vacuum inside.
+                facecolors=colour if solid else colours[0],
                 edgecolors="white" if solid else colour,
-                linewidths=0.5 if solid else 1.2,
+                linewidths=size * (0.1 if solid else 0.25),
             )
+
+
+def _draw_legend(figure: "Figure", elements: tuple[str, ...]) -> None:
+    """What the markers mean, below the panels."""
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"ls": "", "ms": 6, "color": "dimgray"}
+    known = [
+        Line2D([], [], marker=_MARKERS[number % len(_MARKERS)], label=name, **look)
+        for number, name in enumerate(elements)
+    ]
+    unsure = Line2D([], [], marker="o", mfc="none", mew=1.5, label="hollow: unsure (p < 0.5 or abstained)", **look)
+    figure.legend(handles=[*known, unsure], loc="outside lower center", ncols=len(known) + 1, frameon=False)
 
 
 def _draw_confidence(figure: "Figure", axes: "Axes", result: FrameResult) -> None:
     confidence = np.zeros(result.shape, "f4") if result.confidence_map is None else result.confidence_map
     shown = axes.imshow(confidence, cmap="magma", vmin=0, vmax=1)
+    axes.set_title("confidence")
     figure.colorbar(shown, ax=axes, fraction=0.046)

@@ -7,7 +7,7 @@ from typing import Self
 from segdepth.export.atomic import AtomicFile, cannot_write
 from segdepth.pooling import PooledFrames
 
-CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,found_in,p_hop\n"
+CSV_HEADER = "first,last,frames,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,found_in,p_hop,status\n"
 
 
 class PooledTable:
@@ -46,7 +46,8 @@ class PooledTable:
 def csv_rows(group: PooledFrames) -> str:
     """The rows of one group of frames."""
     columns, sampling_A = group.columns, group.sampling_A
-    row = f"{group.first},{group.last},{group.frames},%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d,%d,%.4f\n"
+    frames = f"{group.first},{group.last},{group.frames}"
+    row = f"{frames},%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d,%d,%.4f,{group.status.value}\n"
     fields = (
         *(columns.x_px, columns.y_px, columns.x_px * sampling_A, columns.y_px * sampling_A),
         *(columns.species_names(), columns.count, columns.p_count, columns.lo90, columns.hi90),

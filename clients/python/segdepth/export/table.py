@@ -1,4 +1,4 @@
-"""columns.csv: one row a column."""
+"""columns.csv: one row a column, with the verdict of its frame in the last field."""
 
 from itertools import chain
 from typing import Any
@@ -6,42 +6,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.results import Columns
+from segdepth.export.atomic import AtomicFile
+from segdepth.results import Answer, FrameResult
 
-CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained\n"
+CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
 
-_ROW = "%d,%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d\n"
+_ROW = "%d,%.3f,%.3f,%.3f,%.3f,%s,%d,%.4f,%d,%d,%d,%s\n"
 
 
-def csv_rows(frame: int, columns: Columns) -> str:
+def csv_rows(result: FrameResult) -> str:
     """The rows of one frame, sorted by y, then x, as they are printed."""
-    if not len(columns):
+    if not len(result.columns):
         return ""
-    fields = column_fields(frame, columns).values()
+    fields = column_fields(result).values()
     rows = zip(*(field.tolist() for field in fields), strict=True)
-    return _ROW * len(columns) % tuple(chain.from_iterable(rows))
+    return _ROW * len(result.columns) % tuple(chain.from_iterable(rows))
 
 
-def column_fields(frame: int, columns: Columns) -> dict[str, NDArray[Any]]:
+def column_fields(result: FrameResult) -> dict[str, NDArray[Any]]:
     """The columns of columns.csv by name, rounded and sorted as there: for every format that holds the table."""
-    x_px, y_px = _rounded(columns.x_px), _rounded(columns.y_px)
-    order = np.lexsort((x_px, y_px))
-    fields = {
-        "frame": np.full(len(columns), frame),
-        "x_px": x_px,
-        "y_px": y_px,
-        "x_A": _rounded(columns.x_A),
-        "y_A": _rounded(columns.y_A),
-        "species": np.array(columns.species_names()),
-        "count": columns.count,
-        "p_count": np.round(columns.p_count.astype(np.float64), 4),
-        "lo90": columns.lo90,
-        "hi90": columns.hi90,
-        "abstained": columns.abstained,
-    }
+    fields = result.fields()
+    fields |= {name: _rounded(fields[name], 3) for name in ("x_px", "y_px", "x_A", "y_A")}
+    fields["p_count"] = _rounded(fields["p_count"], 4)
+    order = np.lexsort((fields["x_px"], fields["y_px"]))
     return {name: field[order] for name, field in fields.items()}
 
 
-def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+def _rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
     # + 0.0 makes of -0.0 a 0.0.
-    return np.add(np.round(values.astype(np.float64), 3), 0.0, dtype=np.float64)
+    return np.add(np.round(values.astype(np.float64), digits), 0.0, dtype=np.float64)
+
+
+class CsvTable:
+    """Writes the table as the frames come. Raises CannotWrite."""
+
+    def __init__(self, file: AtomicFile):
+        self._file = file
+        file.write(CSV_HEADER.encode())
+
+    def add(self, answer: Answer) -> None:
+        """The next answer; one without columns has no rows."""
+        if isinstance(answer, FrameResult):
+            self._file.write(csv_rows(answer).encode())
+
+    def finish(self) -> None:
+        """No frame follows."""
+        self._file.finish()

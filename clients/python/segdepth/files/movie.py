@@ -59,8 +59,9 @@ class Stack:
 class Movie:
     """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`."""
 
-    def __init__(self, path: Path, stack: Stack, calibration: Calibration):
-        self.path, self.calibration = path, calibration
+    def __init__(self, path: Path, stack: Stack, calibration: Calibration, inside: str = ""):
+        """`inside`: what follows the file's name where a dataset in it was named: ::/path/of/a/dataset."""
+        self.path, self.calibration, self.inside = path, calibration, inside
         self._stack = stack
         self._convert = Converter(stack.dtype)
         # One thread sends frames while another draws them, and a file has one position.
@@ -103,7 +104,7 @@ class Movie:
         """This movie with each frame corrected; from now on it is the one to read and to close."""
         read, convert = self._stack.read, self._convert
         stack = replace(self._stack, dtype=np.dtype(np.float32), read=lambda index: correct(convert(read(index))))
-        return Movie(self.path, stack, calibration)
+        return Movie(self.path, stack, calibration, self.inside)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         """The same as `frame(index)`."""

@@ -88,7 +88,7 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     header's. Raises UnreadableFile: no such file, unknown format, truncated, not a stack of grey frames, or no sampling
     (a header's 1.0 Å default is none).
     """
-    name, _, dataset = str(path).partition(INSIDE)
+    name, inside, dataset = str(path).partition(INSIDE)
     path = Path(name)
     reader = _reader(path)
     try:
@@ -96,7 +96,7 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
     try:
-        return _movie(path, stack, sampling_A)
+        return _movie(path, stack, sampling_A, inside + dataset)
     except (UnreadableFile, InvalidFrame) as error:
         stack.close()
         raise UnreadableFile(f"{path}: {error}") from error
@@ -113,16 +113,19 @@ def _reader(path: Path) -> Reader:
     return reader
 
 
-def _movie(path: Path, stack: Stack, sampling_A: float | None) -> Movie:
+def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> Movie:
     if stack.length == 0:
         raise UnreadableFile("no frames")
     if sampling_A is None:
         sampling_A = stack.header.sampling_A
     if sampling_A is None:
-        raise UnreadableFile(f"no sampling: {stack.header.missing}; state it in Å/px (--sampling)")
+        raise UnreadableFile(
+            f"no sampling: {stack.header.missing}; state it in Å/px (--sampling), or roughly"
+            " (--sampling auto-lattice --sampling-about)"
+        )
     calibration = stack.header.calibration(sampling_A)
     calibration.message()
-    movie = Movie(path, stack, calibration)
+    movie = Movie(path, stack, calibration, inside)
     _check_size(movie)
     return movie
 

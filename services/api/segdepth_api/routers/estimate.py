@@ -50,7 +50,8 @@ BODY: dict[str, Any] = {
 """The body is read by hand, so that its size is known before it is taken in."""
 
 CSV_EXAMPLE = (
-    "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained\n0,31.207,18.943,3.121,1.894,Ce,6,0.8713,5,6,0\n"
+    "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
+    "0,31.207,18.943,3.121,1.894,Ce,6,0.8713,5,6,0,ok\n"
 )
 
 ANSWER: dict[int | str, dict[str, Any]] = {
