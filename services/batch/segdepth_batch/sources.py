@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdepth.files import PICTURES, SUFFIXES, Movie, open_movie
+from segdepth.files import COMPANIONS, PICTURES, SUFFIXES, Movie, open_movie
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
@@ -17,7 +17,7 @@ from segdepth_batch.settings import BatchSettings
 
 S3 = "s3://"
 
-_MOVIES = SUFFIXES.keys() - PICTURES
+_MOVIES = SUFFIXES.keys() - PICTURES - COMPANIONS
 """What is taken below a folder: the pictures there may be those of earlier results."""
 
 

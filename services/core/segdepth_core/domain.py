@@ -18,7 +18,7 @@ from segdepth_core.familiarity import CHECK, Familiarity
 from segdepth_core.lattice import find_lattice
 from segdepth_core.network import Heads
 from segdepth_core.photon_transfer import BlackLevel, black_level
-from segdepth_core.prediction import Check, Columns, Status
+from segdepth_core.prediction import Check, Columns, Detector, Status, worst
 from segdepth_core.prepare import CONTRAST_GAIN, prepare
 from segdepth_core.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
@@ -33,7 +33,7 @@ DEFAULT_CHECKS = {
     "replaced": Range(upper=0.03, ok_upper=0.005),
     "saturation": Range(upper=0.02, ok_upper=0.001),
     "clipping": Range(upper=0.02, ok_upper=0.001),
-    "noise": Range(ok_upper=4e5, unit="e/Å²"),
+    "noise": Range(ok_upper=1e7, unit="e/Å²"),
     "smoothing": Range(upper=1.0, ok_upper=0.8, unit="px"),
     "black": Range(lower=-0.3, upper=0.3, ok_lower=-0.1, ok_upper=0.1, unit="of the mean"),
 }
@@ -49,6 +49,15 @@ STRANGE = (
     "unlike what the model was made for (log odds {:.3g}): another crystal or zone axis, tilt, defocus or aberrations"
     " outside its range"
 )
+
+FEWEST_ELECTRONS = 1e4
+"""Dose [e/Å²] beyond any camera's, of which a known spread leaves as much at the finest detail as is permitted."""
+
+CORNER = 4 * math.pi**2 * 0.45
+"""By exp(-CORNER s²) a spread of s px damps noise where most of the spectrum's finest detail is."""
+
+BLUR_MARGIN_PX = 0.2
+"""Spread of the noise beyond that of the detector that is no smoothing."""
 
 BLACK_ERRORS = 2.0
 """Standard errors by which the range permitted of the black level is wider, for what a frame cannot tell of it."""
@@ -82,15 +91,28 @@ class Gate:
             checks.append(self._judge(name, value, lambda v, said=said: f"{v:.2%} {said}"))  # type: ignore[misc]
         return checks
 
-    def noise(self, exposure: Exposure, finest: float, blur_px: float, sampling_A: float) -> list[Check]:
-        """What the noise tells of how a frame came to be: `finest` [e/Å²] and `blur_px` are those of spectrum.Noise."""
+    def noise(
+        self, exposure: Exposure, finest: float, blur_px: float, sampling_A: float, detector: Detector
+    ) -> list[Check]:
+        """What the noise tells of how a frame came to be: `finest` [e/Å²] and `blur_px` are those of spectrum.Noise.
+
+        Not asked for what is known of the detector.
+        """
+        noise, smoothing = self.ranges["noise"], self.ranges["smoothing"]
+        if detector.blur_px is not None:
+            noise = _at_least(noise, FEWEST_ELECTRONS * math.exp(CORNER * detector.blur_px**2))
+            smoothing = _at_least(smoothing, detector.blur_px + BLUR_MARGIN_PX)
         said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
-        checks = [self._judge("noise", finest, said.format)]
-        if checks[0].status > Status.OK:
+        checks = [judge("noise", finest, noise, said.format(finest))]
+        if checks[0].status == Status.OK:
+            said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
+            checks.append(judge("smoothing", round(blur_px, 3), smoothing, said.format(blur_px)))
+        # Where noise is not what the electrons made it says nothing of the black level.
+        if worst(checks) > Status.OK:
             return checks
-        said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
-        checks.append(self._judge("smoothing", round(blur_px, 3), said.format))
         assert exposure.around is not None
+        if detector.black_level is not None:
+            return checks
         level = black_level(exposure.around, exposure.sound, blur_px, sampling_A)
         if math.isfinite(level.error):
             checks.append(self._black(level))
@@ -198,6 +220,13 @@ def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
 def _no_lattice(permitted: Range) -> Check:
     said = "lattice: none of the family's reflections stand out: vacuum, another crystal, another zone axis, or tilt"
     return Check("lattice", Status.REFUSED, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
+
+
+def _at_least(permitted: Range, value: float) -> Range:
+    """The range, widened so that `value` is ok."""
+    upper = None if permitted.upper is None else max(permitted.upper, value)
+    ok_upper = None if permitted.ok_upper is None else max(permitted.ok_upper, value)
+    return permitted.model_copy(update={"upper": upper, "ok_upper": ok_upper})
 
 
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:

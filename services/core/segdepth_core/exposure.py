@@ -50,18 +50,20 @@ class Exposure:
     """Which of `around` is of recorded pixels alone; None = all."""
 
     @classmethod
-    def of(cls, frame: Array) -> Self:
-        """Read a frame of any real dtype."""
+    def of(cls, frame: Array, black_level: float = 0.0) -> Self:
+        """Read a frame of any real dtype, whose pixels without electrons hold `black_level`."""
         shape = (frame.shape[0], frame.shape[1])
         if min(shape) < SMALLEST_PX:
             return cls(shape, f"{shape[0]}x{shape[1]} px are too few to look at")
         missing = _missing(frame)
         seen = frame if missing is None else frame[~missing]
-        problem = _problem(seen, frame.size)
+        problem = _problem(seen, frame.size, black_level)
         if problem:
             return cls(shape, problem, recorded=seen.size / frame.size)
-        mean = seen.mean(dtype=np.float64)
+        mean = float(seen.mean(dtype=np.float64)) - black_level
         image = np.multiply(frame, np.float32(1 / mean), dtype=np.float32)
+        if black_level:
+            image -= np.float32(black_level / mean)
         if missing is not None:
             image[missing] = 1
         found, around = outliers(image)
@@ -99,15 +101,16 @@ def _missing(frame: Array) -> Mask | None:
     return ~finite if missing is None else missing | ~finite
 
 
-def _problem(seen: Array, pixels: int) -> str:
+def _problem(seen: Array, pixels: int, black_level: float) -> str:
     """Why there is no picture in what was recorded, "" if there is."""
     if seen.size < 2:
         return f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
     if seen.min() == seen.max():
         return f"every pixel is {seen.flat[0]}: an empty frame"
-    mean = float(seen.mean(dtype=np.float64))
+    mean = float(seen.mean(dtype=np.float64)) - black_level
     if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
-        return f"the mean intensity is {mean:g}; it must be positive (is a background subtracted twice?)"
+        over = f" over the black level of {black_level:g}" if black_level else ""
+        return f"the mean intensity{over} is {mean:g}; it must be positive (is a background subtracted twice?)"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segdepth_core.prediction import Array, Check, Columns, Detail, Prediction, Status, Version
+from segdepth_core.prediction import Array, Check, Columns, Detail, Detector, Prediction, Status, Version
 from segdepth_protos.v1 import frame_pb2 as pb
 
 STATUS = {
@@ -15,6 +15,25 @@ STATUS = {
 def detail_of(detail: pb.Detail) -> Detail:
     """What a caller asks for, as the Predictor takes it."""
     return Detail(detail.depth_map, detail.confidence_map, detail.probabilities)
+
+
+def detector_of(calibration: pb.Calibration) -> Detector:
+    """What a calibration says of the detector."""
+    black = calibration.black_level if calibration.HasField("black_level") else None
+    return Detector(black, _blur_px(np.array(calibration.modulation_transfer)))
+
+
+def _blur_px(transfer: Array) -> float | None:
+    """Of the Gaussian that has this modulation transfer, evenly spaced from 0 to half a cycle a pixel; None of none.
+
+    exp(-2 pi² s² f²) has the logarithm -2 pi² s² f²: a line through 0, fitted where there is something to fit.
+    """
+    cycles_px = np.linspace(0, 0.5, len(transfer))
+    seen = (transfer > 0.05) & (cycles_px > 0)
+    if not seen.any():
+        return None
+    reach = 2 * np.pi**2 * cycles_px[seen] ** 2
+    return float(np.sqrt(max(0.0, -(np.log(transfer[seen]) * reach).sum() / (reach**2).sum())))
 
 
 def model_version(version: Version) -> pb.ModelVersion:

@@ -27,6 +27,18 @@ class Detail:
         return self.depth_map or self.confidence_map or self.probabilities
 
 
+@dataclass(frozen=True)
+class Detector:
+    """What the caller knows of the detector; None = nothing, then the frame itself has to tell.
+
+    black_level: what a pixel reads that no electron reached, in the frame's own unit; blur_px: standard deviation of
+    the Gaussian that has its modulation transfer [px].
+    """
+
+    black_level: float | None = None
+    blur_px: float | None = None
+
+
 class Status(IntEnum):
     """Whether an answer may be believed. The numbers are those of the contract's DomainStatus."""
 

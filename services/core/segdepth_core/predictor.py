@@ -28,6 +28,7 @@ from segdepth_core.prediction import (
     Check,
     Columns,
     Detail,
+    Detector,
     Maps,
     Prediction,
     Status,
@@ -45,6 +46,7 @@ BATCH_PX = {"cpu": 8 * 128 * 128, "cuda": 64 * 128 * 128}
 """Canonical pixels that go through the network at once: what is fastest without needing much memory."""
 
 NO_MAPS = Detail()
+UNKNOWN = Detector()
 
 
 @dataclass
@@ -52,7 +54,9 @@ class _Work:
     """A frame on its way to an answer."""
 
     exposure: Exposure
+    detector: Detector
     checks: list[Check]
+    reading_ms: float
     dose: float = math.nan
     columns: Columns = field(default_factory=Columns.none)
     maps: Maps | None = None
@@ -114,19 +118,26 @@ class Predictor:
                 read_columns(heads, dose_B.to(self.device), calibration, canonical_A, (height, width))
 
     def predict(
-        self, frames: Sequence[Array], samplings_A: Sequence[float], detail: Detail = NO_MAPS
+        self,
+        frames: Sequence[Array],
+        samplings_A: Sequence[float],
+        detail: Detail = NO_MAPS,
+        detectors: Sequence[Detector] = (),
     ) -> list[Prediction]:
         """The answer to each frame [height, width] (any real dtype) at its sampling [Å/px], in order.
 
+        detectors: what is known of that of each frame; none = nothing of any.
         Frames of equal shape and sampling go through the network together; whichever they are, a frame's answer is
         the same. A frame outside the model's domain gets a refused verdict and no columns. Raises ValueError for
         arrays that are not frames.
         """
         if len(frames) != len(samplings_A):
             raise ValueError(f"{len(frames)} frames but {len(samplings_A)} samplings")
+        detectors = detectors or [UNKNOWN] * len(frames)
         answers: dict[int, Prediction] = {}
         for batch in self._batches(frames, samplings_A):
-            some = self._predict([frames[number] for number in batch], samplings_A[batch[0]], detail)
+            work = [self._work(frames[number], samplings_A[number], detectors[number]) for number in batch]
+            some = self._predict(work, samplings_A[batch[0]], detail)
             answers.update(zip(batch, some, strict=True))
         return [answers[number] for number in range(len(frames))]
 
@@ -154,15 +165,20 @@ class Predictor:
             for start in range(0, len(numbers), size):
                 yield numbers[start : start + size]
 
+    def _work(self, frame: Array, sampling_A: float, detector: Detector) -> _Work:
+        begun = time.perf_counter()
+        exposure = Exposure.of(frame, detector.black_level or 0.0)
+        checks = self.gate.pixels(exposure, sampling_A)
+        return _Work(exposure, detector, checks, reading_ms=(time.perf_counter() - begun) * 1e3)
+
     @torch.inference_mode()
-    def _predict(self, frames: list[Array], sampling_A: float, detail: Detail) -> list[Prediction]:
+    def _predict(self, work: list[_Work], sampling_A: float, detail: Detail) -> list[Prediction]:
         """The answers to a batch of frames of one shape and sampling."""
-        shape = frames[0].shape
+        shape = work[0].exposure.shape
         clock = _Clock()
-        exposures = [Exposure.of(frame) for frame in frames]
-        work = [_Work(exposure, self.gate.pixels(exposure, sampling_A)) for exposure in exposures]
         x_Bhw, dose_B = self._prepare(work, sampling_A)
         clock.lap("prepare_ms")
+        clock.laps["prepare_ms"] += sum(one.reading_ms for one in work)
         if len(x_Bhw):
             alive = [one for one in work if not one.refused]
             heads = self._network(x_Bhw)
@@ -201,7 +217,8 @@ class Predictor:
         figures = zip(noise.dose.tolist(), noise.finest.tolist(), noise.blur_px.tolist(), strict=True)
         for one, (dose, finest, blur_px), checks in zip(alive, figures, of_frames, strict=True):
             one.dose = dose
-            one.checks += self.gate.noise(one.exposure, finest, blur_px, sampling_A) + checks
+            one.checks += self.gate.noise(one.exposure, finest, blur_px, sampling_A, one.detector)
+            one.checks += checks
         keep_B = torch.tensor([not one.refused for one in alive], device=self.device)
         return x_Bhw[keep_B], noise.dose[keep_B]
 

@@ -20,7 +20,7 @@ from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVer
 from segdepth_core.domain import Gate
 from segdepth_core.exposure import Exposure
 from segdepth_core.maps import refused_maps
-from segdepth_core.prediction import Array, Check, Columns, Detail, Prediction, Status, Verdict, worst
+from segdepth_core.prediction import Array, Check, Columns, Detail, Detector, Prediction, Status, Verdict, worst
 from segdepth_core.predictor import Predictor
 from segdepth_protos.contract import AUTO, UnknownModel
 
@@ -188,12 +188,15 @@ class Families:
         frames: Sequence[Array],
         samplings_A: Sequence[float],
         detail: Detail,
+        detectors: Sequence[Detector],
     ) -> list[Prediction]:
         """The answers to frames, each by the model of its choice. Both are those of `answerable`."""
         answers: dict[int, Prediction] = {}
         for wanted in dict.fromkeys(choice.model for choice in choices):
             some = [n for n, choice in enumerate(choices) if choice.model == wanted]
-            given = models[wanted].predict([frames[n] for n in some], [samplings_A[n] for n in some], detail)
+            given = models[wanted].predict(
+                [frames[n] for n in some], [samplings_A[n] for n in some], detail, [detectors[n] for n in some]
+            )
             for number, answer in zip(some, given, strict=True):
                 answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
         return [answers[number] for number in range(len(choices))]

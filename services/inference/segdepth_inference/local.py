@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from segdepth_artefacts import ArtefactStore, Manifest, open_store
 from segdepth_artefacts.errors import UnknownVersion
 from segdepth_artefacts.manifest import Range
-from segdepth_core.messages import detail_of, frame_result, model_version
+from segdepth_core.messages import detail_of, detector_of, frame_result, model_version
 from segdepth_core.prediction import Prediction, Status
 from segdepth_core.released import released_store
 from segdepth_inference.families import Families, answerable
@@ -78,8 +78,7 @@ class LocalBackend:
             raise TimeoutError(f"no answer within {timeout_s:g} s: other frames came first")
         try:
             begun = time.perf_counter()
-            sampling_A = frame.calibration.sampling_angstrom_per_px
-            (prediction,) = self._predict(request.options, [frame], [sampling_A])
+            (prediction,) = self._predict(request.options, [frame], [frame.calibration])
         finally:
             self._predicting.release()
         if request.options.strict and prediction.verdict.status == Status.REFUSED:
@@ -98,20 +97,22 @@ class LocalBackend:
         family, version = self._model_of(opening.options)
         own = self._keeper.resolve("" if family == AUTO else family, version)
 
-        def predict(batch: list[pb.Frame], samplings_A: list[float]) -> list[Prediction]:
+        def predict(batch: list[pb.Frame], stated: list[pb.Calibration]) -> list[Prediction]:
             with self._predicting:
-                return self._predict(opening.options, batch, samplings_A)
+                return self._predict(opening.options, batch, stated)
 
         yield from answer_movie(Answering(opening, predict, own.best_batch), frames)
 
     def _predict(
-        self, options: es.EstimateOptions, batch: list[pb.Frame], samplings_A: list[float]
+        self, options: es.EstimateOptions, batch: list[pb.Frame], stated: list[pb.Calibration]
     ) -> list[Prediction]:
         self._families.refresh_if_old()
         frames = [decode_pixels(frame) for frame in batch]
+        samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
+        detectors = [detector_of(calibration) for calibration in stated]
         choices = self._families.choices(*self._model_of(options), frames, samplings_A)
         choices, models = answerable(choices, self._keeper.resolve)
-        return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail))
+        return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail), detectors)
 
     def list_models(self, request: models_pb2.ListModelsRequest, timeout_s: float) -> models_pb2.ListModelsResponse:
         """Every complete version of the store (of one family, if named), newest first."""

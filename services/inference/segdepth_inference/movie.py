@@ -12,7 +12,7 @@ from segdepth_protos.contract import InvalidFrame, check_calibration, check_fram
 from segdepth_protos.v1 import estimator_pb2 as es
 from segdepth_protos.v1 import frame_pb2 as pb
 
-Predict = Callable[[list[pb.Frame], list[float]], list[Prediction]]
+Predict = Callable[[list[pb.Frame], list[pb.Calibration]], list[Prediction]]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def _answer(how: Answering, batch: list[_Item]) -> Iterator[es.Answer]:
     limit_s = _deadline_s(how.opening)
     items = [_expired(item, begun, limit_s) for item in batch]
     accepted = [item for item in items if isinstance(item, _Accepted)]
-    samplings_A = [item.calibration.sampling_angstrom_per_px for item in accepted]
-    predictions = iter(how.predict([item.frame for item in accepted], samplings_A) if accepted else ())
+    stated = [item.calibration for item in accepted]
+    predictions = iter(how.predict([item.frame for item in accepted], stated) if accepted else ())
     for item in items:
         if isinstance(item, es.Gap):
             yield es.Answer(gap=item)

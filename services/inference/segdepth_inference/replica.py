@@ -11,7 +11,7 @@ from ray.serve.config import AutoscalingConfig
 
 from segdepth_artefacts import open_store
 from segdepth_core.cpu import usable_cores
-from segdepth_core.messages import STATUS, detail_of, frame_result
+from segdepth_core.messages import STATUS, detail_of, detector_of, frame_result
 from segdepth_core.prediction import Prediction, Status
 from segdepth_inference.families import Choice, Families, Models, answerable
 from segdepth_inference.keeper import ModelKeeper
@@ -108,11 +108,14 @@ class Replica:
         return await asyncio.get_running_loop().run_in_executor(self._predicting, self._families.choices, *arguments)
 
     def _answer(self, work: Work, models: Models, detail: pb.Detail) -> tuple[list[bytes], list[int]]:
-        answers = self._families.predict(work.choices, models, work.pixels, work.samplings_A, detail_of(detail))
+        detectors = [detector_of(calibration) for calibration in work.stated]
+        answers = self._families.predict(
+            work.choices, models, work.pixels, work.samplings_A, detail_of(detail), detectors
+        )
         self._observe(answers)
         if len(models) == 1:
             (predictor,) = models.values()
-            self._shadow.offer(predictor, work.pixels, answers)
+            self._shadow.offer(predictor, work.pixels, detectors, answers)
         results = [
             frame_result(answer, calibration).SerializeToString()
             for answer, calibration in zip(answers, work.stated, strict=True)

@@ -21,7 +21,7 @@ import structlog
 from segdepth_artefacts import ArtefactStore, Channel
 from segdepth_artefacts.channels import CANDIDATE
 from segdepth_artefacts.errors import ArtefactError
-from segdepth_core.prediction import Array, Maps, Prediction
+from segdepth_core.prediction import Array, Detector, Maps, Prediction
 from segdepth_core.predictor import Predictor
 from segdepth_inference.backoff import PollBackoff
 from segdepth_inference.comparison import compared
@@ -48,6 +48,7 @@ class Sample:
     """A frame that stable has answered, and the model to answer it too."""
 
     frame: Array
+    detector: Detector
     answer: Prediction
     candidate: Predictor
     taken_at: float
@@ -166,7 +167,13 @@ class Shadow:
 
     # The sampled frames.
 
-    def offer(self, answering: Predictor, frames: Sequence[Array], answers: Sequence[Prediction]) -> None:
+    def offer(
+        self,
+        answering: Predictor,
+        frames: Sequence[Array],
+        detectors: Sequence[Detector],
+        answers: Sequence[Prediction],
+    ) -> None:
         """A batch was answered: hold one of its frames if it is sampled, and nothing else is held.
 
         Refused by no model's word, a frame says nothing of the candidate.
@@ -185,7 +192,7 @@ class Shadow:
                 # A copy: the frame is a part of a whole batch in shared memory.
                 frame = np.array(frames[number])
                 answer = replace(answers[number], maps=Maps())
-                self._sample = Sample(frame, answer, candidate, time.monotonic())
+                self._sample = Sample(frame, detectors[number], answer, candidate, time.monotonic())
             dropped = len(sampled) - free
             if dropped:
                 self._tally_of(answering, candidate).drop(dropped)
@@ -205,7 +212,9 @@ class Shadow:
         """Let the candidate answer the frame, and count."""
         begun = time.monotonic()
         try:
-            (answer,) = sample.candidate.predict([sample.frame], [sample.answer.sampling_A])
+            (answer,) = sample.candidate.predict(
+                [sample.frame], [sample.answer.sampling_A], detectors=[sample.detector]
+            )
             dose, counts = compared(sample.answer, answer)
             stable, candidate = sample.answer.version.version, answer.version.version
             with self._lock:

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from segdepth_artefacts import ArtefactStore, open_store
+from segdepth_core.predictor import UNKNOWN
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import ShadowMetrics
 from segdepth_inference.shadow import Shadow
@@ -61,7 +62,7 @@ def one_frame(keeper: ModelKeeper, shadow: Shadow) -> None:
     frame = lattice_frame(1, SHAPE)
     answers = stable.predict([frame], [0.1])
     assert len(answers[0].columns) > 20
-    shadow.offer(stable, [frame], answers)
+    shadow.offer(stable, [frame], [UNKNOWN], answers)
     sample = shadow.next(idle=True)
     assert sample is not None
     shadow.compare(sample)

@@ -56,6 +56,11 @@ def test_pictures_in_a_folder_are_no_movies_unless_they_are_named(folder: Path) 
     assert looked_at(request(folder / "photo.jpg", sampling_A=0.1)) == [("0000-photo", 1, 1)]
 
 
+def test_what_leads_to_another_movie_of_a_folder_is_not_read_twice(folder: Path) -> None:
+    (folder / "a.emi").write_bytes(b"the movie itself is in a_1.ser")
+    assert len(looked_at(request(folder, sampling_A=0.1))) == 3
+
+
 def test_chunks_cover_every_frame_once(folder: Path) -> None:
     settings = BatchSettings(chunk_frames=4)
     (movie,) = inputs(request(folder / "a.npy", sampling_A=0.1), settings, Sources(settings, "a", local=True))

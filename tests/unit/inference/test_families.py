@@ -8,6 +8,7 @@ import pytest
 
 from segdepth_artefacts import open_store
 from segdepth_core.prediction import Detail, Prediction, Status
+from segdepth_core.predictor import UNKNOWN
 from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_protos.contract import AUTO, UnknownModel
@@ -40,7 +41,7 @@ class Service:
         samplings_A = [SAMPLING_A] * len(frames)
         choices = self.families.choices(family, version, frames, samplings_A)
         choices, models = answerable(choices, self.keeper.resolve)
-        return self.families.predict(choices, models, frames, samplings_A, MAPS)
+        return self.families.predict(choices, models, frames, samplings_A, MAPS, [UNKNOWN] * len(frames))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from segdepth_artefacts import open_store
 from segdepth_artefacts.shadow import Counts, ShadowSummary
 from segdepth_core.prediction import Check, Columns, Prediction, Status, Verdict, Version
+from segdepth_core.predictor import UNKNOWN
 from segdepth_inference import shadow as shadow_module
 from segdepth_inference.comparison import compared
 from segdepth_inference.keeper import ModelKeeper
@@ -113,7 +114,7 @@ class Replica:
         model = self.keeper.resolve(version=version)
         frame = lattice_frame(seed, SHAPE)
         (answer,) = model.predict([frame], [SAMPLING_A])
-        self.shadow.offer(model, [frame], [answer])
+        self.shadow.offer(model, [frame], [UNKNOWN], [answer])
         return answer
 
     def compare(self) -> None:
@@ -205,7 +206,7 @@ def test_the_share_decides_how_many_are_sampled(store: Path) -> None:
     frame = lattice_frame(1, SHAPE)
     (answer,) = model.predict([frame], [SAMPLING_A])
     for _ in range(400):
-        replica.shadow.offer(model, [frame] * 4, [answer] * 4)
+        replica.shadow.offer(model, [frame] * 4, [UNKNOWN] * 4, [answer] * 4)
     replica.compare()
     replica.shadow.write()
     assert 300 < summary(store).dropped + 1 < 500
@@ -230,10 +231,10 @@ def test_a_frame_refused_for_its_family_is_not_compared(store: Path) -> None:
     check = Check("family", Status.REFUSED, 2.0, 1.0, 1.0)
     refused = replace(answer, verdict=Verdict((*answer.verdict.checks, check)), columns=Columns.none())
     model = replica.keeper.resolve()
-    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [refused])
+    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [UNKNOWN], [refused])
     assert replica.shadow.next(idle=True) is None
     told = replace(refused, verdict=Verdict((*answer.verdict.checks, replace(check, status=Status.OK))))
-    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [told])
+    replica.shadow.offer(model, [lattice_frame(1, SHAPE)], [UNKNOWN], [told])
     assert replica.shadow.next(idle=True) is not None
 
 
@@ -314,7 +315,7 @@ def test_maps_of_the_answer_are_not_held(store: Path) -> None:
     frame = lattice_frame(1, SHAPE)
     (answer,) = model.predict([frame], [SAMPLING_A])
     large = replace(answer.maps, depth=np.zeros(SHAPE, np.uint8))
-    replica.shadow.offer(model, [frame], [replace(answer, maps=large)])
+    replica.shadow.offer(model, [frame], [UNKNOWN], [replace(answer, maps=large)])
     sample = replica.shadow.next(idle=True)
     assert sample is not None
     assert sample.answer.maps.depth is None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 - the filters of cameras: bitshuffle, LZ4, zstd, Blosc
 import numpy as np
 
 from segdepth.errors import UnreadableFile
@@ -14,7 +15,10 @@ from segdepth.files.slabs import MOST_BYTES
 MOST_OBJECTS = 20_000
 """A file of more groups and datasets is not looked through."""
 
-_DEFLATE, _FLETCHER32 = 1, 3
+_CODECS = {1: "zlib", 32001: "blosc", 32015: "zstd"}
+"""HDF5's numbers of those filters that say how large a chunk becomes, or can be asked."""
+
+_FLETCHER32 = 3
 
 
 def datasets(file: h5py.File) -> Iterator[h5py.Dataset]:
@@ -74,7 +78,7 @@ def check_numbers(dataset: h5py.Dataset, size: int) -> None:
         code, _, _, name = dataset.id.get_create_plist().get_filter(index)
         if not h5py.h5z.filter_avail(code):
             label = name.decode(errors="replace") or str(code)
-            raise UnreadableFile(f"compressed by {label}, for which HDF5 has no filter here: pip install hdf5plugin")
+            raise UnreadableFile(f"compressed by {label}, for which there is no filter: save it by gzip")
     need = math.prod(math.ceil(n / chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
     there = dataset.id.get_num_chunks()
     if there < need:
@@ -88,24 +92,25 @@ def check_chunks(dataset: h5py.Dataset, part: tuple[slice, ...]) -> None:
 
     HDF5 inflates whatever it finds: some megabytes in a file could fill the memory.
     """
-    if dataset.chunks is None or dataset.compression is None:
-        return
     filters = _filters(dataset)
-    if _DEFLATE not in filters:
+    if not filters:
         return
     nominal = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    codec = next((code for code in filters if code in _CODECS), None)
     starts = [range(piece.start // n * n, piece.stop, n) for piece, n in zip(part, dataset.chunks, strict=True)]
     for start in np.array(np.meshgrid(*starts, indexing="ij")).reshape(len(starts), -1).T:
         offset = tuple(int(value) for value in start)
         if dataset.id.get_chunk_info_by_coord(offset).size > 2 * nominal + 4096:
             raise UnreadableFile("damaged: a chunk is larger compressed than it would be without")
-        skipped, raw = dataset.id.read_direct_chunk(offset)
-        if skipped & 1 << filters.index(_DEFLATE):
+        if codec is None:
             continue
-        if set(filters[filters.index(_DEFLATE) + 1 :]) - {_FLETCHER32}:
+        skipped, raw = dataset.id.read_direct_chunk(offset)
+        if skipped & 1 << filters.index(codec):
+            continue
+        if set(filters[filters.index(codec) + 1 :]) - {_FLETCHER32}:
             raise UnreadableFile("compressed twice: write the file anew")
         # A checksum on each filter's output may follow what the first filters made of the numbers.
-        check_inflated("zlib", raw, nominal + 4 * len(filters))
+        check_inflated(_CODECS[codec], raw, nominal + 4 * len(filters))
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -67,7 +68,17 @@ def velox(path: Path, images: dict[str, np.ndarray], unit="m", step=1e-11, **tol
 
 
 class TestEmd:
-    @pytest.mark.parametrize("dtype, options", [("u1", {}), ("<f4", {"chunks": (2, 16, 16), "compression": "gzip"})])
+    @pytest.mark.parametrize(
+        "dtype, options",
+        [
+            ("u1", {}),
+            ("<f4", {"chunks": (2, 16, 16), "compression": "gzip", "shuffle": True, "fletcher32": True}),
+            ("u2", {"chunks": (1, 24, 32), "compression": "lzf"}),
+            ("u2", {"chunks": (1, 24, 32), **hdf5plugin.Bitshuffle()}),
+            ("u2", {"chunks": (1, 24, 32), **hdf5plugin.Zstd()}),
+            ("u2", {"chunks": (1, 24, 32), **hdf5plugin.Blosc()}),
+        ],
+    )
     def test_frames_and_header(self, tmp_path, dtype, options):
         data = movie_of(dtype)
         with open_movie(emd(tmp_path / "m.emd", data, MOVIE, **options)) as movie:
