@@ -6,7 +6,7 @@ those that need the spectrum next, and a frame refused by either never reaches t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,10 +18,12 @@ from segdepth_core.familiarity import CHECK, Familiarity
 from segdepth_core.lattice import find_lattice
 from segdepth_core.network import Heads
 from segdepth_core.photon_transfer import BlackLevel, black_level
-from segdepth_core.prediction import Check, Columns, Detector, Status, worst
+from segdepth_core.prediction import Check, Detector, Status, worst
 from segdepth_core.prepare import CONTRAST_GAIN, prepare
 from segdepth_core.spectrum import Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
+
+LATTICE = "lattice"
 
 SMALLEST_FIELD_A = 20.0
 """Shorter side that a frame has at least [Å]: fewer columns have too little of a surface to go by."""
@@ -139,16 +141,14 @@ class Gate:
         `shape` and `sampling_A` are those of the caller's frames: rounded to whole pixels, the canonical grid's own
         sampling is not quite the canonical one.
         """
-        effective_A = (shape[0] * sampling_A / x_Bhw.shape[-2], shape[1] * sampling_A / x_Bhw.shape[-1])
-        spectrum = Spectrum.of(x_Bhw / CONTRAST_GAIN, effective_A)
+        spectrum = Spectrum.of(x_Bhw / CONTRAST_GAIN, _effective_A(shape, x_Bhw.shape, sampling_A))
         contrasts = contrast(spectrum, dose_B).tolist()
         checks = [
             self._judged([("snr", dose, "a dose of {:.3g} e/Å²"), ("contrast", value, "a contrast of {:.3g}")])
             for dose, value in zip(dose_B.tolist(), contrasts, strict=True)
         ]
-        if self.reflections and "lattice" in self.ranges:
-            field_A2 = shape[0] * shape[1] * sampling_A**2
-            self._add_lattice(checks, spectrum, [dose * field_A2 for dose in dose_B.tolist()], sampling_A)
+        if self.reflections and LATTICE in self.ranges:
+            self._add_lattice(checks, spectrum, sampling_A)
         return checks
 
     def lattice(self, exposure: Exposure, sampling_A: float) -> tuple[float, float, bool]:
@@ -158,31 +158,26 @@ class Gate:
         """
         assert exposure.intensity is not None
         x_1hw = prepare(torch.from_numpy(exposure.intensity)[None], sampling_A, self.canonical_A)
-        height, width = exposure.shape
-        effective_A = (height * sampling_A / x_1hw.shape[-2], width * sampling_A / x_1hw.shape[-1])
+        effective_A = _effective_A(exposure.shape, x_1hw.shape, sampling_A)
         lattice = find_lattice(Spectrum.of(x_1hw / CONTRAST_GAIN, effective_A), self.reflections)
         if float(lattice.score[0]) < lattice.significant:
             return math.nan, 0.0, False
         scale, score = float(lattice.scale[0]), float(lattice.score[0])
-        return scale, score, "lattice" in self.ranges and _status(scale, self.ranges["lattice"]) < Status.REFUSED
+        return scale, score, LATTICE in self.ranges and _status(scale, self.ranges[LATTICE]) < Status.REFUSED
 
-    def _add_lattice(
-        self, checks: list[list[Check]], spectrum: Spectrum, electrons: list[float], sampling_A: float
-    ) -> None:
-        permitted = self.ranges["lattice"]
+    def _add_lattice(self, checks: list[list[Check]], spectrum: Spectrum, sampling_A: float) -> None:
+        """Of the frames that show one; the others are `unseen`."""
+        permitted = self.ranges[LATTICE]
         lattice = find_lattice(spectrum, self.reflections)
-        for some, scale, score, count in zip(
-            checks, lattice.scale.tolist(), lattice.score.tolist(), electrons, strict=True
-        ):
-            if score >= lattice.significant:
-                said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
-                if _status(scale, permitted) == Status.SUSPECT:
-                    said += " (state that, or --sampling auto-lattice)"
-                check = judge("lattice", scale, permitted, said)
-                doubted = check.status == Status.REFUSED and score < lattice.certain
-                some.append(replace(check, status=Status.SUSPECT) if doubted else check)
-            elif count >= LATTICE_ELECTRONS:
-                some.append(_no_lattice(permitted))
+        for some, scale, score in zip(checks, lattice.scale.tolist(), lattice.score.tolist(), strict=True):
+            if score < lattice.significant:
+                continue
+            said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
+            if _status(scale, permitted) == Status.SUSPECT:
+                said += " (state that, or --sampling auto-lattice)"
+            check = judge(LATTICE, scale, permitted, said)
+            doubted = check.status == Status.REFUSED and score < lattice.certain
+            some.append(replace(check, status=Status.SUSPECT) if doubted else check)
 
     def network(self, heads: Heads, dose_B: Tensor, field_A: float) -> list[list[Check]]:
         """What the network itself says of frames with a measured dose [e/Å²] and a shorter side [Å], a list a frame."""
@@ -195,13 +190,30 @@ class Gate:
         foreign = [[(CHECK, round(value, 3), STRANGE)] for value in logit_B.tolist()]
         return [self._judged(one + other) for one, other in zip(inverted, foreign, strict=True)]
 
-    def nothing(self, checks: list[Check], columns: Columns) -> list[Check]:
-        """A refusal, where a frame with these checks shows neither the family's lattice nor a column that is sure."""
-        lattice = any(check.name == "lattice" and check.value > 0 for check in checks)
-        if lattice or not self.reflections or "lattice" not in self.ranges or not columns.abstained.all():
+    def unseen(
+        self, checks: list[Check], centre_HW: Tensor, dose: float, shape: tuple[int, int], sampling_A: float
+    ) -> list[Check]:
+        """What it means that a frame with these checks shows no lattice: too few electrons, or nothing to count.
+
+        The network's own map of columns (`centre_HW`, logits) tells: what it finds in noise is on no lattice.
+        """
+        if not self.reflections or LATTICE not in self.ranges or any(check.name == LATTICE for check in checks):
             return []
-        said = "columns: none is sure, and no lattice shows: vacuum, or too few electrons in the field"
-        return [Check("columns", Status.REFUSED, 0.0, lower=1.0, message=said)]
+        found = find_lattice(
+            Spectrum.of(torch.sigmoid(centre_HW)[None], _effective_A(shape, centre_HW.shape, sampling_A)),
+            self.reflections,
+        )
+        if float(found.score[0]) < found.certain:
+            said = "none of the family's reflections stand out, nor are the columns found on its lattice: noise alone,"
+            return [self._no_lattice(Status.REFUSED, f"{said} vacuum, another crystal or zone axis")]
+        if dose * shape[0] * shape[1] * sampling_A**2 < LATTICE_ELECTRONS:
+            return []
+        said = "none of the family's reflections stand out; the columns alone are on its lattice: tilt, or a small part"
+        return [self._no_lattice(Status.SUSPECT, f"{said} of the field")]
+
+    def _no_lattice(self, status: Status, said: str) -> Check:
+        permitted = self.ranges[LATTICE]
+        return Check(LATTICE, status, 0.0, permitted.lower, permitted.upper, permitted.unit, f"{LATTICE}: {said}")
 
     def _judged(self, measured: list[tuple[str, float, str]]) -> list[Check]:
         return [self._judge(name, value, said.format) for name, value, said in measured if name in self.ranges]
@@ -210,16 +222,16 @@ class Gate:
         return judge(name, value, self.ranges[name], say(value))
 
 
+def _effective_A(frame: Sequence[int], canonical: Sequence[int], sampling_A: float) -> tuple[float, float]:
+    """Sampling [Å/px] of a canonical grid [..., h, w]: rounded to whole pixels it is not quite the canonical one."""
+    return frame[0] * sampling_A / canonical[-2], frame[1] * sampling_A / canonical[-1]
+
+
 def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
     """Standard deviation of the intensity over its mean in the lattice's band, less the counting noise; [B]."""
     low, high = CONTRAST_BAND_PER_A
     noise_B = math.pi * (high**2 - low**2) / dose_B
     return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
-
-
-def _no_lattice(permitted: Range) -> Check:
-    said = "lattice: none of the family's reflections stand out: vacuum, another crystal, another zone axis, or tilt"
-    return Check("lattice", Status.REFUSED, 0.0, permitted.lower, permitted.upper, permitted.unit, said)
 
 
 def _at_least(permitted: Range, value: float) -> Range:

@@ -183,7 +183,9 @@ class Predictor:
             alive = [one for one in work if not one.refused]
             heads = self._network(x_Bhw)
             field_A = min(shape) * sampling_A
-            for one, checks in zip(alive, self.gate.network(heads, dose_B, field_A), strict=True):
+            for number, checks in enumerate(self.gate.network(heads, dose_B, field_A)):
+                one = alive[number]
+                one.checks += self.gate.unseen(one.checks, heads.centre_BHW[number], one.dose, shape, sampling_A)
                 one.checks += checks
             clock.lap("network_ms")
             self._read(alive, heads, dose_B, shape, sampling_A, detail)
@@ -239,7 +241,6 @@ class Predictor:
             masked, seen = one.exposure.masked, columns[number]
             if masked is not None:
                 seen = recorded(seen, masked, sampling_A)
-            one.checks += self.gate.nothing(one.checks, seen)
             if not one.refused:
                 one.columns = seen
                 one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail, masked)
