@@ -11,7 +11,7 @@ from tests.models import released_model
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "frames.md").read_text()
 
-COUNTED = {"pixels", "columns", "family"}
+COUNTED = {"pixels", "family"}
 """Checks of yes or no, without a range of their own."""
 
 
