@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from segdepth_protos.v1 import frame_pb2
 
@@ -34,7 +35,10 @@ def _status(value: int) -> Status:
 
 @dataclass(frozen=True)
 class Check:
-    """One question asked of a frame. A bound that is None is open."""
+    """One question asked of a frame. A bound that is None is open.
+
+    Outside `lower` to `upper` the frame is refused, outside `ok_lower` to `ok_upper` suspect.
+    """
 
     name: str
     status: Status
@@ -43,6 +47,8 @@ class Check:
     upper: float | None
     unit: str
     message: str
+    ok_lower: float | None = None
+    ok_upper: float | None = None
 
     def __repr__(self) -> str:
         bounds = ", ".join(
@@ -74,12 +80,18 @@ class DomainVerdict:
 
 
 def _check(check: frame_pb2.DomainCheck) -> Check:
+    def bound(name: Literal["lower", "upper", "ok_lower", "ok_upper"]) -> float | None:
+        return getattr(check, name) if check.HasField(name) else None
+
+    lower, upper, ok_lower, ok_upper = bound("lower"), bound("upper"), bound("ok_lower"), bound("ok_upper")
     return Check(
         name=check.name,
         status=_status(check.status),
         value=check.value,
-        lower=check.lower if check.HasField("lower") else None,
-        upper=check.upper if check.HasField("upper") else None,
+        lower=lower,
+        upper=upper,
         unit=check.unit,
         message=check.message,
+        ok_lower=lower if ok_lower is None else ok_lower,
+        ok_upper=upper if ok_upper is None else ok_upper,
     )

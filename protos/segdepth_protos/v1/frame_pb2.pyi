@@ -301,6 +301,8 @@ class DomainCheck(_message.Message):
     UPPER_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    OK_LOWER_FIELD_NUMBER: _builtins.int
+    OK_UPPER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """sampling, field, pixels, saturation, snr, lattice, contrast, ..."""
     status: Global___DomainStatus.ValueType
@@ -311,6 +313,9 @@ class DomainCheck(_message.Message):
     unit: _builtins.str
     message: _builtins.str
     """What is wrong and what would be right; empty when ok."""
+    ok_lower: _builtins.float
+    """Inside of these the frame is ok, between them and `lower` and `upper` suspect. One that is absent is as the outer."""
+    ok_upper: _builtins.float
     def __init__(
         self,
         *,
@@ -321,17 +326,27 @@ class DomainCheck(_message.Message):
         upper: _builtins.float | None = ...,
         unit: _builtins.str = ...,
         message: _builtins.str = ...,
+        ok_lower: _builtins.float | None = ...,
+        ok_upper: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_ok_lower", b"_ok_lower", "_ok_upper", b"_ok_upper", "_upper", b"_upper", "lower", b"lower", "ok_lower", b"ok_lower", "ok_upper", b"ok_upper", "upper", b"upper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "message", b"message", "name", b"name", "status", b"status", "unit", b"unit", "upper", b"upper", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_ok_lower", b"_ok_lower", "_ok_upper", b"_ok_upper", "_upper", b"_upper", "lower", b"lower", "message", b"message", "name", b"name", "ok_lower", b"ok_lower", "ok_upper", b"ok_upper", "status", b"status", "unit", b"unit", "upper", b"upper", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
     _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__ok_lower: _TypeAlias = _typing.Literal["ok_lower"]  # noqa: Y015
+    _WhichOneofArgType__ok_lower: _TypeAlias = _typing.Literal["_ok_lower", b"_ok_lower"]  # noqa: Y015
+    _WhichOneofReturnType__ok_upper: _TypeAlias = _typing.Literal["ok_upper"]  # noqa: Y015
+    _WhichOneofArgType__ok_upper: _TypeAlias = _typing.Literal["_ok_upper", b"_ok_upper"]  # noqa: Y015
     _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
     _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ok_lower) -> _WhichOneofReturnType__ok_lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ok_upper) -> _WhichOneofReturnType__ok_upper | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
 
@@ -444,9 +459,11 @@ class FrameResult(_message.Message):
     height: _builtins.int
     width: _builtins.int
     depth_map: _builtins.bytes
-    """u8 [height, width]: class of each pixel, 255 throughout where the frame was refused. Only if asked for."""
+    """u8 [height, width]: class of each pixel; 255 where nothing was recorded, and throughout where the frame was refused.
+    Only if asked for.
+    """
     confidence_map: _builtins.bytes
-    """f32 [height, width], NaN throughout where the frame was refused. Only if asked for."""
+    """f32 [height, width], NaN where the class is 255. Only if asked for."""
     probabilities: _builtins.bytes
     """f32 [11, height, width]. Only if asked for."""
     @_builtins.property

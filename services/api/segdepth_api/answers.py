@@ -19,7 +19,10 @@ class Model(BaseModel):
 
 
 class CheckAnswer(BaseModel):
-    """One question asked of a frame: the value measured and the range permitted. A bound that is null is open."""
+    """One question asked of a frame: the value measured and the range permitted. A bound that is null is open.
+
+    Outside `lower` to `upper` the frame is refused, outside `ok_lower` to `ok_upper` suspect.
+    """
 
     name: str
     status: Literal["ok", "suspect", "refused"]
@@ -28,6 +31,8 @@ class CheckAnswer(BaseModel):
     upper: float | None
     unit: str
     message: str
+    ok_lower: float | None = None
+    ok_upper: float | None = None
 
 
 class Column(BaseModel):
@@ -86,6 +91,8 @@ EXAMPLE: dict[str, JsonValue] = {
                     "upper": 0.25,
                     "unit": "Å/px",
                     "message": "",
+                    "ok_lower": 0.05,
+                    "ok_upper": 0.25,
                 }
             ],
             "columns": [

@@ -244,8 +244,9 @@ def _at_least(permitted: Range, value: float) -> Range:
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:
     """The check `name` of a value against its range; `said` names the value in words for the message."""
     status = _status(value, permitted)
-    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted)}"
-    return Check(name, status, value, permitted.lower, permitted.upper, permitted.unit, message)
+    message = "" if status == Status.OK else f"{name}: {said}; permitted {_bounds(permitted, status)}"
+    lower, upper, ok_lower, ok_upper = permitted.lower, permitted.upper, permitted.ok_lower, permitted.ok_upper
+    return Check(name, status, value, lower, upper, permitted.unit, message, ok_lower, ok_upper)
 
 
 def _status(value: float, permitted: Range) -> Status:
@@ -261,15 +262,16 @@ def _within(value: float, lower: float | None, upper: float | None) -> bool:
     return (-math.inf if lower is None else lower) <= value <= (math.inf if upper is None else upper)
 
 
-def _bounds(permitted: Range) -> str:
-    """What is permitted, in words: what is ok where nothing is refused."""
+def _bounds(permitted: Range, status: Status) -> str:
+    """What would not have had this status, in words."""
     lower, upper = permitted.lower, permitted.upper
-    if lower is None and upper is None:
-        lower, upper = permitted.ok_lower, permitted.ok_upper
+    if status == Status.SUSPECT:
+        lower = lower if permitted.ok_lower is None else permitted.ok_lower
+        upper = upper if permitted.ok_upper is None else permitted.ok_upper
     if lower is None:
         text = f"up to {upper:.4g}"
     else:
-        text = f"from {lower:.4g}" if upper is None else f"{lower:.4g}-{upper:.4g}"
+        text = f"from {lower:.4g}" if upper is None else f"{lower:.4g} to {upper:.4g}"
     return f"{text} {permitted.unit}".rstrip()
 
 

@@ -75,6 +75,8 @@ def _check(check: Check) -> pb.DomainCheck:
         upper=check.upper,
         unit=check.unit,
         message=check.message,
+        ok_lower=check.ok_lower,
+        ok_upper=check.ok_upper,
     )
 
 

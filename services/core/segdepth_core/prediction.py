@@ -49,7 +49,10 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One question asked of a frame: the value measured and the range permitted, both in `unit`. None = open."""
+    """One question asked of a frame: the value measured and the range permitted, both in `unit`. None = open.
+
+    Outside `lower` to `upper` the frame is refused, outside `ok_lower` to `ok_upper` suspect; None = as the outer one.
+    """
 
     name: str
     status: Status
@@ -58,6 +61,8 @@ class Check:
     upper: float | None = None
     unit: str = ""
     message: str = ""
+    ok_lower: float | None = None
+    ok_upper: float | None = None
 
 
 @dataclass(frozen=True)

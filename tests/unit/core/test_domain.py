@@ -99,7 +99,7 @@ def test_the_field_counts_in_each_direction(
     assert (field.lower, field.unit) == (20.0, "Å")
     if status == Status.REFUSED:
         assert "19.9" in field.message
-        assert "permitted 20-820 Å" in field.message
+        assert "permitted 20 to 820 Å" in field.message
 
 
 @pytest.mark.parametrize("sampling_A, status", [(0.049, 3), (0.05, 1), (0.26, 1), (0.27, 3), (4.9, 3)])
@@ -195,7 +195,9 @@ def test_ranges(value: float, expected: int) -> None:
     permitted = Range(lower=0.96, upper=1.04, ok_lower=0.985, ok_upper=1.015, unit="x")
     found = judge("lattice", value, permitted, "so much")
     assert found.status == expected
-    assert found.message == ("" if expected == 1 else "lattice: so much; permitted 0.96-1.04 x")
+    permitted_said = {1: "", 2: "permitted 0.985 to 1.015 x", 3: "permitted 0.96 to 1.04 x"}[expected]
+    assert found.message == (permitted_said and f"lattice: so much; {permitted_said}")
+    assert (found.lower, found.upper, found.ok_lower, found.ok_upper) == (0.96, 1.04, 0.985, 1.015)
 
 
 def test_open_ranges() -> None:

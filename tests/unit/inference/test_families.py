@@ -131,7 +131,7 @@ def test_a_frame_of_a_family_that_refuses_its_sampling_is_told_so(tmp_path: Path
     add_family(store, "gold", spacing_A=GOLD_A, finest_A=0.12)
     (answer,) = Service(store, tmp_path / "cache").answers([lattice_frame(2, spacing_A=GOLD_A)], AUTO)
     assert answer.version.family == "gold"
-    assert answer.verdict.reason == "sampling: sampling 0.1 Å/px; permitted 0.12-0.26 Å/px"
+    assert answer.verdict.reason == "sampling: sampling 0.1 Å/px; permitted 0.12 to 0.26 Å/px"
 
 
 def test_a_version_of_auto_is_no_model(service: Service) -> None:

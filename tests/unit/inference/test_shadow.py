@@ -187,9 +187,9 @@ def test_a_busy_replica_compares_seldom(store: Path, monkeypatch: pytest.MonkeyP
     assert sample is not None
     predict = sample.candidate.predict
 
-    def slow(*arguments: object) -> object:
+    def slow(*arguments: object, **named: object) -> object:
         now[0] += 0.5
-        return predict(*arguments)  # type: ignore[arg-type]
+        return predict(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sample.candidate, "predict", slow)
     replica.shadow.compare(sample)

@@ -8,7 +8,7 @@ REFUSED, SUSPECT, OK = frame_pb2.DOMAIN_STATUS_REFUSED, frame_pb2.DOMAIN_STATUS_
 LEVELS = ((0.45, 0.35, REFUSED), (0.5, 0.31, REFUSED), (0.2, 0.31, SUSPECT), (0.33, 0.35, SUSPECT))
 """Of the black level: value, range permitted, verdict."""
 
-LATTICE = {"name": "lattice", "lower": 0.96, "upper": 1.04}
+LATTICE = {"name": "lattice", "lower": 0.96, "upper": 1.04, "ok_lower": 0.985, "ok_upper": 1.015}
 
 
 def answer(*checks, status=REFUSED):
@@ -39,7 +39,7 @@ def test_frames_of_one_reason_are_one_line_with_the_range_measured():
 
 def test_a_ratio_of_pixel_sizes_is_said_as_what_is_off():
     found = lines(*(answer({**LATTICE, "value": value}, status=SUSPECT) for value in (1.025, 1.027)), total=60)
-    said = "2 of 60 suspect: pixel size 2.5-2.7 % too small by the crystal's own lattice (refused beyond 4 %)"
+    said = "2 of 60 suspect: pixel size 2.5-2.7 % too small by the crystal's own lattice (permitted up to 1.5 %)"
     assert found == [f"{said}; --sampling auto-lattice corrects it"]
     (far,) = lines(answer({**LATTICE, "value": 0.93, "message": "lattice: gold, or 7 % off"}))
     assert far == (
@@ -93,7 +93,7 @@ def test_ranges_that_differ_are_one_reason_and_hold_for_all():
     why = "a dark image not subtracted, or a contrast stretch"
     assert found == [
         f"2 of 4 refused: no electrons at 0.45-0.5 of the mean: {why} (permitted -0.31 to 0.31 of the mean)",
-        f"2 of 4 suspect: no electrons at 0.2-0.33 of the mean: {why} (refused beyond -0.35 to 0.35 of the mean)",
+        f"2 of 4 suspect: no electrons at 0.2-0.33 of the mean: {why} (permitted -0.31 to 0.31 of the mean)",
     ]
 
 

@@ -49,7 +49,7 @@ class Group:
     @classmethod
     def of(cls, check: Check) -> "Group":
         """A group that begins with a check."""
-        return cls(check, check.value, check.value, (check.lower, check.upper))
+        return cls(check, check.value, check.value, _bounds(check))
 
     @property
     def status(self) -> Status:
@@ -57,15 +57,13 @@ class Group:
         return self.first.status
 
     def add(self, check: Check) -> None:
-        """One more frame. Of ranges that differ, as where a frame tells its own error, the one is kept that holds for
-        all: the narrowest of those that refused, the widest of the others."""
+        """One more frame. Of ranges that differ, as where a frame tells its own error, the narrowest is kept."""
         self.frames += 1
         self.low, self.high = min(self.low, check.value), max(self.high, check.value)
-        inner, outer = (max, min) if self.status is Status.REFUSED else (min, max)
-        lower, upper = self.bounds
+        (lower, upper), (low, high) = self.bounds, _bounds(check)
         self.bounds = (
-            None if lower is None or check.lower is None else inner(lower, check.lower),
-            None if upper is None or check.upper is None else outer(upper, check.upper),
+            None if lower is None or low is None else max(lower, low),
+            None if upper is None or high is None else min(upper, high),
         )
 
 
@@ -101,6 +99,11 @@ class Reasons:
         for reason, frames in self._gaps.most_common():
             if self._details[reason]:
                 yield f"{frames} of {total} {reason}, the first: {self._details[reason]}"
+
+
+def _bounds(check: Check) -> tuple[float | None, float | None]:
+    """Inside of which the check would not have had its status."""
+    return (check.lower, check.upper) if check.status is Status.REFUSED else (check.ok_lower, check.ok_upper)
 
 
 def _kind(check: Check) -> tuple[object, ...]:
@@ -141,7 +144,7 @@ def _measured(group: Group) -> str:
 
 
 def _permitted(group: Group, ideal: float | None = None) -> str:
-    """The range that is answered: what else would have been right for a refused frame, how far it is for a suspect one.
+    """The range that would have been right.
 
     `ideal`: the bounds as what they are off it, in %.
     """
@@ -150,15 +153,13 @@ def _permitted(group: Group, ideal: float | None = None) -> str:
     factor, unit = (100.0, "%") if percent else (1.0, check.unit)
     bounds = [None if bound is None else bound - (ideal or 0.0) for bound in group.bounds]
     low, high = (None if bound is None else f"{factor * bound:.4g}" for bound in bounds)
-    refused = group.status is Status.REFUSED
     if low is not None and high is not None:
         symmetric = ideal is not None and low == f"-{high}"
-        span = f"up to {high}" if symmetric else f"{low} to {high}"
-        words = f"permitted {span}" if refused else f"refused beyond {high if symmetric else span}"
+        words = f"permitted up to {high}" if symmetric else f"permitted {low} to {high}"
     elif high is not None:
-        words = f"permitted up to {high}" if refused else f"refused above {high}"
+        words = f"permitted up to {high}"
     else:
-        words = f"permitted from {low}" if refused else f"refused below {low}"
+        words = f"permitted from {low}"
     return f"{words} {unit}".rstrip()
 
 
