@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from segdepth.errors import InvalidFrame, NotInstalled, UnreadableFile
+from segdepth.errors import InvalidFrame, NotInstalled, SegDepthError, UnreadableFile
 from segdepth.files.dm import open_dm
 from segdepth.files.movie import Movie, Stack
 from segdepth.files.mrc import open_mrc
@@ -90,11 +90,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     """
     name, inside, dataset = str(path).partition(INSIDE)
     path = Path(name)
-    reader = _reader(path)
     try:
-        stack = reader(path, dataset)
+        stack = _reader(path)(path, dataset)
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, SegDepthError):
+            raise
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     try:
         return _movie(path, stack, sampling_A, inside + dataset)
     except (UnreadableFile, InvalidFrame) as error:
@@ -105,11 +108,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
 def _reader(path: Path) -> Reader:
     reader = SUFFIXES.get(path.suffix.lower())
     if reader is None:
-        raise UnreadableFile(f"{path}: unknown format; there is {', '.join(SUFFIXES)}")
+        raise UnreadableFile(f"unknown format; there is {', '.join(SUFFIXES)}")
     if not path.exists():
-        raise UnreadableFile(f"{path}: no such file")
+        raise UnreadableFile("no such file")
     if path.is_dir() and path.suffix.lower() not in FOLDERS:
-        raise UnreadableFile(f"{path}: a folder; name the files in it")
+        raise UnreadableFile("a folder; name the files in it")
+    if not path.is_dir() and not path.is_file():
+        # To open a pipe would wait for whoever writes into it.
+        raise UnreadableFile("a pipe or device, not a file")
     return reader
 
 
