@@ -6,9 +6,7 @@ Counting noise thins out towards both ends: what the next value has as well is n
 import numpy as np
 
 from segdepth_core.prediction import Array
-
-PILE = 1e-4
-"""Share of pixels at one value that is not worth a second look."""
+from segdepth_protos.piles import PILE, top_pile
 
 BLACK_MARGIN = 1.25
 """Zeros that counting makes, at most, relative to those of a frame of one intensity: dark columns have more."""
@@ -16,12 +14,7 @@ BLACK_MARGIN = 1.25
 
 def saturated_share(seen: Array) -> float:
     """Share of pixels [0-1] that pile up at the highest value, whatever number that is after gain and offset."""
-    top = seen.max()
-    at_top = int(np.count_nonzero(seen == top))
-    if at_top <= PILE * seen.size:
-        return 0.0
-    below = seen[seen < top].max()
-    return max(0.0, float(at_top - np.count_nonzero(seen == below)) / seen.size)
+    return top_pile(seen) / seen.size
 
 
 def black_share(seen: Array, noise: float) -> float:
