@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdepth.files import COMPANIONS, PICTURES, SUFFIXES, Movie, open_movie
+from segdepth.files import COMPANIONS, FOLDERS, PICTURES, SUFFIXES, Movie, open_movie
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
@@ -17,8 +17,8 @@ from segdepth_batch.settings import BatchSettings
 
 S3 = "s3://"
 
-_MOVIES = SUFFIXES.keys() - PICTURES - COMPANIONS
-"""What is taken below a folder: the pictures there may be those of earlier results."""
+_MOVIES = SUFFIXES.keys() - PICTURES - COMPANIONS - FOLDERS
+"""What is taken below a folder: the pictures there may be those of earlier results, and a folder is no object."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sources:
         one = [entry for entry in entries if entry.key == key]
         movies = one or [entry for entry in entries if Path(entry.key).suffix.lower() in _MOVIES]
         if not movies:
-            raise JobRefused(f"input {text}: no movie there; there is {', '.join(SUFFIXES)}")
+            raise JobRefused(f"input {text}: no movie there; there is {', '.join(sorted(_MOVIES))}")
         return [Found(f"{base}{entry.key}", entry.size_bytes, entry.tag) for entry in movies]
 
     @contextmanager

@@ -16,6 +16,8 @@ from segdepth.security import TLS
 
 CONNECTION = "Connection"
 
+MOVIE_HELP = "MRC, TIFF, NPY, DM3, DM4, SER, EMD, HDF5, Zarr, PNG or JPEG; FILE::/path names a dataset in it."
+
 Server = Annotated[
     str | None,
     typer.Option(

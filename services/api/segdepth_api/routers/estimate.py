@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from segdepth import AsyncClient
+from segdepth.files import FOLDERS, SUFFIXES
 from segdepth.results import Answer, FrameResult
 from segdepth_api.accept import preferred
 from segdepth_api.answers import EXAMPLE, Estimate
@@ -32,7 +33,7 @@ BODY: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "MRC, MRCS, TIFF, OME-TIFF or NPY, by the end of its name",
+                            "description": f"By the end of its name: {', '.join(sorted(SUFFIXES.keys() - FOLDERS))}",
                         }
                     },
                 }
