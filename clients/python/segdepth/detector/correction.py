@@ -14,6 +14,7 @@ from segdepth.detector.bad_pixels import BadPixels
 from segdepth.detector.profile import read_camera
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.files import Movie, open_movie
+from segdepth.files.open_movie import check_size
 from segdepth_protos.piles import PILE, top_pile
 
 
@@ -134,12 +135,14 @@ class Detector:
             self.check_shape(movie.shape)
             corrects = self._scale is not None or np.any(0 if self.dark is None else self.dark)
             corrects = corrects or self._bad(movie.shape).any()
-        except InvalidFrame as error:
+            calibration = self.calibration(movie.calibration)
+            if corrects:
+                movie = movie.corrected(self.correct, calibration)
+                # A corrected pixel has four bytes.
+                check_size(movie)
+        except (InvalidFrame, UnreadableFile) as error:
             movie.close()
             raise UnreadableFile(f"{path}: {error}") from error
-        calibration = self.calibration(movie.calibration)
-        if corrects:
-            return movie.corrected(self.correct, calibration)
         movie.calibration = calibration
         return movie
 

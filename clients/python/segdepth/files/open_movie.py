@@ -132,11 +132,12 @@ def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> M
     calibration = stack.header.calibration(sampling_A)
     calibration.message()
     movie = Movie(path, stack, calibration, inside)
-    _check_size(movie)
+    check_size(movie)
     return movie
 
 
-def _check_size(movie: Movie) -> None:
+def check_size(movie: Movie) -> None:
+    """UnreadableFile for frames of another size than a frame may have as they are sent."""
     height, width = movie.shape
     need = height * width * movie.dtype.itemsize
     if min(height, width) >= 2 and need <= contract.FRAME_BYTES:
