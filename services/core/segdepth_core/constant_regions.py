@@ -23,7 +23,7 @@ def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     Not those at the frame's highest value: that is saturation.
     """
     right, down = frame[:, 1:] == frame[:, :-1], frame[1:] == frame[:-1]
-    run = _shortest_run(float(right.mean()), frame.size)
+    run = _shortest_run(np.count_nonzero(right) / right.size, frame.size)
     if run > max(frame.shape):
         return None
     side = 2 ** math.ceil(math.log2(run) / 2)

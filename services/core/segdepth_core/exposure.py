@@ -57,10 +57,10 @@ class Exposure:
             return cls(shape, f"{shape[0]}x{shape[1]} px are too few to look at")
         missing = _missing(frame)
         seen = frame if missing is None else frame[~missing]
-        problem = _problem(seen, frame.size, black_level)
+        mean = float(seen.mean(dtype=np.float64)) - black_level if seen.size else 0.0
+        problem = _problem(seen, frame.size, mean, black_level)
         if problem:
             return cls(shape, problem, recorded=seen.size / frame.size)
-        mean = float(seen.mean(dtype=np.float64)) - black_level
         image = np.multiply(frame, np.float32(1 / mean), dtype=np.float32)
         if black_level:
             image -= np.float32(black_level / mean)
@@ -101,13 +101,12 @@ def _missing(frame: Array) -> Mask | None:
     return ~finite if missing is None else missing | ~finite
 
 
-def _problem(seen: Array, pixels: int, black_level: float) -> str:
-    """Why there is no picture in what was recorded, "" if there is."""
+def _problem(seen: Array, pixels: int, mean: float, black_level: float) -> str:
+    """Why there is no picture in what was recorded, whose mean is `mean` over the black level; "" if there is."""
     if seen.size < 2:
         return f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
     if seen.min() == seen.max():
         return f"every pixel is {seen.flat[0]}: an empty frame"
-    mean = float(seen.mean(dtype=np.float64)) - black_level
     if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
         over = f" over the black level of {black_level:g}" if black_level else ""
         return f"the mean intensity{over} is {mean:g}; it must be positive (is a background subtracted twice?)"

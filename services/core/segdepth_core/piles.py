@@ -26,7 +26,15 @@ def black_share(seen: Array, noise: float) -> float:
     at_bottom = int(np.count_nonzero(seen == bottom))
     if at_bottom <= PILE * seen.size:
         return 0.0
-    above = seen[seen > bottom].min()
-    pile = (at_bottom - int(np.count_nonzero(seen == above))) / seen.size
+    pile = (at_bottom - int(np.count_nonzero(seen == _next(seen, bottom)))) / seen.size
     empty = float(np.exp(-1 / noise)) if noise > 0 else 0.0
     return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * empty + 0.02)))
+
+
+def _next(seen: Array, bottom: np.generic) -> np.generic:
+    """The lowest value above the lowest, in an array that has one."""
+    if seen.dtype.kind != "u":
+        return seen[seen > bottom].min()
+    # The lowest value becomes the highest; without a copy of all the others.
+    one = seen.dtype.type(1)
+    return (seen - bottom - one).min() + bottom + one

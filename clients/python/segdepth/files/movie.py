@@ -58,11 +58,15 @@ class Stack:
 
 
 class Movie:
-    """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`."""
+    """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`.
+
+    stored_dtype: the type in which the file holds them.
+    """
 
     def __init__(self, path: Path, stack: Stack, calibration: Calibration, inside: str = ""):
         """`inside`: what follows the file's name where a dataset in it was named: ::/path/of/a/dataset."""
         self.path, self.calibration, self.inside = path, calibration, inside
+        self.stored_dtype = stack.dtype
         self._stack = stack
         self._convert = Converter(stack.dtype)
         # One thread sends frames while another draws them, and a file has one position.
@@ -115,7 +119,9 @@ class Movie:
         """This movie with each frame corrected; from now on it is the one to read and to close."""
         read, convert = self._stack.read, self._convert
         stack = replace(self._stack, dtype=np.dtype(np.float32), read=lambda index: correct(convert(read(index))))
-        return Movie(self.path, stack, calibration, self.inside)
+        movie = Movie(self.path, stack, calibration, self.inside)
+        movie.stored_dtype = self.stored_dtype
+        return movie
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         """The same as `frame(index)`."""

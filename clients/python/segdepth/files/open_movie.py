@@ -1,84 +1,12 @@
 """Opening a movie by its name."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from segdepth.errors import InvalidFrame, NotInstalled, SegDepthError, UnreadableFile
-from segdepth.files.dm import open_dm
+from segdepth.errors import InvalidFrame, SegDepthError, UnreadableFile
+from segdepth.files.formats import FOLDERS, INSIDE, SUFFIXES, Reader
 from segdepth.files.movie import Movie, Stack
-from segdepth.files.mrc import open_mrc
-from segdepth.files.npy import open_npy
-from segdepth.files.picture import open_picture
-from segdepth.files.rosettasciio import READERS, open_with_rosettasciio
-from segdepth.files.ser import open_emi, open_ser
-from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
-
-Reader = Callable[[Path, str], Stack]
-"""Opens a file, or one dataset of it: its path in the file, "" where the caller names none."""
-
-INSIDE = "::"
-"""What follows names a dataset of the file: movie.emd::/data/movie."""
-
-
-def _hdf5(path: Path, dataset: str) -> Stack:
-    try:
-        from segdepth.files.hdf5 import open_hdf5
-    except ImportError as error:
-        raise NotInstalled("HDF5 files need: pip install 'segdepth[files]'") from error
-    return open_hdf5(path, dataset)
-
-
-def _zarr(path: Path, dataset: str) -> Stack:
-    try:
-        from segdepth.files.ome_zarr import open_zarr
-    except ImportError as error:
-        raise NotInstalled("Zarr stores need: pip install 'segdepth[files]'") from error
-    return open_zarr(path, dataset)
-
-
-def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
-    """For a format whose files hold one movie each."""
-
-    def open_it(path: Path, dataset: str) -> Stack:
-        if dataset:
-            raise UnreadableFile(f"holds one movie, no dataset {dataset}; leave {INSIDE}{dataset} out")
-        return reader(path)
-
-    return open_it
-
-
-SUFFIXES: dict[str, Reader] = {
-    ".mrc": _one_movie(open_mrc),
-    ".mrcs": _one_movie(open_mrc),
-    ".tif": open_tiff,
-    ".tiff": open_tiff,
-    ".npy": _one_movie(open_npy),
-    ".dm3": open_dm,
-    ".dm4": open_dm,
-    ".ser": _one_movie(open_ser),
-    ".emi": open_emi,
-    ".emd": _hdf5,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".hspy": _hdf5,
-    ".zarr": _zarr,
-    ".png": _one_movie(open_picture),
-    ".jpg": _one_movie(open_picture),
-    ".jpeg": _one_movie(open_picture),
-    **dict.fromkeys(READERS, open_with_rosettasciio),
-}
-"""Formats by the end of the name."""
-
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-"""Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
-
-COMPANIONS = frozenset({".emi"})
-"""Those of them that lead to another file, which has the pixels: found with it, they would be read twice."""
-
-FOLDERS: frozenset[str] = frozenset({".zarr"})
-"""Those of them that are folders."""
 
 
 def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
