@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdepth.files import COMPANIONS, FOLDERS, PICTURES, SUFFIXES, Movie, open_movie
+from segdepth.files import PICTURES, SINGLE, Movie, format_of, open_movie
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
@@ -17,8 +17,8 @@ from segdepth_batch.settings import BatchSettings
 
 S3 = "s3://"
 
-_MOVIES = SUFFIXES.keys() - PICTURES - COMPANIONS - FOLDERS
-"""What is taken below a folder: the pictures there may be those of earlier results, and a folder is no object."""
+_MOVIES = frozenset(SINGLE) - PICTURES
+"""What is taken below a folder: the pictures there may be those of earlier results."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class Sources:
 
         JobRefused if there is none.
         """
+        known = format_of(Path(text))
+        if known is not None and known.instead:
+            raise JobRefused(f"input {text}: {known.instead}")
         objects, key, base = self._place(text)
         entries = objects.entries(key)
         one = [entry for entry in entries if entry.key == key]

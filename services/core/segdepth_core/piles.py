@@ -3,6 +3,8 @@
 Counting noise thins out towards both ends: what the next value has as well is no pile.
 """
 
+from typing import Any
+
 import numpy as np
 
 from segdepth_core.prediction import Array
@@ -31,7 +33,7 @@ def black_share(seen: Array, noise: float) -> float:
     return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * empty + 0.02)))
 
 
-def _next(seen: Array, bottom: np.generic) -> np.generic:
+def _next(seen: Array, bottom: Any) -> Any:
     """The lowest value above the lowest, in an array that has one."""
     if seen.dtype.kind != "u":
         return seen[seen > bottom].min()

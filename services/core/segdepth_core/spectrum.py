@@ -36,7 +36,8 @@ def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> Tensor:
         torch.hann_window(height, device=contrast_BHW.device), torch.hann_window(width, device=contrast_BHW.device)
     )
     spectrum = torch.fft.rfft2(contrast_BHW * window_HW)
-    return spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
+    density: Tensor = spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
+    return density
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def noise_bands(shape: tuple[int, int], sampling_A: float, device: torch.device)
         middle = math.sqrt((lowest**2 + 0.5) / 2)
         inner, outer = (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
         reach = float(cycles_px[outer].square().mean() - cycles_px[inner].square().mean())
-        return NoiseBands(*(band.nonzero()[:, 0].to(torch.int32) for band in (dose, inner, outer)), reach)
+        dose, inner, outer = (band.nonzero()[:, 0].to(torch.int32) for band in (dose, inner, outer))
+        return NoiseBands(dose, inner, outer, reach)
 
 
 @dataclass(frozen=True)

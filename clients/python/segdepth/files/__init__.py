@@ -1,6 +1,6 @@
 """Movies from files, frame by frame, with the calibration of their header: by the end of their name."""
 
-from segdepth.files.formats import COMPANIONS, FOLDERS, FORMATS, INSIDE, PICTURES, SUFFIXES, Format, format_of
+from segdepth.files.formats import FORMATS, INSIDE, PICTURES, SINGLE, SUFFIXES, Format, format_of
 from segdepth.files.movie import Header, Movie
 from segdepth.files.open_movie import open_movie
 
@@ -13,7 +13,6 @@ __all__ = [
     "FORMATS",
     "SUFFIXES",
     "PICTURES",
-    "COMPANIONS",
-    "FOLDERS",
+    "SINGLE",
     "INSIDE",
 ]

@@ -42,14 +42,9 @@ class Format:
     extra: str = "segdepth[files]"
     picture: bool = False
     """Lies beside movies and results as a picture of them: read where it is named, never found."""
-    companion: bool = False
-    """Leads to another file, which has the pixels: found with it, they would be read twice."""
     folder: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether one file is all of a movie, so that it may be sent away alone."""
-        return not (self.companion or self.folder)
+    instead: str = ""
+    """What to send where one file alone is not all of a movie."""
 
 
 def _hdf5(path: Path, dataset: str) -> Stack:
@@ -165,7 +160,7 @@ FORMATS = (
         (_ENERGY, _START, _INTERVAL),
         "the number of a series, `movie.emi::2` for `movie_2.ser`",
         extra="segdepth",
-        companion=True,
+        instead="the pixels of an EMI file are in the SER files beside it: name one of those",
     ),
     Format(
         "Zarr",
@@ -177,6 +172,7 @@ FORMATS = (
         (_INTERVAL,),
         "the path of an array, `movie.zarr::/0`",
         folder=True,
+        instead="a Zarr store is a folder, no file: segdepth estimate reads it",
     ),
     Format(
         "NPY",
@@ -213,11 +209,12 @@ SUFFIXES = {suffix: each.reader for each in FORMATS for suffix in each.suffixes}
 PICTURES = frozenset(suffix for each in FORMATS if each.picture for suffix in each.suffixes)
 """Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
 
-COMPANIONS = frozenset(suffix for each in FORMATS if each.companion for suffix in each.suffixes)
-"""Those of them that lead to another file, which has the pixels: found with it, they would be read twice."""
-
 FOLDERS = frozenset(suffix for each in FORMATS if each.folder for suffix in each.suffixes)
 """Those of them that are folders."""
+
+
+SINGLE = tuple(suffix for each in FORMATS if not each.instead for suffix in each.suffixes)
+"""Those of them of which one file is all of a movie, so that it may be sent away alone."""
 
 
 def format_of(path: Path) -> Format | None:

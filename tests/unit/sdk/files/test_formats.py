@@ -82,4 +82,4 @@ def test_formats_without_a_place_for_it_need_a_stated_one():
 
 
 def test_what_may_be_sent_alone():
-    assert {each.name for each in FORMATS if not each.whole} == {"Zarr", "EMI"}
+    assert {each.name for each in FORMATS if each.instead} == {"Zarr", "EMI"}
