@@ -157,6 +157,14 @@ def test_an_export_clipped_at_black_is_refused(predictor: Predictor) -> None:
     assert check(other, "clipping").value == pytest.approx(0.22, abs=0.04)
 
 
+@pytest.mark.parametrize("dose, share", [(200.0, 0.6), (500.0, 0.2), (500.0, 0.5), (2000.0, 0.2), (2000.0, 0.5)])
+def test_counts_clipped_at_black_are_refused(predictor: Predictor, dose: float, share: float) -> None:
+    """Few electrons leave pixels empty too, but then none hold part of one."""
+    image = frame(0, dose)
+    other = ask(predictor, np.maximum(image - np.quantile(image, share), 0))
+    assert check(other, "clipping").status == Status.REFUSED
+
+
 @pytest.mark.parametrize("sigma_px", [1.2, 2.0, 3.0])
 def test_what_was_smoothed_before_is_told(predictor: Predictor, sigma_px: float) -> None:
     """A Gaussian of 2 px added .8 of an atom to every column."""
