@@ -196,6 +196,13 @@ def test_a_detector_that_spreads_electrons_far_may_say_so(predictor: Predictor) 
     assert check(ask(predictor, image, blur_px=0.8), "smoothing").status == Status.OK
 
 
+@pytest.mark.parametrize("told_px", [3.0, 50.0])
+def test_what_is_known_of_the_detector_makes_no_smoothing_right(predictor: Predictor, told_px: float) -> None:
+    smoothed = ask(predictor, spread(frame(0, 50.0), 1.15), blur_px=told_px)
+    assert smoothed.verdict.status == Status.REFUSED
+    assert "smoothed" in smoothed.verdict.reason
+
+
 @pytest.mark.parametrize("blur_px", [0.0, 0.3, 0.6])
 @pytest.mark.parametrize("dose", [100.0, 500.0, 2000.0])
 def test_the_black_level_is_measured_whatever_the_sensor_spreads(blur_px: float, dose: float) -> None:

@@ -28,6 +28,9 @@ LATTICE = "lattice"
 SMALLEST_FIELD_A = 20.0
 """Shorter side that a frame has at least [Å]: fewer columns have too little of a surface to go by."""
 
+MOST_BLUR_PX = 1.0
+"""Spread of the noise (standard deviation) with which counts are still right, whatever has spread it."""
+
 DEFAULT_CHECKS = {
     "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
     "field": Range(lower=SMALLEST_FIELD_A, upper=820.0, unit="Å"),
@@ -36,7 +39,7 @@ DEFAULT_CHECKS = {
     "saturation": Range(upper=0.02, ok_upper=0.001),
     "clipping": Range(upper=0.02, ok_upper=0.001),
     "noise": Range(ok_upper=1e7, unit="e/Å²"),
-    "smoothing": Range(upper=1.0, ok_upper=0.8, unit="px"),
+    "smoothing": Range(upper=MOST_BLUR_PX, ok_upper=0.8, unit="px"),
     "black": Range(lower=-0.3, upper=0.3, ok_lower=-0.1, ok_upper=0.1, unit="of the mean"),
 }
 """Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
@@ -102,8 +105,9 @@ class Gate:
         """
         noise, smoothing = self.ranges["noise"], self.ranges["smoothing"]
         if detector.blur_px is not None:
-            noise = _at_least(noise, FEWEST_ELECTRONS * math.exp(CORNER * detector.blur_px**2))
-            smoothing = _at_least(smoothing, detector.blur_px + BLUR_MARGIN_PX)
+            blurred_px = min(detector.blur_px, MOST_BLUR_PX)
+            noise = _ok_to(noise, FEWEST_ELECTRONS * math.exp(CORNER * blurred_px**2))
+            smoothing = _ok_to(smoothing, blurred_px + BLUR_MARGIN_PX)
         said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
         checks = [judge("noise", finest, noise, said.format(finest))]
         if checks[0].status == Status.OK:
@@ -234,11 +238,12 @@ def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
     return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
 
 
-def _at_least(permitted: Range, value: float) -> Range:
-    """The range, widened so that `value` is ok."""
-    upper = None if permitted.upper is None else max(permitted.upper, value)
-    ok_upper = None if permitted.ok_upper is None else max(permitted.ok_upper, value)
-    return permitted.model_copy(update={"upper": upper, "ok_upper": ok_upper})
+def _ok_to(permitted: Range, value: float) -> Range:
+    """The range, in which what is ok goes up to `value`, but no further than what is permitted."""
+    if permitted.ok_upper is None:
+        return permitted
+    upper = math.inf if permitted.upper is None else permitted.upper
+    return permitted.model_copy(update={"ok_upper": min(upper, max(permitted.ok_upper, value))})
 
 
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:
