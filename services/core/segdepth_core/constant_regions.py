@@ -9,6 +9,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth_core.piles import PILE
 from segdepth_core.prediction import Array
 
 CHANCE = 1e-9
@@ -20,7 +21,7 @@ SHORTEST_RUN_PX = 8
 def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     """Pixels [height, width] of lines and blocks that are constant beyond chance; None if there are none.
 
-    Not those at the frame's highest value: that is saturation.
+    Not those at the frame's highest value but for single pixels: that is saturation.
     """
     right, down = frame[:, 1:] == frame[:, :-1], frame[1:] == frame[:-1]
     run = _shortest_run(float(right.mean()), frame.size)
@@ -35,7 +36,10 @@ def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     constant = np.zeros(frame.shape, np.bool_)
     for found, height, width in ((rows, 1, run), (columns, run, 1), (blocks, side, side)):
         _mark(constant, found, height, width)
-    constant &= frame != frame.max()
+    top = np.fmax.reduce(frame[constant])
+    # Hot pixels lie above, and the plain maximum is NaN where any pixel is.
+    if np.count_nonzero(frame > top) <= PILE * frame.size:
+        constant &= frame != top
     return constant if constant.any() else None
 
 

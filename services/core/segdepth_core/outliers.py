@@ -55,12 +55,14 @@ def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
     ceiling = np.float32(_ceiling(image))
     tame: Image = np.minimum(image, ceiling)
     around = Surroundings.of(tame)
-    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
     found: NDArray[np.bool_] = image > ceiling
-    found[1:-1, 1:-1] = False
-    gain = around.noise / max(float(tame.mean(dtype=np.float64)), 1e-30)
-    if gain <= 0:
+    noise, mean = around.noise, float(tame.mean(dtype=np.float64))
+    if noise <= 0 or mean <= 0:
+        # Nothing that electrons make: only what lies above all others is told.
         return found, around
+    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
+    found[1:-1, 1:-1] = False
+    gain = noise / mean
     neighbours: Image = around.mean * np.float32(9 / 8)
     neighbours -= tame[1:-1, 1:-1] * np.float32(1 / 8)
     difference = np.abs(_root(image[1:-1, 1:-1], gain) - _root(neighbours, gain))

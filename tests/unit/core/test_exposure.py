@@ -139,6 +139,30 @@ def test_what_is_saturated_is_recorded() -> None:
     assert seen.saturated > 0.02
 
 
+@pytest.mark.parametrize("value", [6e4, np.inf, np.nan, -6e4])
+def test_a_spoilt_pixel_hides_no_saturation(value: float) -> None:
+    frame = np.minimum(counts(6, 2e4), 200)
+    expected = Exposure.of(frame).saturated
+    frame[9, 9] = value
+    seen = Exposure.of(frame)
+    assert seen.masked is None
+    assert seen.saturated == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_mean_that_hot_pixels_alone_make_positive_is_none() -> None:
+    frame = counts()
+    frame -= np.float32(1.2 * frame.mean())
+    frame[9, 9] = 1e6
+    assert frame.mean() > 0
+    assert "it must be positive" in Exposure.of(frame).problem
+
+
+def test_a_mean_too_large_is_not_told_to_be_positive() -> None:
+    frame = counts()
+    frame[9, 9] = 3e38
+    assert "it must be 1e-30 to 1e+30" in Exposure.of(frame).problem
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (2, 4000), (15, 900)])
 def test_a_frame_without_room_for_noise_is_none(shape: tuple[int, int]) -> None:
     seen = Exposure.of(np.random.default_rng(7).poisson(5, shape).astype(np.uint8))
