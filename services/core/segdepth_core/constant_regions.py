@@ -86,19 +86,19 @@ def _mark(constant: NDArray[np.bool_], first: NDArray[np.bool_], height: int, wi
 def thick(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What of a mask is at least three pixels thick; the rest are points and lines."""
     padded = np.pad(mask, 1, constant_values=True)
-    core = _windows(padded, np.logical_and)
-    return mask & _windows(np.pad(core, 1), np.logical_or)
+    core = joined_3x3(padded, np.logical_and)
+    return mask & joined_3x3(np.pad(core, 1), np.logical_or)
 
 
 def near(mask: NDArray[np.bool_], distance_px: int) -> NDArray[np.bool_]:
     """Pixels up to `distance_px` in x and y from a mask."""
     for _ in range(distance_px):
-        mask = _windows(np.pad(mask, 1), np.logical_or)
+        mask = joined_3x3(np.pad(mask, 1), np.logical_or)
     return mask
 
 
-def _windows(padded: NDArray[np.bool_], joined: np.ufunc) -> NDArray[np.bool_]:
-    """3 x 3 neighbours of each pixel joined; `padded` by one pixel all round."""
+def joined_3x3(padded: NDArray[np.bool_], joined: np.ufunc) -> NDArray[np.bool_]:
+    """3 x 3 neighbours of each pixel joined, of those of `padded` that have all: one less at each side."""
     rows = reduce(joined, (padded[y : padded.shape[0] - 2 + y] for y in range(3)))
     joined_rows: NDArray[np.bool_] = reduce(joined, (rows[:, x : rows.shape[1] - 2 + x] for x in range(3)))
     return joined_rows

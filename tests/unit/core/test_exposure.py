@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segdepth_core.exposure import Exposure
+from segdepth_core.photon_transfer import black_level
 from segdepth_core.piles import black_share
 from segdepth_core.prediction import Array
 from tests.models import lattice_frame
@@ -161,6 +162,15 @@ def test_a_mean_too_large_is_not_told_to_be_positive() -> None:
     frame = counts()
     frame[9, 9] = 3e38
     assert "it must be 1e-30 to 1e+30" in Exposure.of(frame).problem
+
+
+@pytest.mark.parametrize("sampling_A", [0.1, 0.2])
+def test_a_frame_without_a_middle_has_no_black_level(sampling_A: float) -> None:
+    frame = np.random.default_rng(10).poisson(5, (700, 700)).astype(np.float32)
+    frame[90:610, 90:610] = 0
+    seen = Exposure.of(frame)
+    assert seen.around is not None
+    assert not np.isfinite(black_level(seen.around, seen.sound, 0.0, sampling_A).error)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 4000), (15, 900)])
