@@ -173,6 +173,18 @@ def test_what_was_smoothed_before_is_told(predictor: Predictor, sigma_px: float)
     assert "smoothed" in other.verdict.reason
 
 
+@pytest.mark.parametrize("dose", [20.0, 50.0, 200.0])
+@pytest.mark.parametrize("sigma_px", [1.2, 1.5, 2.0])
+def test_what_was_smoothed_and_rounded_to_eight_bits_is_told(
+    predictor: Predictor, sigma_px: float, dose: float
+) -> None:
+    """Rounding leaves white noise, as if nothing had been smoothed."""
+    image = ndimage.gaussian_filter(frame(0, dose), sigma_px)
+    other = ask(predictor, np.round(image / image.max() * 255).astype(np.uint8))
+    assert other.verdict.status > Status.OK
+    assert "smoothed" in other.verdict.reason
+
+
 @pytest.mark.parametrize("dose", [50.0, 200.0, 500.0, 2000.0])
 @pytest.mark.parametrize("side_px", [256, 512])
 def test_noise_has_no_columns(predictor: Predictor, dose: float, side_px: int) -> None:

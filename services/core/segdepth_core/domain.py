@@ -20,7 +20,7 @@ from segdepth_core.network import Heads
 from segdepth_core.photon_transfer import BlackLevel, black_level
 from segdepth_core.prediction import Check, Detector, Status, worst
 from segdepth_core.prepare import CONTRAST_GAIN, prepare
-from segdepth_core.spectrum import Spectrum
+from segdepth_core.spectrum import FrameNoise, Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
 
 LATTICE = "lattice"
@@ -96,10 +96,8 @@ class Gate:
             checks.append(self._judge(name, value, lambda v, said=said: f"{v:.2%} {said}"))  # type: ignore[misc]
         return checks
 
-    def noise(
-        self, exposure: Exposure, finest: float, blur_px: float, sampling_A: float, detector: Detector
-    ) -> list[Check]:
-        """What the noise tells of how a frame came to be: `finest` [e/Å²] and `blur_px` are those of spectrum.Noise.
+    def noise(self, exposure: Exposure, measured: FrameNoise, sampling_A: float, detector: Detector) -> list[Check]:
+        """What the noise measured tells of how a frame came to be.
 
         Not asked for what is known of the detector.
         """
@@ -109,17 +107,17 @@ class Gate:
             noise = _ok_to(noise, FEWEST_ELECTRONS * math.exp(CORNER * blurred_px**2))
             smoothing = _ok_to(smoothing, blurred_px + BLUR_MARGIN_PX)
         said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
-        checks = [judge("noise", finest, noise, said.format(finest))]
+        checks = [judge("noise", measured.finest, noise, said.format(measured.finest))]
         if checks[0].status == Status.OK:
             said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
-            checks.append(judge("smoothing", round(blur_px, 3), smoothing, said.format(blur_px)))
+            checks.append(judge("smoothing", round(measured.spread_px, 3), smoothing, said.format(measured.spread_px)))
         # Where noise is not what the electrons made it says nothing of the black level.
         if worst(checks) > Status.OK:
             return checks
         assert exposure.around is not None
         if detector.black_level is not None:
             return checks
-        level = black_level(exposure.around, exposure.sound, blur_px, sampling_A)
+        level = black_level(exposure.around, exposure.sound, measured.blur_px, sampling_A)
         if math.isfinite(level.error):
             checks.append(self._black(level))
         return checks

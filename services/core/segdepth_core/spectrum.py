@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,15 @@ def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> tuple[Tensor, Ten
     return density, torch.hypot(fy[:, None], fx[None, :])
 
 
+class FrameNoise(NamedTuple):
+    """The noise of one frame; see Noise."""
+
+    dose: float
+    finest: float
+    blur_px: float
+    spread_px: float
+
+
 @dataclass(frozen=True)
 class Noise:
     """The noise of each frame of a batch, [B] each."""
@@ -50,7 +60,16 @@ class Noise:
     finest: Tensor
     """Electrons per Å² that make as much as there is of it at the finest detail, where pixels have no signal."""
     blur_px: Tensor
-    """Standard deviation [px] of the Gaussian that has spread it; 0 where it is white."""
+    """Standard deviation [px] of the Gaussian that has spread it, by its fall at the finest detail; 0 where it is
+    white."""
+    spread_px: Tensor
+    """The same by its whole fall from `dose` to `finest`, if that is more: rounding to few bits leaves white noise that
+    hides the rest."""
+
+    def each(self) -> list[FrameNoise]:
+        """Frame by frame."""
+        figures = (self.dose, self.finest, self.blur_px, self.spread_px)
+        return [FrameNoise(*one) for one in zip(*(figure.tolist() for figure in figures), strict=True)]
 
 
 def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
@@ -65,10 +84,13 @@ def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
     band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
     noise_B = density[:, band].mean(1, dtype=torch.float64)
     dose_B = (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
-    inner_B, outer_B, reach = _beyond_signal(density, frequency * sampling_A, sampling_A)
-    fall_B = (inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30)).log()
-    blur_B = (fall_B / (4 * math.pi**2 * reach)).clamp(min=0).sqrt()
-    return Noise(dose_B, 1 / outer_B.clamp(min=1e-12), blur_B)
+    cycles_px = frequency * sampling_A
+    inner, outer = _beyond_signal(cycles_px, sampling_A)
+    inner_B, outer_B = (density[:, part].mean(1, dtype=torch.float64) for part in (inner, outer))
+    finest_B = 1 / outer_B.clamp(min=1e-12)
+    blur_B = _spread_px(inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30), cycles_px, inner, outer)
+    spread_B = torch.maximum(blur_B, _spread_px(finest_B / dose_B, cycles_px, band, outer))
+    return Noise(dose_B, finest_B, blur_B, spread_B)
 
 
 def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
@@ -76,17 +98,20 @@ def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     return measured_noise(frames_BHW, sampling_A).dose
 
 
-def _beyond_signal(density_BHW: Tensor, cycles_px: Tensor, sampling_A: float) -> tuple[Tensor, Tensor, float]:
-    """Mean density [B] in two bands beyond the signal, up to the spectrum's corners, and how far apart they are.
-
-    Noise that a Gaussian of s px spreads falls from one to the other by exp(-4 pi² s² reach).
-    """
+def _beyond_signal(cycles_px: Tensor, sampling_A: float) -> tuple[Tensor, Tensor]:
+    """Two bands of frequencies [cycles/px] beyond the signal, up to the spectrum's corners."""
     lowest = max(BLUR_FROM_PER_A * sampling_A, 0.25)
     middle = math.sqrt((lowest**2 + 0.5) / 2)
-    inner, outer = (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
+    return (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
+
+
+def _spread_px(fall_B: Tensor, cycles_px: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
+    """Standard deviation [px] of the Gaussian whose noise is `fall_B` times as dense in the inner band as in the outer.
+
+    That of s px falls by exp(-4 pi² s² f²).
+    """
     reach = float(cycles_px[outer].square().mean() - cycles_px[inner].square().mean())
-    inner_B, outer_B = (density_BHW[:, band].mean(1, dtype=torch.float64) for band in (inner, outer))
-    return inner_B, outer_B, reach
+    return (fall_B.log() / (4 * math.pi**2 * reach)).clamp(min=0).sqrt()
 
 
 @dataclass(frozen=True)
