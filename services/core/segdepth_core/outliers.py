@@ -55,13 +55,13 @@ def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
     ceiling = np.float32(_ceiling(image))
     tame: Image = np.minimum(image, ceiling)
     around = Surroundings.of(tame)
-    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
     found: NDArray[np.bool_] = image > ceiling
-    found[1:-1, 1:-1] = False
-    gain = around.noise / max(float(tame.mean(dtype=np.float64)), 1e-30)
-    if gain <= 0:
+    noise, mean = around.noise, float(tame.mean(dtype=np.float64))
+    if noise <= 0 or mean <= 0:
+        # Nothing that electrons make: only what lies above all others is told.
         return found, around
-    found[1:-1, 1:-1] = _stand_out(tame, image, around.mean, np.float32(1 / gain))
+    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
+    found[1:-1, 1:-1] = _stand_out(tame, image, around.mean, np.float32(mean / noise))
     return found, around
 
 
