@@ -157,10 +157,30 @@ def test_an_export_clipped_at_black_is_refused(predictor: Predictor) -> None:
     assert check(other, "clipping").value == pytest.approx(0.22, abs=0.04)
 
 
+@pytest.mark.parametrize("dose, share", [(200.0, 0.6), (500.0, 0.2), (500.0, 0.5), (2000.0, 0.2), (2000.0, 0.5)])
+def test_counts_clipped_at_black_are_refused(predictor: Predictor, dose: float, share: float) -> None:
+    """Few electrons leave pixels empty too, but then none hold part of one."""
+    image = frame(0, dose)
+    other = ask(predictor, np.maximum(image - np.quantile(image, share), 0))
+    assert check(other, "clipping").status == Status.REFUSED
+
+
 @pytest.mark.parametrize("sigma_px", [1.2, 2.0, 3.0])
 def test_what_was_smoothed_before_is_told(predictor: Predictor, sigma_px: float) -> None:
     """A Gaussian of 2 px added .8 of an atom to every column."""
     other = ask(predictor, ndimage.gaussian_filter(frame(), sigma_px))
+    assert other.verdict.status > Status.OK
+    assert "smoothed" in other.verdict.reason
+
+
+@pytest.mark.parametrize("dose", [20.0, 50.0, 200.0])
+@pytest.mark.parametrize("sigma_px", [1.2, 1.5, 2.0])
+def test_what_was_smoothed_and_rounded_to_eight_bits_is_told(
+    predictor: Predictor, sigma_px: float, dose: float
+) -> None:
+    """Rounding leaves white noise, as if nothing had been smoothed."""
+    image = ndimage.gaussian_filter(frame(0, dose), sigma_px)
+    other = ask(predictor, np.round(image / image.max() * 255).astype(np.uint8))
     assert other.verdict.status > Status.OK
     assert "smoothed" in other.verdict.reason
 
@@ -186,6 +206,13 @@ def test_a_detector_that_spreads_electrons_far_may_say_so(predictor: Predictor) 
     image = spread(frame(0, 50.0), 0.85)
     assert check(ask(predictor, image), "smoothing").status == Status.SUSPECT
     assert check(ask(predictor, image, blur_px=0.8), "smoothing").status == Status.OK
+
+
+@pytest.mark.parametrize("told_px", [3.0, 50.0])
+def test_what_is_known_of_the_detector_makes_no_smoothing_right(predictor: Predictor, told_px: float) -> None:
+    smoothed = ask(predictor, spread(frame(0, 50.0), 1.15), blur_px=told_px)
+    assert smoothed.verdict.status == Status.REFUSED
+    assert "smoothed" in smoothed.verdict.reason
 
 
 @pytest.mark.parametrize("blur_px", [0.0, 0.3, 0.6])

@@ -53,7 +53,7 @@ class Sources:
         one = [entry for entry in entries if entry.key == key]
         movies = one or [entry for entry in entries if Path(entry.key).suffix.lower() in _MOVIES]
         if not movies:
-            raise JobRefused(f"input {text}: no movie there; there is {', '.join(SINGLE)}")
+            raise JobRefused(f"input {text}: no movie there; there is {', '.join(sorted(_MOVIES))}")
         return [Found(f"{base}{entry.key}", entry.size_bytes, entry.tag) for entry in movies]
 
     @contextmanager

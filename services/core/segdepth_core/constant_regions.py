@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth_core.prediction import Array
+from segdepth_protos.piles import PILE
 
 CHANCE = 1e-9
 """Probability that counting noise makes one such run in a frame."""
@@ -20,7 +21,7 @@ SHORTEST_RUN_PX = 8
 def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     """Pixels [height, width] of lines and blocks that are constant beyond chance; None if there are none.
 
-    Not those at the frame's highest value: that is saturation.
+    Not those at the frame's highest value but for single pixels: that is saturation.
     """
     right, down = frame[:, 1:] == frame[:, :-1], frame[1:] == frame[:-1]
     run = _shortest_run(np.count_nonzero(right) / right.size, frame.size)
@@ -35,7 +36,10 @@ def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     constant = np.zeros(frame.shape, np.bool_)
     for found, height, width in ((rows, 1, run), (columns, run, 1), (blocks, side, side)):
         _mark(constant, found, height, width)
-    constant &= frame != frame.max()
+    top = np.fmax.reduce(frame[constant])
+    # Hot pixels lie above, and the plain maximum is NaN where any pixel is.
+    if np.count_nonzero(frame > top) <= PILE * frame.size:
+        constant &= frame != top
     return constant if constant.any() else None
 
 
@@ -82,19 +86,19 @@ def _mark(constant: NDArray[np.bool_], first: NDArray[np.bool_], height: int, wi
 def thick(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What of a mask is at least three pixels thick; the rest are points and lines."""
     padded = np.pad(mask, 1, constant_values=True)
-    core = _windows(padded, np.logical_and)
-    return mask & _windows(np.pad(core, 1), np.logical_or)
+    core = joined_3x3(padded, np.logical_and)
+    return mask & joined_3x3(np.pad(core, 1), np.logical_or)
 
 
 def near(mask: NDArray[np.bool_], distance_px: int) -> NDArray[np.bool_]:
     """Pixels up to `distance_px` in x and y from a mask."""
     for _ in range(distance_px):
-        mask = _windows(np.pad(mask, 1), np.logical_or)
+        mask = joined_3x3(np.pad(mask, 1), np.logical_or)
     return mask
 
 
-def _windows(padded: NDArray[np.bool_], joined: np.ufunc) -> NDArray[np.bool_]:
-    """3 x 3 neighbours of each pixel joined; `padded` by one pixel all round."""
+def joined_3x3(padded: NDArray[np.bool_], joined: np.ufunc) -> NDArray[np.bool_]:
+    """3 x 3 neighbours of each pixel joined, of those of `padded` that have all: one less at each side."""
     rows = reduce(joined, (padded[y : padded.shape[0] - 2 + y] for y in range(3)))
     joined_rows: NDArray[np.bool_] = reduce(joined, (rows[:, x : rows.shape[1] - 2 + x] for x in range(3)))
     return joined_rows

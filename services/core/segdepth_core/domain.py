@@ -20,13 +20,16 @@ from segdepth_core.network import Heads
 from segdepth_core.photon_transfer import BlackLevel, black_level
 from segdepth_core.prediction import Check, Detector, Status, worst
 from segdepth_core.prepare import CONTRAST_GAIN, prepare
-from segdepth_core.spectrum import Spectrum
+from segdepth_core.spectrum import FrameNoise, Spectrum
 from segdepth_protos.contract import SAMPLING_LIMITS
 
 LATTICE = "lattice"
 
 SMALLEST_FIELD_A = 20.0
 """Shorter side that a frame has at least [Å]: fewer columns have too little of a surface to go by."""
+
+MOST_BLUR_PX = 1.0
+"""Spread of the noise (standard deviation) with which counts are still right, whatever has spread it."""
 
 DEFAULT_CHECKS = {
     "sampling": Range(lower=SAMPLING_LIMITS[0], upper=SAMPLING_LIMITS[1], unit="Å/px"),
@@ -36,7 +39,7 @@ DEFAULT_CHECKS = {
     "saturation": Range(upper=0.02, ok_upper=0.001),
     "clipping": Range(upper=0.02, ok_upper=0.001),
     "noise": Range(ok_upper=1e7, unit="e/Å²"),
-    "smoothing": Range(upper=1.0, ok_upper=0.8, unit="px"),
+    "smoothing": Range(upper=MOST_BLUR_PX, ok_upper=0.8, unit="px"),
     "black": Range(lower=-0.3, upper=0.3, ok_lower=-0.1, ok_upper=0.1, unit="of the mean"),
 }
 """Asked of every frame, whatever the manifest says; the manifest's own ranges come before these."""
@@ -93,29 +96,28 @@ class Gate:
             checks.append(self._judge(name, value, lambda v, said=said: f"{v:.2%} {said}"))  # type: ignore[misc]
         return checks
 
-    def noise(
-        self, exposure: Exposure, finest: float, blur_px: float, sampling_A: float, detector: Detector
-    ) -> list[Check]:
-        """What the noise tells of how a frame came to be: `finest` [e/Å²] and `blur_px` are those of spectrum.Noise.
+    def noise(self, exposure: Exposure, measured: FrameNoise, sampling_A: float, detector: Detector) -> list[Check]:
+        """What the noise measured tells of how a frame came to be.
 
         Not asked for what is known of the detector.
         """
         noise, smoothing = self.ranges["noise"], self.ranges["smoothing"]
         if detector.blur_px is not None:
-            noise = _at_least(noise, FEWEST_ELECTRONS * math.exp(CORNER * detector.blur_px**2))
-            smoothing = _at_least(smoothing, detector.blur_px + BLUR_MARGIN_PX)
+            blurred_px = min(detector.blur_px, MOST_BLUR_PX)
+            noise = _ok_to(noise, FEWEST_ELECTRONS * math.exp(CORNER * blurred_px**2))
+            smoothing = _ok_to(smoothing, blurred_px + BLUR_MARGIN_PX)
         said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
-        checks = [judge("noise", finest, noise, said.format(finest))]
+        checks = [judge("noise", measured.finest, noise, said.format(measured.finest))]
         if checks[0].status == Status.OK:
             said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
-            checks.append(judge("smoothing", round(blur_px, 3), smoothing, said.format(blur_px)))
+            checks.append(judge("smoothing", round(measured.spread_px, 3), smoothing, said.format(measured.spread_px)))
         # Where noise is not what the electrons made it says nothing of the black level.
         if worst(checks) > Status.OK:
             return checks
         assert exposure.around is not None
         if detector.black_level is not None:
             return checks
-        level = black_level(exposure.around, exposure.sound, blur_px, sampling_A)
+        level = black_level(exposure.around, exposure.sound, measured.blur_px, sampling_A)
         if math.isfinite(level.error):
             checks.append(self._black(level))
         return checks
@@ -234,11 +236,12 @@ def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
     return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
 
 
-def _at_least(permitted: Range, value: float) -> Range:
-    """The range, widened so that `value` is ok."""
-    upper = None if permitted.upper is None else max(permitted.upper, value)
-    ok_upper = None if permitted.ok_upper is None else max(permitted.ok_upper, value)
-    return permitted.model_copy(update={"upper": upper, "ok_upper": ok_upper})
+def _ok_to(permitted: Range, value: float) -> Range:
+    """The range, in which what is ok goes up to `value`, but no further than what is permitted."""
+    if permitted.ok_upper is None:
+        return permitted
+    upper = math.inf if permitted.upper is None else permitted.upper
+    return permitted.model_copy(update={"ok_upper": min(upper, max(permitted.ok_upper, value))})
 
 
 def judge(name: str, value: float, permitted: Range, said: str) -> Check:

@@ -20,6 +20,8 @@ from segdepth_core.prediction import Array
 MEAN_LIMITS = (1e-30, 1e30)
 """Mean intensity whose inverse is still a float32."""
 
+POSITIVE = "it must be positive (is a background subtracted twice?)"
+
 SMALLEST_PX = 16
 """Side of a frame from which its noise can be told."""
 
@@ -67,10 +69,17 @@ class Exposure:
         if missing is not None:
             image[missing] = 1
         found, around = outliers(image)
+        if found.any():
+            # A hot pixel hides what piles up below it, and may be all that makes a mean positive.
+            seen = frame[~found] if missing is None else frame[~(found | missing)]
+            left = float(seen.mean(dtype=np.float64)) - black_level if seen.size else 0.0
+            problem = _problem(seen, frame.size, left, black_level)
+            if problem:
+                return cls(shape, problem, recorded=seen.size / frame.size)
         whole = cls(
             shape,
             intensity=image,
-            recorded=seen.size / frame.size,
+            recorded=1.0 if missing is None else 1 - int(missing.sum()) / frame.size,
             saturated=saturated_share(seen),
             black=black_share(seen, around.noise),
             around=around,
@@ -109,7 +118,8 @@ def _problem(seen: Array, pixels: int, mean: float, black_level: float) -> str:
         return f"every pixel is {seen.flat[0]}: an empty frame"
     if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
         over = f" over the black level of {black_level:g}" if black_level else ""
-        return f"the mean intensity{over} is {mean:g}; it must be positive (is a background subtracted twice?)"
+        right = f"it must be {MEAN_LIMITS[0]:g} to {MEAN_LIMITS[1]:g}" if mean > 0 else POSITIVE
+        return f"the mean intensity{over} is {mean:g}; {right}"
     return ""
 
 

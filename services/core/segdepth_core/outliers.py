@@ -64,16 +64,16 @@ def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
     """Pixels of `image` [height, width] (finite, mean 1, black at 0) that stand out, and the surroundings of all."""
     ceiling = _ceiling(image)
     around = Surroundings.of(image, ceiling)
-    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
     found: NDArray[np.bool_] = image > np.float32(ceiling)
-    found[1:-1, 1:-1] = False
-    gain = around.noise / max(float(around.mean.mean()), 1e-30)
-    if gain <= 0:
+    noise, mean = around.noise, float(around.mean.mean())
+    if noise <= 0 or mean <= 0:
+        # Nothing that electrons make: only what lies above all others is told.
         return found, around
-    electrons = np.float32(1 / gain)
+    electrons = np.float32(mean / noise)
     y, x = np.divmod(np.arange(around.mean.size)[:: _step(around.mean)], around.mean.shape[1])
     a, b = _pairs(image[y + 1, x + 1], around.mean[y, x], ceiling, electrons)
     apart = np.float32(BEYOND * _spread(np.abs(np.sqrt(a) - np.sqrt(b))))
+    # The outermost pixels have too few neighbours: there it is the ceiling that tells.
     for strip, part in _strips(image):
         a, b = _pairs(part[1:-1, 1:-1], around.mean[strip], ceiling, electrons)
         found[strip.start + 1 : strip.stop + 1, 1:-1] = _stand_out(a, b, apart)

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth_core.constant_regions import joined_3x3
 from segdepth_core.outliers import Surroundings, second_differences
 
 COARSE_A = 0.15
@@ -48,7 +49,8 @@ class BlackLevel:
 def black_level(around: Surroundings, valid: NDArray[np.bool_] | None, blur_px: float, sampling_A: float) -> BlackLevel:
     """Of a frame of mean 1 at `sampling_A` [Å/px], whose noise is spread by a Gaussian of `blur_px`.
 
-    valid: the pixels of `around` that were recorded; None = all. NaN where the frame does not tell, having no contrast.
+    valid: the pixels of `around` that were recorded; None = all. NaN where the frame does not tell, having no contrast,
+    or nothing recorded in its middle.
     """
     twice = sampling_A >= COARSE_A
     mean, differences = _middle(around.mean), _middle(around.differences)
@@ -56,7 +58,9 @@ def black_level(around: Surroundings, valid: NDArray[np.bool_] | None, blur_px: 
     if twice:
         differences = second_differences(differences)
         mean = mean[1:-1, 1:-1]
-        valid = None if valid is None else valid[1:-1, 1:-1]
+        valid = None if valid is None else joined_3x3(valid, np.logical_and)
+    if valid is not None and not valid.any():
+        return BlackLevel(math.nan, math.inf)
     coupling = _coupling(round(blur_px, 2), twice)
     intensity, power = (mean.ravel(), differences.ravel()) if valid is None else (mean[valid], differences[valid])
     count = power.size

@@ -3,27 +3,24 @@
 Counting noise thins out towards both ends: what the next value has as well is no pile.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from segdepth_core.prediction import Array
-
-PILE = 1e-4
-"""Share of pixels at one value that is not worth a second look."""
+from segdepth_protos.piles import PILE, top_pile
 
 BLACK_MARGIN = 1.25
 """Zeros that counting makes, at most, relative to those of a frame of one intensity: dark columns have more."""
 
+PARTS = 0.1
+"""Pixels of less than two thirds of an electron, at most, relative to those of none: a sensor may share one."""
+
 
 def saturated_share(seen: Array) -> float:
     """Share of pixels [0-1] that pile up at the highest value, whatever number that is after gain and offset."""
-    top = seen.max()
-    at_top = int(np.count_nonzero(seen == top))
-    if at_top <= PILE * seen.size:
-        return 0.0
-    below = seen[seen < top].max()
-    return max(0.0, float(at_top - np.count_nonzero(seen == below)) / seen.size)
+    return top_pile(seen) / seen.size
 
 
 def black_share(seen: Array, noise: float) -> float:
@@ -36,8 +33,13 @@ def black_share(seen: Array, noise: float) -> float:
     if at_bottom <= PILE * seen.size:
         return 0.0
     pile = (at_bottom - int(np.count_nonzero(seen == _next(seen, bottom)))) / seen.size
-    empty = float(np.exp(-1 / noise)) if noise > 0 else 0.0
-    return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * empty + 0.02)))
+    # Where no electron came, the next value is that of one, which also makes the noise: with many pixels far below it
+    # the frame holds more electrons than its noise says, and was clipped.
+    electron = noise * (float(seen.mean(dtype=np.float64)) - float(bottom))
+    parts = int(np.count_nonzero(seen < float(bottom) + electron * 2 / 3)) - at_bottom
+    if noise <= 0 or parts > PARTS * at_bottom:
+        return max(0.0, pile)
+    return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * math.exp(-1 / noise) + 0.02)))
 
 
 def _next(seen: Array, bottom: Any) -> Any:

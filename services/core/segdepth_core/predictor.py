@@ -216,10 +216,9 @@ class Predictor:
         noise = measured_noise(frames_BHW, sampling_A)
         x_Bhw = prepare(frames_BHW, sampling_A, self.manifest.canonical_sampling_A)
         of_frames = self.gate.spectrum(x_Bhw, noise.dose, work[0].exposure.shape, sampling_A)
-        figures = zip(noise.dose.tolist(), noise.finest.tolist(), noise.blur_px.tolist(), strict=True)
-        for one, (dose, finest, blur_px), checks in zip(alive, figures, of_frames, strict=True):
-            one.dose = dose
-            one.checks += self.gate.noise(one.exposure, finest, blur_px, sampling_A, one.detector)
+        for one, of_frame, checks in zip(alive, noise.each(), of_frames, strict=True):
+            one.dose = of_frame.dose
+            one.checks += self.gate.noise(one.exposure, of_frame, sampling_A, one.detector)
             one.checks += checks
         keep_B = torch.tensor([not one.refused for one in alive], device=self.device)
         return x_Bhw[keep_B], noise.dose[keep_B]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,7 +51,9 @@ class NoiseBands:
     outer: Tensor
     """Two bands beyond the signal, the outer one up to the spectrum's corners."""
     reach: float
-    """Noise that a Gaussian of s px spreads falls from the inner to the outer by exp(-4 pi² s² reach)."""
+    """Of the mean square of the frequency [1/px²] from the inner to the outer band."""
+    reach_of_dose: float
+    """The same from the band of the dose."""
 
     def mean(self, density_BHW: Tensor, band: Tensor) -> Tensor:
         """Mean density [B] in one of the bands, float64."""
@@ -71,9 +74,18 @@ def noise_bands(shape: tuple[int, int], sampling_A: float, device: torch.device)
         lowest = max(BLUR_FROM_PER_A * sampling_A, 0.25)
         middle = math.sqrt((lowest**2 + 0.5) / 2)
         inner, outer = (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
-        reach = float(cycles_px[outer].square().mean() - cycles_px[inner].square().mean())
+        squares = [float(cycles_px[band].square().mean()) for band in (dose, inner, outer)]
         dose, inner, outer = (band.nonzero()[:, 0].to(torch.int32) for band in (dose, inner, outer))
-        return NoiseBands(dose, inner, outer, reach)
+        return NoiseBands(dose, inner, outer, squares[2] - squares[1], squares[2] - squares[0])
+
+
+class FrameNoise(NamedTuple):
+    """The noise of one frame; see Noise."""
+
+    dose: float
+    finest: float
+    blur_px: float
+    spread_px: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,16 @@ class Noise:
     finest: Tensor
     """Electrons per Å² that make as much as there is of it at the finest detail, where pixels have no signal."""
     blur_px: Tensor
-    """Standard deviation [px] of the Gaussian that has spread it; 0 where it is white."""
+    """Standard deviation [px] of the Gaussian that has spread it, by its fall at the finest detail; 0 where it is
+    white."""
+    spread_px: Tensor
+    """The same by its whole fall from `dose` to `finest`, if that is more: rounding to few bits leaves white noise that
+    hides the rest."""
+
+    def each(self) -> list[FrameNoise]:
+        """Frame by frame."""
+        figures = (self.dose, self.finest, self.blur_px, self.spread_px)
+        return [FrameNoise(*one) for one in zip(*(figure.tolist() for figure in figures), strict=True)]
 
 
 def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
@@ -100,14 +121,23 @@ def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
     noise_B = bands.mean(density, bands.dose)
     dose_B = (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
     inner_B, outer_B = bands.mean(density, bands.inner), bands.mean(density, bands.outer)
-    fall_B = (inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30)).log()
-    blur_B = (fall_B / (4 * math.pi**2 * bands.reach)).clamp(min=0).sqrt()
-    return Noise(dose_B, 1 / outer_B.clamp(min=1e-12), blur_B)
+    finest_B = 1 / outer_B.clamp(min=1e-12)
+    blur_B = _spread_px(inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30), bands.reach)
+    spread_B = torch.maximum(blur_B, _spread_px(finest_B / dose_B, bands.reach_of_dose))
+    return Noise(dose_B, finest_B, blur_B, spread_B)
 
 
 def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     """The dose of `measured_noise`."""
     return measured_noise(frames_BHW, sampling_A).dose
+
+
+def _spread_px(fall_B: Tensor, reach: float) -> Tensor:
+    """Standard deviation [px] of the Gaussian by which noise is `fall_B` times less dense, `reach` [1/px²] farther out.
+
+    That of s px falls by exp(-4 pi² s² f²).
+    """
+    return (fall_B.log() / (4 * math.pi**2 * reach)).clamp(min=0).sqrt()
 
 
 @dataclass(frozen=True)

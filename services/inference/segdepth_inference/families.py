@@ -21,7 +21,7 @@ from segdepth_core.domain import Gate
 from segdepth_core.exposure import Exposure
 from segdepth_core.maps import refused_maps
 from segdepth_core.prediction import Array, Check, Columns, Detail, Detector, Prediction, Status, Verdict, worst
-from segdepth_core.predictor import Predictor
+from segdepth_core.predictor import UNKNOWN, Predictor
 from segdepth_protos.contract import AUTO, UnknownModel
 
 log = structlog.get_logger(__name__)
@@ -125,7 +125,14 @@ class Families:
         if time.monotonic() - self._refreshed_at > REFRESH_S:
             self.refresh()
 
-    def choices(self, family: str, version: str, frames: Sequence[Array], samplings_A: Sequence[float]) -> list[Choice]:
+    def choices(
+        self,
+        family: str,
+        version: str,
+        frames: Sequence[Array],
+        samplings_A: Sequence[float],
+        detectors: Sequence[Detector],
+    ) -> list[Choice]:
         """Who answers each of the frames [height, width] at its sampling [Å/px]: `family`, or for AUTO by its lattice.
 
         Raises UnknownModel for a version of AUTO.
@@ -134,10 +141,10 @@ class Families:
             return [Choice(family, version)] * len(frames)
         if version:
             raise UnknownModel(f"options.version: {version!r} of which family? name it instead of {AUTO}")
-        return [self._choice(frame, sampling_A) for frame, sampling_A in zip(frames, samplings_A, strict=True)]
+        return [self._choice(*one) for one in zip(frames, samplings_A, detectors, strict=True)]
 
-    def _choice(self, frame: Array, sampling_A: float) -> Choice:
-        fits = self.fits(frame, sampling_A)
+    def _choice(self, frame: Array, sampling_A: float, detector: Detector) -> Choice:
+        fits = self.fits(frame, sampling_A, detector)
         fitting = [fit.family for fit in fits if fit.fits]
         readings = _readings(fits, sampling_A)
         if len(fitting) == 1 and len(readings) == 1:
@@ -157,23 +164,23 @@ class Families:
         return Choice(nearest.family if nearest else "", check=check)
 
     @torch.inference_mode()
-    def fits(self, frame: Array, sampling_A: float) -> list[Fit]:
+    def fits(self, frame: Array, sampling_A: float, detector: Detector = UNKNOWN) -> list[Fit]:
         """How a frame [height, width] lies to the lattice of each family that has one; none if all refuse the pixels.
 
         Also of those that refuse it for its sampling, which is no sign of another crystal: two of the same lattice are
         two at every pixel size.
         """
-        gates, exposure = self._gates, Exposure.of(frame)
+        gates, exposure = self._gates, Exposure.of(frame, detector.black_level or 0.0)
         if all(worst(gate.pixels(exposure, sampling_A)) == Status.REFUSED for gate in gates.values()):
             return []
         return [Fit(family, *gate.lattice(exposure, sampling_A)) for family, gate in gates.items()]
 
-    def advised(self, answer: Prediction, frame: Array) -> Prediction:
+    def advised(self, answer: Prediction, frame: Array, detector: Detector) -> Prediction:
         """The answer; where its family's lattice is not the frame's, its verdict says whose it is."""
         wrong = next((c for c in answer.verdict.checks if c.name == LATTICE and c.status == Status.REFUSED), None)
         if wrong is None:
             return answer
-        fits = self.fits(frame, answer.sampling_A)
+        fits = self.fits(frame, answer.sampling_A, detector)
         if not any(fit.fits and fit.family != answer.version.family for fit in fits):
             return answer
         readings = " or ".join(_readings(fits, answer.sampling_A))
@@ -198,7 +205,8 @@ class Families:
                 [frames[n] for n in some], [samplings_A[n] for n in some], detail, [detectors[n] for n in some]
             )
             for number, answer in zip(some, given, strict=True):
-                answers[number] = _with(self.advised(answer, frames[number]), choices[number].check, detail)
+                told = self.advised(answer, frames[number], detectors[number])
+                answers[number] = _with(told, choices[number].check, detail)
         return [answers[number] for number in range(len(choices))]
 
 

@@ -110,7 +110,7 @@ class LocalBackend:
         frames = [decode_pixels(frame) for frame in batch]
         samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
         detectors = [detector_of(calibration) for calibration in stated]
-        choices = self._families.choices(*self._model_of(options), frames, samplings_A)
+        choices = self._families.choices(*self._model_of(options), frames, samplings_A, detectors)
         choices, models = answerable(choices, self._keeper.resolve)
         return self._families.predict(choices, models, frames, samplings_A, detail_of(options.detail), detectors)
 

@@ -12,7 +12,7 @@ from ray.serve.config import AutoscalingConfig
 from segdepth_artefacts import open_store
 from segdepth_core.cpu import usable_cores
 from segdepth_core.messages import STATUS, detail_of, detector_of, frame_result
-from segdepth_core.prediction import Prediction, Status
+from segdepth_core.prediction import Detector, Prediction, Status
 from segdepth_inference.families import Choice, Families, Models, answerable
 from segdepth_inference.keeper import ModelKeeper
 from segdepth_inference.metrics import Metrics, ShadowMetrics
@@ -28,10 +28,12 @@ counted [s]."""
 
 
 class Work(NamedTuple):
-    """A micro-batch of frames [height, width]: pixels, sampling [Å/px] and calibration of each, and who answers it."""
+    """A micro-batch of frames [height, width]: pixels, sampling [Å/px], detector and calibration of each, and who
+    answers it."""
 
     pixels: list[NDArray[Any]]
     samplings_A: list[float]
+    detectors: list[Detector]
     stated: list[pb.Calibration]
     choices: list[Choice]
 
@@ -80,16 +82,21 @@ class Replica:
         wanted = estimator_pb2.EstimateOptions.FromString(options)
         stated = [pb.Calibration.FromString(calibration) for calibration in calibrations]
         samplings_A = [calibration.sampling_angstrom_per_px for calibration in stated]
+        detectors = [detector_of(calibration) for calibration in stated]
         loop = asyncio.get_running_loop()
         self._unanswered += 1
         try:
-            choices = await self._choices(wanted, pixels, samplings_A)
+            choices = await self._choices(wanted, pixels, samplings_A, detectors)
             ready = {choice.model: self._keeper.ready(*choice.model) for choice in choices}
             models: Models = {model: predictor for model, predictor in ready.items() if predictor is not None}
             if len(models) < len(ready):
                 choices, models = await asyncio.to_thread(answerable, choices, self._keeper.resolve)
             return await loop.run_in_executor(
-                self._predicting, self._answer, Work(pixels, samplings_A, stated, choices), models, wanted.detail
+                self._predicting,
+                self._answer,
+                Work(pixels, samplings_A, detectors, stated, choices),
+                models,
+                wanted.detail,
             )
         finally:
             self._unanswered -= 1
@@ -99,23 +106,26 @@ class Replica:
                 comparing.add_done_callback(self._shadow.ended)
 
     async def _choices(
-        self, wanted: estimator_pb2.EstimateOptions, pixels: list[NDArray[Any]], samplings_A: list[float]
+        self,
+        wanted: estimator_pb2.EstimateOptions,
+        pixels: list[NDArray[Any]],
+        samplings_A: list[float],
+        detectors: list[Detector],
     ) -> list[Choice]:
         """Who answers each frame. What has to look at the pixels does so in the thread that predicts."""
-        arguments = (wanted.family, wanted.version, pixels, samplings_A)
+        arguments = (wanted.family, wanted.version, pixels, samplings_A, detectors)
         if wanted.family != AUTO:
             return self._families.choices(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._predicting, self._families.choices, *arguments)
 
     def _answer(self, work: Work, models: Models, detail: pb.Detail) -> tuple[list[bytes], list[int]]:
-        detectors = [detector_of(calibration) for calibration in work.stated]
         answers = self._families.predict(
-            work.choices, models, work.pixels, work.samplings_A, detail_of(detail), detectors
+            work.choices, models, work.pixels, work.samplings_A, detail_of(detail), work.detectors
         )
         self._observe(answers)
         if len(models) == 1:
             (predictor,) = models.values()
-            self._shadow.offer(predictor, work.pixels, detectors, answers)
+            self._shadow.offer(predictor, work.pixels, work.detectors, answers)
         results = [
             frame_result(answer, calibration).SerializeToString()
             for answer, calibration in zip(answers, work.stated, strict=True)

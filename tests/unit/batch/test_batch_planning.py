@@ -94,8 +94,12 @@ def test_what_is_no_movie_is_refused(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(JobRefused, match=why):
             looked_at(request(wrong, sampling_A=0.1))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(JobRefused, match="no movie there"):
+    with pytest.raises(JobRefused, match="no movie there") as refusal:
         looked_at(request(tmp_path / "empty", sampling_A=0.1))
+    # What is named would be taken: a folder, or a picture of results, is not.
+    assert ".mrc" in str(refusal.value)
+    assert ".zarr" not in str(refusal.value)
+    assert ".png" not in str(refusal.value)
 
 
 def test_an_api_s_caller_never_names_a_path_of_the_machine(folder: Path) -> None:

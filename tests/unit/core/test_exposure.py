@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segdepth_core.exposure import Exposure
+from segdepth_core.photon_transfer import black_level
 from segdepth_core.piles import black_share
 from segdepth_core.prediction import Array
 from tests.models import lattice_frame
@@ -137,6 +138,39 @@ def test_what_is_saturated_is_recorded() -> None:
     seen = Exposure.of(frame)
     assert seen.masked is None
     assert seen.saturated > 0.02
+
+
+@pytest.mark.parametrize("value", [6e4, np.inf, np.nan, -6e4])
+def test_a_spoilt_pixel_hides_no_saturation(value: float) -> None:
+    frame = np.minimum(counts(6, 2e4), 200)
+    expected = Exposure.of(frame).saturated
+    frame[9, 9] = value
+    seen = Exposure.of(frame)
+    assert seen.masked is None
+    assert seen.saturated == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_mean_that_hot_pixels_alone_make_positive_is_none() -> None:
+    frame = counts()
+    frame -= np.float32(1.2 * frame.mean())
+    frame[9, 9] = 1e6
+    assert frame.mean() > 0
+    assert "it must be positive" in Exposure.of(frame).problem
+
+
+def test_a_mean_too_large_is_not_told_to_be_positive() -> None:
+    frame = counts()
+    frame[9, 9] = 3e38
+    assert "it must be 1e-30 to 1e+30" in Exposure.of(frame).problem
+
+
+@pytest.mark.parametrize("sampling_A", [0.1, 0.2])
+def test_a_frame_without_a_middle_has_no_black_level(sampling_A: float) -> None:
+    frame = np.random.default_rng(10).poisson(5, (700, 700)).astype(np.float32)
+    frame[90:610, 90:610] = 0
+    seen = Exposure.of(frame)
+    assert seen.around is not None
+    assert not np.isfinite(black_level(seen.around, seen.sound, 0.0, sampling_A).error)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 4000), (15, 900)])

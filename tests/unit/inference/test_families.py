@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segdepth_artefacts import open_store
-from segdepth_core.prediction import Detail, Prediction, Status
+from segdepth_core.prediction import Detail, Detector, Prediction, Status
 from segdepth_core.predictor import UNKNOWN
 from segdepth_inference.families import Families, answerable
 from segdepth_inference.keeper import ModelKeeper
@@ -37,11 +37,13 @@ class Service:
         self.families = Families(store)
         self.families.refresh()
 
-    def answers(self, frames: list[np.ndarray], family: str = "", version: str = "") -> list[Prediction]:
-        samplings_A = [SAMPLING_A] * len(frames)
-        choices = self.families.choices(family, version, frames, samplings_A)
+    def answers(
+        self, frames: list[np.ndarray], family: str = "", version: str = "", detector: Detector = UNKNOWN
+    ) -> list[Prediction]:
+        samplings_A, detectors = [SAMPLING_A] * len(frames), [detector] * len(frames)
+        choices = self.families.choices(family, version, frames, samplings_A, detectors)
         choices, models = answerable(choices, self.keeper.resolve)
-        return self.families.predict(choices, models, frames, samplings_A, MAPS, [UNKNOWN] * len(frames))
+        return self.families.predict(choices, models, frames, samplings_A, MAPS, detectors)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,15 @@ def test_a_refusal_says_whose_lattice_it_is(service: Service) -> None:
     assert re.search(r"; this lattice is that of gold at 0\.(099|1)\d* Å/px$", said(answer, "lattice"))
     (own,) = service.answers([lattice_frame(2)])
     assert own.verdict.status == Status.OK
+
+
+def test_the_lattice_is_sought_above_the_black_level_stated(service: Service) -> None:
+    lowered, told = lattice_frame(2, spacing_A=GOLD_A).astype(np.float32) - 1000, Detector(black_level=-1000.0)
+    (answer,) = service.answers([lowered], AUTO, detector=told)
+    assert answer.version.family == "gold"
+    assert answer.verdict.status == Status.OK
+    (wrong,) = service.answers([lowered], detector=told)
+    assert "; this lattice is that of gold" in said(wrong, "lattice")
 
 
 def test_a_lattice_of_no_family_is_refused_with_the_verdict_of_the_nearest(service: Service) -> None:

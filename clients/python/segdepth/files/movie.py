@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.arguments import whole
 from segdepth.calibration import Calibration
-from segdepth.errors import UnreadableFile
+from segdepth.errors import NoFrame, UnreadableFile
 from segdepth.files.pixels import Converter
 
 
@@ -75,6 +76,11 @@ class Movie:
         return self._stack.length
 
     @property
+    def source(self) -> str:
+        """What `open_movie` was told: the file's name, and ::/path/of/a/dataset where one was named."""
+        return f"{self.path}{self.inside}"
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(height, width) of every frame [px]."""
         return self._stack.shape
@@ -97,11 +103,16 @@ class Movie:
         return start + timedelta(seconds=index * (interval_s or 0.0))
 
     def frame(self, index: int) -> NDArray[Any]:
-        """Frame [height, width], from 0. UnreadableFile if its bytes are damaged or do not fit a pixel type."""
+        """Frame [height, width], from 0.
+
+        UnreadableFile if its bytes are damaged or do not fit a pixel type; NoFrame if there is none of that number.
+        """
+        if not 0 <= whole(index, "index") < len(self):
+            raise NoFrame(f"{self.path}: no frame {index}; there are 0 to {len(self) - 1}", "index")
         try:
             with self._reading:
                 return self._convert(self._stack.read(index))
-        except UnreadableFile as error:
+        except (UnreadableFile, OSError) as error:
             raise UnreadableFile(f"{self.path}: frame {index}: {error}") from error
 
     def corrected(self, correct: Callable[[NDArray[Any]], NDArray[np.float32]], calibration: Calibration) -> "Movie":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segdepth.errors import InvalidFrame, UnreadableFile
+from segdepth.errors import InvalidFrame, SegDepthError, UnreadableFile
 from segdepth.files.formats import FOLDERS, INSIDE, SUFFIXES, Reader
 from segdepth.files.movie import Movie, Stack
 from segdepth_protos import contract
@@ -18,11 +18,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     """
     name, inside, dataset = str(path).partition(INSIDE)
     path = Path(name)
-    reader = _reader(path)
     try:
-        stack = reader(path, dataset)
+        stack = _reader(path)(path, dataset)
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, SegDepthError):
+            raise
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     try:
         return _movie(path, stack, sampling_A, inside + dataset)
     except (UnreadableFile, InvalidFrame) as error:
@@ -33,11 +36,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
 def _reader(path: Path) -> Reader:
     reader = SUFFIXES.get(path.suffix.lower())
     if reader is None:
-        raise UnreadableFile(f"{path}: unknown format; there is {', '.join(SUFFIXES)}")
+        raise UnreadableFile(f"unknown format; there is {', '.join(SUFFIXES)}")
     if not path.exists():
-        raise UnreadableFile(f"{path}: no such file")
+        raise UnreadableFile("no such file")
     if path.is_dir() and path.suffix.lower() not in FOLDERS:
-        raise UnreadableFile(f"{path}: a folder; name the files in it")
+        raise UnreadableFile("a folder; name the files in it")
+    if not path.is_dir() and not path.is_file():
+        # To open a pipe would wait for whoever writes into it.
+        raise UnreadableFile("a pipe or device, not a file")
     return reader
 
 
@@ -54,11 +60,12 @@ def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> M
     calibration = stack.header.calibration(sampling_A)
     calibration.message()
     movie = Movie(path, stack, calibration, inside)
-    _check_size(movie)
+    check_size(movie)
     return movie
 
 
-def _check_size(movie: Movie) -> None:
+def check_size(movie: Movie) -> None:
+    """UnreadableFile for frames of another size than a frame may have as they are sent."""
     height, width = movie.shape
     need = height * width * movie.dtype.itemsize
     if min(height, width) >= 2 and need <= contract.FRAME_BYTES:
