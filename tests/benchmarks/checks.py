@@ -59,7 +59,7 @@ def timed(gate: Gate, frames: list[NDArray[np.uint16]]) -> dict[str, float]:
         read = time.perf_counter()
         assert exposure.intensity is not None
         image = torch.from_numpy(exposure.intensity)[None]
-        noise = measured_noise(image, SAMPLING_A)
+        (noise,) = measured_noise(image, SAMPLING_A).each()
         density = power_spectrum(image - 1, SAMPLING_A)
         before = time.perf_counter()
         bands = noise_bands(exposure.shape, SAMPLING_A, image.device)
@@ -67,7 +67,7 @@ def timed(gate: Gate, frames: list[NDArray[np.uint16]]) -> dict[str, float]:
             bands.mean(density, band)
         after = time.perf_counter()
         gate.pixels(exposure, SAMPLING_A)
-        gate.noise(exposure, float(noise.finest), float(noise.blur_px), SAMPLING_A, Detector())
+        gate.noise(exposure, noise, SAMPLING_A, Detector())
         ended = time.perf_counter()
         for name, seconds in (("exposure", read - begun), ("spectrum", after - before), ("gate", ended - after)):
             times[name].append(seconds * 1e3)
