@@ -70,7 +70,7 @@ def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
         # Nothing that electrons make: only what lies above all others is told.
         return found, around
     electrons = np.float32(mean / noise)
-    y, x = np.divmod(np.arange(around.mean.size)[:: _step(around.mean)], around.mean.shape[1])
+    y, x = np.divmod(np.arange(0, around.mean.size, _step(around.mean)), around.mean.shape[1])
     a, b = _pairs(image[y + 1, x + 1], around.mean[y, x], ceiling, electrons)
     apart = np.float32(BEYOND * _spread(np.abs(np.sqrt(a) - np.sqrt(b))))
     # The outermost pixels have too few neighbours: there it is the ceiling that tells.
@@ -143,14 +143,24 @@ def _anscombe(image: Image, electrons: np.float32) -> Image:
 
 def _spread(some: Image) -> float:
     """Standard deviation of the differences of pixels that are no outliers, from some of them."""
-    tail = float(np.quantile(some, TAIL))
-    usual = some[some <= tail]
+    ordered = np.sort(some)
+    tail = _quantile(ordered, TAIL)
+    usual = ordered[: np.searchsorted(ordered, tail, "right")]
     return max(POISSON_SPREAD, tail / TAIL_SIGMA, float(np.sqrt(np.dot(usual, usual) / usual.size)))
 
 
 def _ceiling(image: Image) -> float:
-    middle, high = np.quantile(_some(image), (0.5, 0.99))
-    return float(middle + CEILING * max(high - middle, 1e-30))
+    ordered = np.sort(_some(image))
+    middle, high = _quantile(ordered, 0.5), _quantile(ordered, 0.99)
+    return middle + CEILING * max(high - middle, 1e-30)
+
+
+def _quantile(ordered: Image, share: float) -> float:
+    """Of values in ascending order. numpy's own takes ten times as long as to sort some thousand of them."""
+    place = share * (ordered.size - 1)
+    below = int(place)
+    first, last = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
+    return first + (place - below) * (last - first)
 
 
 def _some(image: Image) -> Image:
