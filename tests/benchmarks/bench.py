@@ -1,6 +1,6 @@
 """Every benchmark on this machine, as a table and as out/bench/bench.json.
 
-    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only model,service,gateway]
+    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only model,checks,service,gateway]
 
 Run it on an otherwise idle machine; the load at the start is written beside the figures.
 """
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segdepth_core.released import released_store
-from tests.benchmarks import machine, predictor, service
+from tests.benchmarks import checks, machine, predictor, service
 
 OUT = Path("out/bench/bench.json")
 BARS = {
@@ -26,6 +26,10 @@ BARS = {
     "added_latency_ms_p50": "≤ 3",
     "served_over_bare": "≥ 0.95",
     "model_ms_per_frame_256": "≤ 15 with AMX, ≤ 40 without",
+    "checks_ms_256": "≤ 1",
+    "checks_ms_512": "≤ 3",
+    "file_fps_mrc": "≥ 1000",
+    "file_fps_dm4": "≥ 1000",
 }
 
 
@@ -35,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="length of a gateway run [s]")
     parser.add_argument("--runs", type=int, default=5, help="gateway runs, of which the median counts")
     parser.add_argument("--frames", type=int, default=100_000, help="frames over which memory must stay flat")
-    parser.add_argument("--only", default="model,service,gateway")
+    parser.add_argument("--only", default="model,checks,service,gateway")
     options = parser.parse_args()
     parts = options.only.split(",")
     about = machine.described()
@@ -45,6 +49,8 @@ def main() -> None:
         frames = predictor.crystal_frames(Path(folder), 60)
         if "model" in parts:
             figures |= predictor.measure(frames, threads)
+        if "checks" in parts:
+            figures |= checks.measure(threads)
         if "service" in parts:
             figures |= service.measure(frames, released_store(), threads)
         if "gateway" in parts:

@@ -26,6 +26,10 @@ class InvalidType(InvalidFrame, TypeError):
     """A value of a type that cannot be what it is given for. The message says what would be right."""
 
 
+class NoFrame(InvalidFrame, IndexError):
+    """A movie has no frame of that number. The message says which there are."""
+
+
 class UnknownModel(SegDepthError, LookupError):
     """No such model family or version. The message says which there are."""
 

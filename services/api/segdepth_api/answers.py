@@ -113,6 +113,7 @@ EXAMPLE: dict[str, JsonValue] = {
         }
     ],
     "gaps": [],
+    "notes": [],
 }
 
 
@@ -124,10 +125,11 @@ class Estimate(BaseModel):
     model: Model | None = Field(description="of the first frame; null if none was answered")
     frames: list[FrameAnswer]
     gaps: list[GapAnswer]
+    notes: list[str] = Field(description="what is odd about how the file was read; docs/files.md explains it")
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> "Estimate":
-        """From the SDK's answers."""
+    def of(cls, answers: Sequence[Answer], notes: Sequence[str]) -> "Estimate":
+        """From the SDK's answers, and what there is to say of the file."""
         results = [answer for answer in answers if isinstance(answer, FrameResult)]
         model = Model(**vars(results[0].model)) if results else None
         gaps = [
@@ -135,7 +137,7 @@ class Estimate(BaseModel):
             for gap in answers
             if not isinstance(gap, FrameResult)
         ]
-        return cls(model=model, frames=[_frame(result) for result in results], gaps=gaps)
+        return cls(model=model, frames=[_frame(result) for result in results], gaps=gaps, notes=list(notes))
 
 
 class ModelAnswer(BaseModel):

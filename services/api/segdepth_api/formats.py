@@ -18,7 +18,7 @@ OFFERED = (JSON, CSV, PNG)
 def rendered(media_type: str, answers: Sequence[Answer], upload: Upload) -> Response:
     """The answers in a format on offer. Draws and formats: not for the event loop."""
     if media_type == JSON:
-        return JSONResponse(Estimate.of(answers).model_dump())
+        return JSONResponse(Estimate.of(answers, upload.notes).model_dump())
     results = [answer for answer in answers if isinstance(answer, FrameResult)]
     if media_type == CSV:
         rows = (csv_rows(result) for result in results)

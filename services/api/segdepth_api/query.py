@@ -1,6 +1,7 @@
 """What a request for an estimate says besides its pixels."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,11 @@ class EstimateQuery(BaseModel):
     sampling_A: float | None = Field(None, description="Pixel size at the specimen [Å/px]; by default the header's")
     counts_per_electron: float | None = Field(None, description="Detector counts of one incident electron, if known")
     dose_per_A2: float | None = Field(None, description="Electrons per Å² in vacuum, per frame, if known")
+    dataset: str = Field(
+        "",
+        max_length=1000,
+        description="Of a file of several movies: the path or number of one, as the error lists them",
+    )
     frame: int | None = Field(None, ge=0, description="This frame of a movie alone, from 0")
     model: str = Field("", description="Model family; by default the service's; auto = by lattice")
     version: str = Field("", description="Exact version; by default the one that the channel `stable` points at")
@@ -35,9 +41,10 @@ class EstimateQuery(BaseModel):
             model=self.model, version=self.version, detail=detail, strict=self.strict, priority=self.priority
         )
 
-    def calibration(self, sampling_A: float) -> Calibration:
-        """How the frames were taken, with the pixel size of their header or of this request."""
-        return Calibration(sampling_A, counts_per_electron=self.counts_per_electron, dose_per_A2=self.dose_per_A2)
+    def calibration(self, known: Calibration) -> Calibration:
+        """How the frames were taken: what their file says, and what this request says instead."""
+        stated: dict[str, Any] = {"counts_per_electron": self.counts_per_electron, "dose_per_A2": self.dose_per_A2}
+        return replace(known, **{name: value for name, value in stated.items() if value is not None})
 
     def raw_dtype(self) -> np.dtype[np.generic]:
         """Type of a raw frame's pixels."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 
 from segdepth import Calibration, errors
-from segdepth.files import SUFFIXES, Movie, open_movie
+from segdepth.files import INSIDE, SINGLE, Movie, format_of, open_movie
 from segdepth_api.faults import problem
 from segdepth_api.problems import Problem
 from segdepth_api.query import EstimateQuery
@@ -31,12 +31,16 @@ MOST_FIELDS = 32
 
 @dataclass(frozen=True)
 class Upload:
-    """Frames to be estimated. `first` is the number of the first of them in the caller's movie."""
+    """Frames to be estimated. `first` is the number of the first of them in the caller's movie.
+
+    notes: what the caller should know of how the file was read.
+    """
 
     movie: Movie | list[NDArray[Any]]
     calibration: Calibration
     first: int
     length: int
+    notes: tuple[str, ...] = ()
 
     def frame(self, index: int) -> NDArray[Any]:
         """Frame [height, width], counted from `first`. Reads the file: not for the event loop."""
@@ -62,7 +66,7 @@ async def received(request: Request, query: EstimateQuery, settings: ApiSettings
     elif kind == FORM:
         with tempfile.TemporaryDirectory(prefix="segdepth-api-") as folder:
             path = await _within(settings.upload_timeout_s, _saved(request, Path(folder)))
-            with await asyncio.to_thread(_opened, path, query.sampling_A) as movie:
+            with await asyncio.to_thread(_opened, path, query) as movie:
                 yield _selected(movie, query, settings.max_frames)
     else:
         raise Problem(
@@ -86,10 +90,12 @@ def _raw(body: bytes, query: EstimateQuery) -> Upload:
     if len(body) != need:
         detail = f"{len(body)} bytes, but {query.height}x{query.width} {query.dtype} has {need}"
         raise Problem(422, "invalid-frame", detail, field="body")
+    if query.dataset:
+        raise Problem(422, "invalid-parameter", "a raw body is one frame, without datasets", field="dataset")
     if query.frame not in (None, 0):
         raise Problem(422, "invalid-frame", "a raw body is one frame, number 0", field="frame")
     image = np.frombuffer(body, dtype).reshape(query.height, query.width)
-    return Upload([image], query.calibration(query.sampling_A), first=0, length=1)
+    return Upload([image], query.calibration(Calibration(query.sampling_A)), first=0, length=1)
 
 
 async def _saved(request: Request, folder: Path) -> Path:
@@ -100,12 +106,20 @@ async def _saved(request: Request, folder: Path) -> Path:
             raise Problem(422, "invalid-frame", "the form has no file of that name", field="file")
         # Of the caller's name only the format is taken; it never becomes a path.
         suffix = Path(file.filename or "").suffix.lower()
-        if suffix not in SUFFIXES:
-            raise Problem(415, "unsupported-media-type", f"there is {', '.join(SUFFIXES)}", field="file")
+        check_single(f"upload{suffix}", "file")
         path = folder / f"upload{suffix}"
         with path.open("wb") as target:
             await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1024 * 1024)
     return path
+
+
+def check_single(name: str, field: str) -> None:
+    """Problem 415, of the request's `field`, for the name of a file that alone is no movie."""
+    if Path(name).suffix.lower() in SINGLE:
+        return
+    known = format_of(Path(name))
+    detail = known.instead if known else f"there is {', '.join(SINGLE)}"
+    raise Problem(415, "unsupported-media-type", detail, field=field)
 
 
 def _check_fields(names: Iterable[str]) -> None:
@@ -119,28 +133,31 @@ def _check_fields(names: Iterable[str]) -> None:
             raise Problem(422, "invalid-parameter", f"unknown; as a query parameter there is {known}", field=name)
 
 
-def _opened(path: Path, sampling_A: float | None) -> Movie:
+def _opened(path: Path, query: EstimateQuery) -> Movie:
+    name = f"{path}{INSIDE}{query.dataset}" if query.dataset else path
     try:
-        return open_movie(path, sampling_A)
+        return open_movie(name, query.sampling_A)
     except (errors.UnreadableFile, errors.NotInstalled) as error:
         raise problem(_without_path(error, path)) from error
 
 
 def _without_path(error: errors.SegDepthError, path: Path) -> errors.UnreadableFile:
-    # The path is ours and the option is the command line's.
-    return errors.UnreadableFile(str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)"))
+    # The path is ours and the options are the command line's.
+    said = str(error).removeprefix(f"{path}: ").replace("(--sampling)", "(sampling_A)")
+    said = said.replace(", or roughly (--sampling auto-lattice --sampling-about)", "")
+    return errors.UnreadableFile(said.replace("say which:", "say which (dataset):").replace(INSIDE, ""))
 
 
 def _selected(movie: Movie, query: EstimateQuery, max_frames: int) -> Upload:
-    calibration = query.calibration(movie.calibration.sampling_A)
+    calibration, notes = query.calibration(movie.calibration), movie.header.notes
     if query.frame is not None:
         if query.frame >= len(movie):
             raise Problem(422, "invalid-parameter", f"the movie has frames 0 to {len(movie) - 1}", field="frame")
-        return Upload(movie, calibration, first=query.frame, length=1)
+        return Upload(movie, calibration, first=query.frame, length=1, notes=notes)
     if len(movie) > max_frames:
         detail = f"{len(movie)} frames; at most {max_frames} at once: send parts, or stream to the gateway"
         raise Problem(413, "too-many-frames", detail, field="file")
-    return Upload(movie, calibration, first=0, length=len(movie))
+    return Upload(movie, calibration, first=0, length=len(movie), notes=notes)
 
 
 async def _within(seconds: float, arriving: Coroutine[Any, Any, T]) -> T:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdepth.files import COMPANIONS, PICTURES, SUFFIXES, Movie, open_movie
+from segdepth.files import PICTURES, SINGLE, Movie, format_of, open_movie
 from segdepth_artefacts import StoreSettings
 from segdepth_artefacts.folder import FolderStore
 from segdepth_artefacts.jobs import UPLOAD
@@ -17,7 +17,7 @@ from segdepth_batch.settings import BatchSettings
 
 S3 = "s3://"
 
-_MOVIES = SUFFIXES.keys() - PICTURES - COMPANIONS
+_MOVIES = frozenset(SINGLE) - PICTURES
 """What is taken below a folder: the pictures there may be those of earlier results."""
 
 
@@ -45,12 +45,15 @@ class Sources:
 
         JobRefused if there is none.
         """
+        known = format_of(Path(text))
+        if known is not None and known.instead:
+            raise JobRefused(f"input {text}: {known.instead}")
         objects, key, base = self._place(text)
         entries = objects.entries(key)
         one = [entry for entry in entries if entry.key == key]
         movies = one or [entry for entry in entries if Path(entry.key).suffix.lower() in _MOVIES]
         if not movies:
-            raise JobRefused(f"input {text}: no movie there; there is {', '.join(SUFFIXES)}")
+            raise JobRefused(f"input {text}: no movie there; there is {', '.join(sorted(_MOVIES))}")
         return [Found(f"{base}{entry.key}", entry.size_bytes, entry.tag) for entry in movies]
 
     @contextmanager

@@ -9,8 +9,8 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth_core.piles import PILE
 from segdepth_core.prediction import Array
+from segdepth_protos.piles import PILE
 
 CHANCE = 1e-9
 """Probability that counting noise makes one such run in a frame."""
@@ -24,7 +24,7 @@ def constant_regions(frame: Array) -> NDArray[np.bool_] | None:
     Not those at the frame's highest value but for single pixels: that is saturation.
     """
     right, down = frame[:, 1:] == frame[:, :-1], frame[1:] == frame[:-1]
-    run = _shortest_run(float(right.mean()), frame.size)
+    run = _shortest_run(np.count_nonzero(right) / right.size, frame.size)
     if run > max(frame.shape):
         return None
     side = 2 ** math.ceil(math.log2(run) / 2)

@@ -59,10 +59,10 @@ class Exposure:
             return cls(shape, f"{shape[0]}x{shape[1]} px are too few to look at")
         missing = _missing(frame)
         seen = frame if missing is None else frame[~missing]
-        problem = _problem(seen, frame.size, black_level)
+        mean = _mean(seen) - black_level
+        problem = _problem(seen, frame.size, mean, black_level)
         if problem:
             return cls(shape, problem, recorded=seen.size / frame.size)
-        mean = float(seen.mean(dtype=np.float64)) - black_level
         image = np.multiply(frame, np.float32(1 / mean), dtype=np.float32)
         if black_level:
             image -= np.float32(black_level / mean)
@@ -72,7 +72,7 @@ class Exposure:
         if found.any():
             # A hot pixel hides what piles up below it, and may be all that makes a mean positive.
             seen = frame[~found] if missing is None else frame[~(found | missing)]
-            problem = _problem(seen, frame.size, black_level)
+            problem = _problem(seen, frame.size, _mean(seen) - black_level, black_level)
             if problem:
                 return cls(shape, problem, recorded=seen.size / frame.size)
         whole = cls(
@@ -109,13 +109,16 @@ def _missing(frame: Array) -> Mask | None:
     return ~finite if missing is None else missing | ~finite
 
 
-def _problem(seen: Array, pixels: int, black_level: float) -> str:
-    """Why there is no picture in what was recorded, "" if there is."""
+def _mean(seen: Array) -> float:
+    return float(seen.mean(dtype=np.float64)) if seen.size else 0.0
+
+
+def _problem(seen: Array, pixels: int, mean: float, black_level: float) -> str:
+    """Why there is no picture in what was recorded, whose mean is `mean` over the black level; "" if there is."""
     if seen.size < 2:
         return f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
     if seen.min() == seen.max():
         return f"every pixel is {seen.flat[0]}: an empty frame"
-    mean = float(seen.mean(dtype=np.float64)) - black_level
     if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
         over = f" over the black level of {black_level:g}" if black_level else ""
         right = f"it must be {MEAN_LIMITS[0]:g} to {MEAN_LIMITS[1]:g}" if mean > 0 else POSITIVE

@@ -61,13 +61,28 @@ def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
         # Nothing that electrons make: only what lies above all others is told.
         return found, around
     # The outermost pixels have too few neighbours: there it is the ceiling that tells.
-    found[1:-1, 1:-1] = False
-    gain = noise / mean
-    neighbours: Image = around.mean * np.float32(9 / 8)
-    neighbours -= tame[1:-1, 1:-1] * np.float32(1 / 8)
-    difference = np.abs(_root(image[1:-1, 1:-1], gain) - _root(neighbours, gain))
-    found[1:-1, 1:-1] = difference > BEYOND * _spread(difference)
+    found[1:-1, 1:-1] = _stand_out(tame, image, around.mean, np.float32(mean / noise))
     return found, around
+
+
+def _stand_out(tame: Image, image: Image, mean: Image, electrons: np.float32) -> NDArray[np.bool_]:
+    """Pixels but those at the edge whose square root is BEYOND from that of their neighbours' mean.
+
+    Without a root of every pixel: sqrt(a) > sqrt(b) + t where a - b - t² > 2 t sqrt(b), and sqrt(a) < sqrt(b) - t where
+    that is below -2 t sqrt(b) and b > t².
+    """
+    neighbours: Image = mean * np.float32(9 / 8)
+    neighbours -= tame[1:-1, 1:-1] * np.float32(1 / 8)
+    a, b = _anscombe(image[1:-1, 1:-1], electrons), _anscombe(neighbours, electrons)
+    t = np.float32(BEYOND * _spread(np.abs(np.sqrt(_some(a)) - np.sqrt(_some(b)))))
+    beyond = a - b
+    beyond -= t * t
+    beyond *= np.abs(beyond)
+    bound = np.multiply(b, 4 * t * t, out=neighbours)
+    found: NDArray[np.bool_] = beyond > bound
+    if b.max() > t * t:
+        found |= (beyond < np.negative(bound, out=bound)) & (b > t * t)
+    return found
 
 
 def second_differences(image: Image) -> Image:
@@ -90,17 +105,17 @@ def _box(image: Image) -> Image:
     return both
 
 
-def _root(image: Image, gain: float) -> Image:
+def _anscombe(image: Image, electrons: np.float32) -> Image:
+    """Electrons of each pixel whose square root has the same spread everywhere."""
     # Below black is read noise: little, whatever its sign.
-    electrons = np.abs(image)
-    electrons *= np.float32(1 / gain)
-    electrons += np.float32(0.375)
-    return np.sqrt(electrons, out=electrons)
+    count = np.abs(image)
+    count *= electrons
+    count += np.float32(0.375)
+    return count
 
 
-def _spread(difference: Image) -> float:
-    """Standard deviation of the differences of pixels that are no outliers."""
-    some = _some(difference)
+def _spread(some: Image) -> float:
+    """Standard deviation of the differences of pixels that are no outliers, from some of them."""
     tail = float(np.quantile(some, TAIL))
     usual = some[some <= tail]
     return max(POISSON_SPREAD, tail / TAIL_SIGMA, float(np.sqrt(np.dot(usual, usual) / usual.size)))

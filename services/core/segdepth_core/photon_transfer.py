@@ -63,9 +63,11 @@ def black_level(around: Surroundings, valid: NDArray[np.bool_] | None, blur_px: 
         return BlackLevel(math.nan, math.inf)
     coupling = _coupling(round(blur_px, 2), twice)
     intensity, power = (mean.ravel(), differences.ravel()) if valid is None else (mean[valid], differences[valid])
-    power = power * power
     count = power.size
-    level, variance = float(intensity.mean(dtype=np.float64)), float(power.mean(dtype=np.float64))
+    if not count:
+        return BlackLevel(math.nan, math.inf)
+    level, variance = float(intensity.mean()), float(np.dot(power, power)) / count
+    power = power * power
     intensity = intensity - np.float32(level)
     spread = float(np.dot(intensity, intensity)) / count
     noise = variance / coupling.power * coupling.box

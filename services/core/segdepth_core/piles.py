@@ -4,13 +4,12 @@ Counting noise thins out towards both ends: what the next value has as well is n
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from segdepth_core.prediction import Array
-
-PILE = 1e-4
-"""Share of pixels at one value that is not worth a second look."""
+from segdepth_protos.piles import PILE, top_pile
 
 BLACK_MARGIN = 1.25
 """Zeros that counting makes, at most, relative to those of a frame of one intensity: dark columns have more."""
@@ -21,12 +20,7 @@ PARTS = 0.1
 
 def saturated_share(seen: Array) -> float:
     """Share of pixels [0-1] that pile up at the highest value, whatever number that is after gain and offset."""
-    top = seen.max()
-    at_top = int(np.count_nonzero(seen == top))
-    if at_top <= PILE * seen.size:
-        return 0.0
-    below = seen[seen < top].max()
-    return max(0.0, float(at_top - np.count_nonzero(seen == below)) / seen.size)
+    return top_pile(seen) / seen.size
 
 
 def black_share(seen: Array, noise: float) -> float:
@@ -38,8 +32,7 @@ def black_share(seen: Array, noise: float) -> float:
     at_bottom = int(np.count_nonzero(seen == bottom))
     if at_bottom <= PILE * seen.size:
         return 0.0
-    above = seen[seen > bottom].min()
-    pile = (at_bottom - int(np.count_nonzero(seen == above))) / seen.size
+    pile = (at_bottom - int(np.count_nonzero(seen == _next(seen, bottom)))) / seen.size
     # Where no electron came, the next value is that of one, which also makes the noise: with many pixels far below it
     # the frame holds more electrons than its noise says, and was clipped.
     electron = noise * (float(seen.mean(dtype=np.float64)) - float(bottom))
@@ -47,3 +40,12 @@ def black_share(seen: Array, noise: float) -> float:
     if noise <= 0 or parts > PARTS * at_bottom:
         return max(0.0, pile)
     return max(0.0, min(pile, at_bottom / seen.size - min(1.0, BLACK_MARGIN * math.exp(-1 / noise) + 0.02)))
+
+
+def _next(seen: Array, bottom: Any) -> Any:
+    """The lowest value above the lowest, in an array that has one."""
+    if seen.dtype.kind != "u":
+        return seen[seen > bottom].min()
+    # The lowest value becomes the highest; without a copy of all the others.
+    one = seen.dtype.type(1)
+    return (seen - bottom - one).min() + bottom + one

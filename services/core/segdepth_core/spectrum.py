@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,20 +27,56 @@ HIGHEST_DOSE = 1e6
 """A frame without noise has no measurable dose; it counts as this [e/Å²]."""
 
 
-def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> tuple[Tensor, Tensor]:
-    """Power spectral density [Å²] of contrast (mean 0, dimensionless) and spatial frequency [1/Å], as rfft2 has them.
+def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> Tensor:
+    """Power spectral density [Å²] of contrast (mean 0, dimensionless), [B, H, W // 2 + 1], as rfft2 has it.
 
-    Returns [B, H, W // 2 + 1] and [H, W // 2 + 1]. A Hann window keeps the frame's edges out of the noise band.
+    A Hann window keeps the frame's edges out of the noise band.
     """
     height, width = contrast_BHW.shape[-2:]
     window_HW = torch.outer(
         torch.hann_window(height, device=contrast_BHW.device), torch.hann_window(width, device=contrast_BHW.device)
     )
     spectrum = torch.fft.rfft2(contrast_BHW * window_HW)
-    density = spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
-    fy = torch.fft.fftfreq(height, sampling_A, device=contrast_BHW.device)
-    fx = torch.fft.rfftfreq(width, sampling_A, device=contrast_BHW.device)
-    return density, torch.hypot(fy[:, None], fx[None, :])
+    density: Tensor = spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
+    return density
+
+
+@dataclass(frozen=True)
+class NoiseBands:
+    """Where a power spectrum, flattened, shows noise."""
+
+    dose: Tensor
+    """Between NOISE_BAND_PER_A, or up to what the pixels allow."""
+    inner: Tensor
+    outer: Tensor
+    """Two bands beyond the signal, the outer one up to the spectrum's corners."""
+    reach: float
+    """Noise that a Gaussian of s px spreads falls from the inner to the outer by exp(-4 pi² s² reach)."""
+    whole_reach: float
+    """The same from the dose's to the outer."""
+
+    def mean(self, density_BHW: Tensor, band: Tensor) -> Tensor:
+        """Mean density [B] in one of the bands, float64."""
+        return density_BHW.flatten(1).index_select(1, band).mean(1, dtype=torch.float64)
+
+
+@lru_cache(maxsize=4)
+def noise_bands(shape: tuple[int, int], sampling_A: float, device: torch.device) -> NoiseBands:
+    """Of frames of `shape`: the frames of a movie have them in common."""
+    # Kept, so it must be of use outside of inference mode as well.
+    with torch.inference_mode(mode=False):
+        fy = torch.fft.fftfreq(shape[0], sampling_A, device=device)
+        fx = torch.fft.rfftfreq(shape[1], sampling_A, device=device)
+        per_A = torch.hypot(fy[:, None], fx[None, :]).flatten()
+        low, high = NOISE_BAND_PER_A
+        dose = (per_A >= low) & (per_A <= min(high, 0.475 / sampling_A))
+        cycles_px = per_A * sampling_A
+        lowest = max(BLUR_FROM_PER_A * sampling_A, 0.25)
+        middle = math.sqrt((lowest**2 + 0.5) / 2)
+        inner, outer = (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
+        lowest_2, inner_2, outer_2 = (float(cycles_px[band].square().mean()) for band in (dose, inner, outer))
+        dose, inner, outer = (band.nonzero()[:, 0].to(torch.int32) for band in (dose, inner, outer))
+        return NoiseBands(dose, inner, outer, outer_2 - inner_2, outer_2 - lowest_2)
 
 
 class FrameNoise(NamedTuple):
@@ -79,17 +116,14 @@ def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
     detector that adds noise or correlates it has a smaller (or larger) effective dose, which is what the network sees.
     """
     contrast_BHW = frames_BHW / frame_mean(frames_BHW) - 1
-    density, frequency = power_spectrum(contrast_BHW, sampling_A)
-    low, high = NOISE_BAND_PER_A
-    band = (frequency >= low) & (frequency <= min(high, 0.475 / sampling_A))
-    noise_B = density[:, band].mean(1, dtype=torch.float64)
+    density = power_spectrum(contrast_BHW, sampling_A)
+    bands = noise_bands((frames_BHW.shape[-2], frames_BHW.shape[-1]), sampling_A, frames_BHW.device)
+    noise_B = bands.mean(density, bands.dose)
     dose_B = (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
-    cycles_px = frequency * sampling_A
-    inner, outer = _beyond_signal(cycles_px, sampling_A)
-    inner_B, outer_B = (density[:, part].mean(1, dtype=torch.float64) for part in (inner, outer))
+    outer_B = bands.mean(density, bands.outer).clamp(min=1e-30)
     finest_B = 1 / outer_B.clamp(min=1e-12)
-    blur_B = _spread_px(inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30), cycles_px, inner, outer)
-    spread_B = torch.maximum(blur_B, _spread_px(finest_B / dose_B, cycles_px, band, outer))
+    blur_B = _spread_px(bands.mean(density, bands.inner).clamp(min=1e-30) / outer_B, bands.reach)
+    spread_B = torch.maximum(blur_B, _spread_px(finest_B / dose_B, bands.whole_reach))
     return Noise(dose_B, finest_B, blur_B, spread_B)
 
 
@@ -98,19 +132,8 @@ def measured_dose(frames_BHW: Tensor, sampling_A: float) -> Tensor:
     return measured_noise(frames_BHW, sampling_A).dose
 
 
-def _beyond_signal(cycles_px: Tensor, sampling_A: float) -> tuple[Tensor, Tensor]:
-    """Two bands of frequencies [cycles/px] beyond the signal, up to the spectrum's corners."""
-    lowest = max(BLUR_FROM_PER_A * sampling_A, 0.25)
-    middle = math.sqrt((lowest**2 + 0.5) / 2)
-    return (cycles_px >= lowest) & (cycles_px < middle), cycles_px >= middle
-
-
-def _spread_px(fall_B: Tensor, cycles_px: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
-    """Standard deviation [px] of the Gaussian whose noise is `fall_B` times as dense in the inner band as in the outer.
-
-    That of s px falls by exp(-4 pi² s² f²).
-    """
-    reach = float(cycles_px[outer].square().mean() - cycles_px[inner].square().mean())
+def _spread_px(fall_B: Tensor, reach: float) -> Tensor:
+    """Standard deviation [px] of the Gaussian that makes noise `fall_B` times less dense over `reach`."""
     return (fall_B.log() / (4 * math.pi**2 * reach)).clamp(min=0).sqrt()
 
 

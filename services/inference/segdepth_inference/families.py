@@ -31,7 +31,7 @@ REFRESH_S = 30.0
 
 CHECK, LATTICE = "family", "lattice"
 
-NEARLY_RIGHT = 0.12
+NEARLY_RIGHT = 0.1
 """A family whose lattice fits a frame better, at a pixel size within this of the stated one, may be what it shows."""
 
 OWN = ("", "")

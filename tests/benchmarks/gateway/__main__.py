@@ -1,6 +1,6 @@
 """Throughput and memory of the gateway with a null model, beside what gRPC alone can do.
 
-    python -m tests.benchmarks.gateway [--json FILE] [--seconds 30] [--runs 5] [--frames 100000]
+    python -m tests.benchmarks.gateway [--json FILE] [--seconds 30] [--runs 5] [--frames 100000] [--only sides,files]
 
 Both ways take turns, so that what else the machine does falls on both. The bare echo carries packs of 8 frames as
 plain bytes, unparsed; with protobuf on both sides it is slower, and given beside it.
@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from statistics import median
 
 import psutil
 
+from tests.benchmarks.gateway.movies import write_movies
 from tests.benchmarks.gateway.null import APP, served
 
 SIDES = (256, 512)
 FRAMES_A_PACK = 8
+FILE_SIDE, FILE_FRAMES = 256, 5000
 SETTLE_S = 10.0
 """Ray starts idle workers for a while after it says that it is there."""
 
@@ -33,23 +36,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="length of a run [s]")
     parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
     parser.add_argument("--frames", type=int, default=100_000, help="frames over which memory must stay flat; 0 = skip")
+    parser.add_argument("--only", default="sides,files", help="what to stream: arrays of several sides, files")
     options = parser.parse_args()
-    figures = measure(options.seconds, options.runs, options.frames)
+    figures = measure(options.seconds, options.runs, options.frames, options.only.split(","))
     for name, value in figures.items():
         print(f"{name:44} {value:.4g}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def measure(seconds: float = 30, runs: int = 5, frames: int = 100_000) -> dict[str, float]:
-    """gateway_null_fps_*, gateway_null_over_bare_*, CPU by stage [µs a frame], and rss_growth_mb over `frames`."""
+def measure(seconds: float, runs: int, frames: int, parts: list[str]) -> dict[str, float]:
+    """gateway_null_fps_*, gateway_null_over_bare_*, CPU by stage [µs a frame], rss_growth_mb over `frames`, file_*."""
     figures: dict[str, float] = {}
     with bare_server() as bare_port, served() as port:
         time.sleep(SETTLE_S)
-        for side in SIDES:
-            figures |= throughput(side, port, bare_port, seconds, runs)
-        if frames:
-            figures["rss_growth_mb"] = growth(port, frames)
+        if "sides" in parts:
+            for side in SIDES:
+                figures |= throughput(side, port, bare_port, seconds, runs)
+            if frames:
+                figures["rss_growth_mb"] = growth(port, frames)
+        if "files" in parts:
+            figures |= files(port, runs)
     return figures
 
 
@@ -75,6 +82,24 @@ def throughput(side: int, port: int, bare_port: int, seconds: float, runs: int) 
         f"bare_protobuf_fps_{side}": median(parsed),
         **{f"cpu_us_{stage}_{side}": median(run[stage] for run in stages) for stage in stages[0]},
     }
+
+
+def files(port: int, runs: int) -> dict[str, float]:
+    """Frames/s of movies from files and of the same frames as arrays, in turns; CPU of the client [µs a frame]."""
+    with tempfile.TemporaryDirectory() as folder:
+        sources = {"memory": "", **write_movies(Path(folder), FILE_SIDE, FILE_FRAMES)}
+        reports: dict[str, list[dict[str, float]]] = {name: [] for name in sources}
+        sdk(port, FILE_SIDE, 5)
+        for _ in range(runs):
+            for name, source in sources.items():
+                reports[name].append(_run("sdk_client", port, FILE_SIDE, 0, FILE_FRAMES, *([source] if source else [])))
+    figures = {f"file_fps_{name}": median(map(rate, some)) for name, some in reports.items()}
+    for name in sources:
+        if name != "memory":
+            pairs = zip(reports[name], reports["memory"], strict=True)
+            figures[f"file_over_memory_{name}"] = median(rate(ours) / rate(plain) for ours, plain in pairs)
+        figures[f"file_cpu_us_{name}"] = median(one["cpu_s"] / one["frames"] * 1e6 for one in reports[name])
+    return figures
 
 
 def growth(port: int, frames: int) -> float:

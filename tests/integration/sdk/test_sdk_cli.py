@@ -171,17 +171,21 @@ class TestModels:
 
 
 class TestDoctor:
-    def test_all_well(self, run, server, tmp_path):
-        movie = tmp_path / "m.npy"
-        np.save(movie, np.ones((2, 256, 256), "u1"))
-        done = run("doctor", movie, "--sampling", 0.1, "--server", server.address, "--out", tmp_path)
+    def test_all_well(self, run, server, movie, tmp_path):
+        done = run("doctor", movie, "--server", server.address, "--out", tmp_path)
         assert done.exit_code == 0, done.stdout
-        assert "sampling and field fit" in done.stdout
+        assert [f"frame {index}" in done.stdout for index in range(4)] == [True, False, True, True]
+        assert "ok: 1 columns" in done.stdout
 
-    def test_what_does_not_fit_the_model(self, run, server, movie):
-        done = run("doctor", movie, "--server", server.address)
+    def test_a_refused_frame_is_1(self, run, server, tmp_path):
+        done = run("doctor", write_mrc(tmp_path / "m.mrc", value=0), "--server", server.address)
         assert done.exit_code == 1
-        assert "at least 20 Å" in done.stdout
+        assert "every pixel is zero [value 0, answered from 1 counts]" in done.stdout
+
+    def test_an_unknown_model_is_1(self, run, server, movie):
+        done = run("doctor", movie, "--server", server.address, "--model", "gold")
+        assert done.exit_code == 1
+        assert "there is no such family" in done.stdout
 
     def test_no_server(self, run, server):
         server.kill()

@@ -1,6 +1,7 @@
 """A pixel size that is a little wrong is measured by the crystal's own lattice; one that is very wrong is not."""
 
 import json
+import re
 from pathlib import Path
 
 import mrcfile
@@ -49,6 +50,26 @@ def test_a_header_that_is_nearly_right_is_corrected(frames: NDArray[np.uint16], 
 def test_a_header_that_is_far_off_is_not(frames: NDArray[np.uint16], tmp_path: Path) -> None:
     with pytest.raises(NoLattice, match="may be corrected"):
         measured(stated(tmp_path, frames, 1 / 0.93))
+
+
+@pytest.mark.parametrize("factor", [2**0.5, 0.5**0.5, 2.0])
+def test_an_order_of_the_lattice_is_not_taken_for_the_lattice(
+    frames: NDArray[np.uint16], tmp_path: Path, factor: float
+) -> None:
+    """At 0.1414 Å/px a part of the reflections lies where all of them should, turned by a right angle."""
+    with pytest.raises(NoLattice, match=r"implies 0\.(0995|0996|0997|0998|0999|1)\d* Å/px where"):
+        measured(stated(tmp_path, frames, factor))
+
+
+def test_a_pixel_size_that_is_7_percent_off_is_not_gold(frames: NDArray[np.uint16]) -> None:
+    """Gold's lattice is that of ceria 7 % smaller, but for a third of the reflections."""
+    with segdepth.connect("local") as client:
+        for frame in frames:
+            for model in ("ceo2-110", "auto"):
+                answer = client.estimate(frame, 0.107, segdepth.Options(model))
+                assert answer.refused
+                # What the pixel size is if the crystal is ceria.
+                assert re.search(r"0\.(099[6-9]|1)\d* Å/px", answer.domain.why())
 
 
 def test_noise_has_no_lattice(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Movies pooled in process and over the wire: the server is the real one, with the same small model."""
 
 import csv
+import errno
 from pathlib import Path
 
 import mrcfile
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 import segdepth
 from segdepth.cli.app import app
-from segdepth.errors import NotSupported
+from segdepth.errors import CannotWrite, NotSupported
 from segdepth.export.pooled import PooledTable
 from segdepth.tracking import Tracks
 from segdepth_artefacts import Manifest, open_store
@@ -164,6 +165,16 @@ def test_frames_that_drift_are_not_added_up(local, tmp_path):
         for frames in (still, drifting):
             table.add(next(local.pool(local.stream(frames, SAMPLING_A), 3, frames)))
     assert (table.groups, table.without_sum) == (2, 1)
+
+
+def test_a_table_that_a_full_disk_ends_leaves_nothing(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("segdepth.export.atomic.os.fsync", full)
+    with pytest.raises(CannotWrite, match="No space left"), PooledTable(tmp_path, "movie"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_group_says_the_worst_verdict_of_its_frames(local, tmp_path):

@@ -88,11 +88,19 @@ def test_json_says_the_same_as_csv(http: httpx.Client) -> None:
 def test_a_movie_is_answered_frame_by_frame(http: httpx.Client, movie: Path) -> None:
     answer = http.post("/v1/estimate", files={"file": (movie.name, movie.read_bytes())}).json()
     assert [frame["frame"] for frame in answer["frames"]] == [0, 1, 2, 3, 4]
-    assert answer["gaps"] == []
+    assert (answer["gaps"], answer["notes"]) == ([], [])
     one = http.post("/v1/estimate", files={"file": (movie.name, movie.read_bytes())}, params={"frame": 3}).json()
     assert [frame["frame"] for frame in one["frames"]] == [3]
     columns = [[column["count"] for column in frame["columns"]] for frame in (one["frames"][0], answer["frames"][3])]
     assert columns[0] == columns[1]
+
+
+def test_how_a_file_was_read_is_noted(http: httpx.Client) -> None:
+    export = io.BytesIO()
+    Image.fromarray((lattice_frame(1) // 8).astype("u1")).save(export, "png")
+    answer = http.post("/v1/estimate", files={"file": ("a.png", export.getvalue())}, params={"sampling_A": 0.1}).json()
+    assert len(answer["frames"]) == 1
+    assert "a display export" in answer["notes"][0]
 
 
 def test_a_picture_of_one_frame(http: httpx.Client, movie: Path) -> None:

@@ -19,6 +19,7 @@ from segdepth_api.metrics import Metrics
 from segdepth_api.problems import Problem
 from segdepth_api.settings import ApiSettings
 from segdepth_stack.ports import settle
+from tests.unit.sdk.files.dm_writer import dm_file, dm_image
 
 RAW = {"content-type": "application/octet-stream"}
 FRAME = {"sampling_A": "0.1", "height": "4", "width": "6", "dtype": "u16"}
@@ -181,6 +182,31 @@ async def test_an_unknown_field_of_the_form_is_named() -> None:
     assert "sampling_A" in check_problem(response, 422, "invalid-parameter", "samplng")
 
 
+@pytest.mark.parametrize("name, says", [("a.emi", "SER files beside it"), ("a.zarr", "folder"), ("a.doc", ".dm4")])
+async def test_what_is_no_movie_in_one_file_is_415(name: str, says: str) -> None:
+    async with api() as client:
+        response = await client.post("/v1/estimate", files={"file": (name, b"x")})
+    assert says in check_problem(response, 415, "unsupported-media-type", "file")
+
+
+async def test_a_file_of_several_movies_lists_them_and_one_is_named() -> None:
+    frames = np.ones((2, 32, 32), np.uint16)
+    file = dm_file([dm_image(frames), dm_image(frames[0])])
+    async with api(max_frames=1) as client:
+
+        async def sent(**params: Any) -> httpx.Response:
+            return await client.post("/v1/estimate", files={"file": ("m.dm4", file)}, params=params)
+
+        detail = check_problem(await sent(), 422, "unreadable-file")
+        assert "say which (dataset): there is 2 2x32x32 uint16" in detail
+        # Read, and too long; the other is one frame, and no gateway is there to count it.
+        check_problem(await sent(dataset="2"), 413, "too-many-frames", "file")
+        check_problem(await sent(dataset="3"), 503, "unavailable")
+        assert "no dataset 7" in check_problem(await sent(dataset="7"), 422, "unreadable-file")
+        raw = await client.post("/v1/estimate", params={**FRAME, "dataset": "2"}, content=bytes(48), headers=RAW)
+        check_problem(raw, 422, "invalid-parameter", "dataset")
+
+
 async def test_pixels_that_do_not_inflate_are_422() -> None:
     file = bytearray(tiff(1, compression="zstd", metadata=None))
     place = file.index(b"\x28\xb5\x2f\xfd")
@@ -240,6 +266,10 @@ async def test_openapi_has_examples_and_every_problem() -> None:
     assert (
         post["responses"]["200"]["content"]["application/json"]["example"]["frames"][0]["columns"][0]["species"] == "Ce"
     )
+    upload = post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["file"]
+    assert ".dm4" in upload["description"]
+    assert ".zarr" not in upload["description"]
+    assert "dataset" in {parameter["name"] for parameter in post["parameters"]}
     assert {"406", "413", "422", "429", "503", "504"} <= set(post["responses"])
     reference = post["responses"]["422"]["content"]["application/problem+json"]["schema"]["$ref"]
     assert reference.rsplit("/", 1)[1] in document["components"]["schemas"]

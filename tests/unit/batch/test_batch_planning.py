@@ -61,6 +61,13 @@ def test_what_leads_to_another_movie_of_a_folder_is_not_read_twice(folder: Path)
     assert len(looked_at(request(folder, sampling_A=0.1))) == 3
 
 
+@pytest.mark.parametrize("name, says", [("a.emi", "SER files beside it"), ("a.zarr", "a folder, no file")])
+def test_what_is_no_movie_in_one_file_is_refused_by_name(folder: Path, name: str, says: str) -> None:
+    (folder / name).mkdir()
+    with pytest.raises(JobRefused, match=says):
+        looked_at(request(folder / name, sampling_A=0.1))
+
+
 def test_chunks_cover_every_frame_once(folder: Path) -> None:
     settings = BatchSettings(chunk_frames=4)
     (movie,) = inputs(request(folder / "a.npy", sampling_A=0.1), settings, Sources(settings, "a", local=True))
@@ -87,8 +94,12 @@ def test_what_is_no_movie_is_refused(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(JobRefused, match=why):
             looked_at(request(wrong, sampling_A=0.1))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(JobRefused, match="no movie there"):
+    with pytest.raises(JobRefused, match="no movie there") as refusal:
         looked_at(request(tmp_path / "empty", sampling_A=0.1))
+    # What is named would be taken: a folder, or a picture of results, is not.
+    assert ".mrc" in str(refusal.value)
+    assert ".zarr" not in str(refusal.value)
+    assert ".png" not in str(refusal.value)
 
 
 def test_an_api_s_caller_never_names_a_path_of_the_machine(folder: Path) -> None:

@@ -96,7 +96,7 @@ def test_at_any_dose(dose: float) -> None:
     assert float(lattice(frame(70.0, dose=dose), 0.1).scale) == pytest.approx(1, abs=0.012)
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.7, 0.86, 0.95, 0.98, 1.02, 1.05, 1.17, 1.5, 2.0])
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.5**0.5, 0.86, 0.95, 0.98, 1.02, 1.05, 1.17, 2**0.5, 1.5, 2.0])
 def test_implies_the_true_sampling_where_another_is_stated(factor: float) -> None:
     stated_A = 0.1 * factor
     found = lattice(frame(10.0), stated_A)

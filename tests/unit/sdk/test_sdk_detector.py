@@ -261,3 +261,13 @@ class TestMovies:
             Detector(dark=np.ones((9, 9))).open_movie(movie)
         with pytest.raises(errors.UnreadableFile, match=r"movie.mrc: bad_pixels: column 64 lies outside"):
             Detector(bad_pixels=BadPixels(columns=(64,))).open_movie(movie)
+
+    def test_frames_that_are_too_large_once_corrected(self, movie, monkeypatch):
+        with open_movie(movie) as raw:
+            need = raw.frame(0).size * 4
+            sent = raw.frame(0).nbytes
+        assert sent < need
+        monkeypatch.setattr("segdepth_protos.contract.FRAME_BYTES", need - 1)
+        with pytest.raises(errors.UnreadableFile, match="binned"):
+            Detector(dark=1.0).open_movie(movie)
+        Detector(counts_per_electron=18.0).open_movie(movie).close()

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import h5py
@@ -17,6 +19,7 @@ import zarr
 from segdepth import TLS, Options
 from segdepth.errors import CannotWrite, InvalidFrame
 from segdepth.export import MovieExport, Request
+from segdepth.export.atomic import AtomicFolder
 from segdepth.export.picture import _title, png
 from segdepth.export.program import program
 from segdepth.export.smoothing import smoothed
@@ -114,6 +117,21 @@ class TestZarr:
         assert np.asarray(zarr.open_group(tmp_path / "m.maps.zarr", mode="r")["depth"])[0, 0, 0] == 3
         assert sorted(path.name for path in tmp_path.iterdir()) == ["m.maps.zarr", "m.npy"]
 
+    def test_what_a_killed_run_of_the_same_process_number_left_is_no_hindrance(self, tmp_path):
+        for name in ("part", "earlier"):
+            (tmp_path / f".m.maps.zarr.{os.getpid()}.{name}" / "depth").mkdir(parents=True)
+        exported(tmp_path, "zarr", answers=[result(0, refused=True)])
+        exported(tmp_path, "zarr", answers=[result(0)])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["m.maps.zarr", "m.npy"]
+
+    def test_an_earlier_one_is_put_back_where_the_new_one_cannot_take_its_place(self, tmp_path):
+        exported(tmp_path, "zarr", answers=[result(0)])
+        folder = AtomicFolder(tmp_path / "m.maps.zarr")
+        folder.part.rmdir()
+        with pytest.raises(CannotWrite):
+            folder.publish()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["m.maps.zarr", "m.npy"]
+
 
 class TestTiff:
     # 0.0123 Å/px is beyond what 32 bits of pixels per centimetre hold.
@@ -155,6 +173,13 @@ class TestXyz:
         np.testing.assert_allclose(atoms.positions[0, :2], [12.3456 * 0.123, 1.0004 * 0.123], atol=1e-6)
         assert atoms.info["model"] == "atoms are placed by count, not measured"
         assert atoms.arrays["abstained"].tolist() == [False] * 5 + [True] * 5 + [False] * 5
+
+    def test_a_column_of_no_known_element_is_an_x(self, tmp_path):
+        answer = result(0, family="ceo2-110")
+        answer.message.columns.species = bytes([0, 2, 1])
+        exported(tmp_path, "xyz", answers=[answer])
+        symbols = ase.io.read(tmp_path / "m.model.xyz").get_chemical_symbols()
+        assert (symbols.count("X"), symbols.count("O"), symbols.count("Ce")) == (5, 5, 5)
 
     def test_frame_i_of_the_file_is_frame_i_of_the_movie(self, tmp_path):
         exported(tmp_path, "xyz", period_A=3.0)
@@ -199,6 +224,11 @@ class TestProgram:
                 file["entry/" + name] = np.ones((2, 24, 24), "u2")
         with open_movie(f"{tmp_path / 'm.h5'}::/entry/b", 0.1) as movie:
             assert f"MOVIE = '{tmp_path / 'm.h5'}::/entry/b'" in program(movie, Request(), [])
+
+    def test_certificates_are_found_from_any_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        text = self.text(tmp_path, Request(server="g:1", tls=TLS(ca=Path("ca.pem"))), result().model)
+        assert f"TLS(ca='{tmp_path / 'ca.pem'}')" in text
 
     def test_what_a_name_says_is_not_run(self, tmp_path):
         folder = tmp_path / 'a\'"""\nraise SystemExit(7)'
@@ -255,6 +285,33 @@ class TestPicture:
 
 def _size(picture):
     return tuple(int.from_bytes(picture[start : start + 4]) for start in (16, 20))
+
+
+def test_the_dataset_of_a_file_is_said_with_its_name(tmp_path):
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name in ("a", "b"):
+            file["entry/" + name] = np.ones((1, *SHAPE), "u2")
+    source = f"{tmp_path / 'm.h5'}::/entry/b"
+    with (
+        open_movie(source, 0.1) as movie,
+        MovieExport(tmp_path, movie, ("json", "parquet", "zarr"), pictures=0) as export,
+    ):
+        export.add(result(0))
+    assert json.loads((tmp_path / "m.summary.json").read_text())["input"] == source
+    assert json.loads(pq.read_metadata(tmp_path / "m.columns.parquet").metadata[b"segdepth"])["source"] == source
+    assert zarr.open_group(tmp_path / "m.maps.zarr", mode="r").attrs["source"] == "m.h5::/entry/b"
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("name", ["csv", "parquet", "zarr"])
+def test_whatever_ends_the_last_write_leaves_nothing(tmp_path, monkeypatch, name, error):
+    def ended(_):
+        raise error
+
+    monkeypatch.setattr("segdepth.export.atomic.os.fsync", ended)
+    with pytest.raises(error):
+        exported(tmp_path, name)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.npy"]
 
 
 @pytest.mark.parametrize("name", ["parquet", "zarr", "xyz", "python"])

@@ -5,27 +5,29 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
+from segdepth.calibration import Options
 from segdepth.cli import options as given
-from segdepth.cli.console import FAILED, out
+from segdepth.cli.console import FAILED, errors_end_the_command, out
+from segdepth.cli.findings import Finding, table_of
+from segdepth.cli.movie_findings import Wanted, movie_findings
 from segdepth.cli.option_groups import with_option_groups
+from segdepth.cli.sampling import Sampling
+from segdepth.client import Client
 from segdepth.errors import SegDepthError
-from segdepth.files import Movie, open_movie
 from segdepth.results import ModelInfo
 
 REQUIRED = ("grpcio", "protobuf", "numpy", "segdepth-protos")
 EXTRAS = {
-    "tifffile": "segdepth[files]",
-    "mrcfile": "segdepth[files]",
-    "matplotlib": "segdepth[export]",
+    **dict.fromkeys(("tifffile", "imagecodecs", "mrcfile", "ncempy", "h5py", "zarr", "pillow"), "segdepth[files]"),
+    "rosettasciio": "segdepth[rosettasciio]",
+    **dict.fromkeys(("matplotlib", "pyarrow", "ase"), "segdepth[export]"),
     "segdepth-inference": "segdepth[local]",
     "torch": "segdepth[local]",
     "segdepth-stack": "segdepth-stack",
@@ -34,43 +36,41 @@ FREE_BYTES = 1e9
 TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `good` is None for what may be missing."""
-
-    what: str
-    good: bool | None
-    found: str
-    remedy: str = ""
-
-
 @with_option_groups
 def doctor(
     connection: given.Connection,
-    file: Annotated[Path | None, typer.Argument(help="A movie to look at as well.")] = None,
-    sampling: given.Sampling = None,
+    sampling: Sampling,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help=f"A movie to look at as well. {given.FILES}")
+    ] = None,
+    detector: given.Profile = None,
+    model: given.Model = "",
+    version: given.Version = "",
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results would go.")] = Path(),
 ) -> None:
     """Look at installation, server or local model, disk and a file, and say what to do.
 
-    Exit status: 0 all well, 1 something is not.
+    Of FILE it says all that is read of it and where the pixel size comes from, and has its first, middle and last frame
+    counted: what estimate would refuse is not ticked.
+
+    Exit status: 0 all well (- is worth a look), 1 something is not.
 
     Examples:
 
       segdepth doctor
 
-      segdepth doctor movie.mrc --server 127.0.0.1:50051
+      segdepth doctor movie.dm4 --server 127.0.0.1:50051
+
+      segdepth doctor movie.npy --sampling 0.08 --detector k3.toml
     """
-    findings = [_python(), *_packages(), _disk(out_dir)]
-    about_models, models = _models(connection)
-    findings += about_models
-    if file is not None:
-        findings += _file(file, sampling, models)
-    table = Table("", "what", "found", "what to do")
-    for finding in findings:
-        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]-[/]"}[finding.good]
-        table.add_row(mark, escape(finding.what), escape(finding.found), escape(finding.remedy))
-    out().print(table)
+    with errors_end_the_command(), ExitStack() as stack:
+        findings = [_python(), *_packages(), _disk(out_dir)]
+        about_models, client = _models(connection, stack)
+        findings += about_models
+        if file is not None:
+            wanted = Wanted(sampling, given.detector(detector), Options(model, version))
+            findings += movie_findings(file, wanted, client)
+    out().print(table_of(findings))
     raise typer.Exit(FAILED if any(finding.good is False for finding in findings) else 0)
 
 
@@ -92,8 +92,8 @@ def _packages() -> Iterator[Finding]:
 
 def _version(package: str) -> str | None:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
@@ -108,7 +108,8 @@ def _disk(folder: Path) -> Finding:
     return Finding("disk", good, f"{free / 1e9:.1f} GB free at {there}", "" if good else "make room, or another --out")
 
 
-def _models(connection: given.Connection) -> tuple[list[Finding], list[ModelInfo]]:
+def _models(connection: given.Connection, stack: ExitStack) -> tuple[list[Finding], Client | None]:
+    """What there is to say of the models, and a client, open as long as `stack`, if one of them answers."""
     name = f"server {connection.server}" if connection.server else "local model"
     remedy = (
         "is it running (segdepth serve)? are address, --token and --tls right?"
@@ -116,17 +117,17 @@ def _models(connection: given.Connection) -> tuple[list[Finding], list[ModelInfo
         else "pip install 'segdepth[local]', set SEGDEPTH_STORE, or use --server HOST:PORT"
     )
     try:
-        with connection.open() as client:
-            healthy = client.healthy(timeout_s=TIMEOUT_S)
-            models = client.models(timeout_s=TIMEOUT_S)
+        client = stack.enter_context(connection.open())
+        healthy = client.healthy(timeout_s=TIMEOUT_S)
+        models = client.models(timeout_s=TIMEOUT_S)
     except SegDepthError as error:
-        return [Finding(name, False, str(error), remedy)], []
+        return [Finding(name, False, str(error), remedy)], None
     found = "a model answers" if healthy else "reachable, but no model answers"
     findings = [Finding(name, healthy, found, "" if healthy else "see the models below and the server's log")]
     findings += [_model(model) for model in models if model.channels or model.serving]
     if not models:
         findings.append(Finding("models", False, "the store is empty", "register one: segdepth-train release"))
-    return findings, models
+    return findings, client if healthy else None
 
 
 def _model(model: ModelInfo) -> Finding:
@@ -136,30 +137,3 @@ def _model(model: ModelInfo) -> Finding:
     state = "answers" if model.serving else named
     good = None if not model.serving and not model.problem else not model.problem
     return Finding(what, good, f"{channels}: {model.problem or state}", "segdepth models" if model.problem else "")
-
-
-def _file(path: Path, sampling: float | None, models: list[ModelInfo]) -> Iterator[Finding]:
-    try:
-        with open_movie(path, sampling) as movie:
-            movie.frame(len(movie) - 1)
-            height, width = movie.shape
-            yield Finding(
-                str(path),
-                True,
-                f"{len(movie)} frames of {height}x{width} {movie.dtype}, {movie.calibration.sampling_A:g} Å/px",
-            )
-            yield from (_fits(movie, model) for model in models if model.serving)
-    except SegDepthError as error:
-        yield Finding(str(path), False, str(error), "see `segdepth estimate --help`")
-
-
-def _fits(movie: Movie, model: ModelInfo) -> Finding:
-    what = f"{movie.path.name} for {model.version.family}"
-    low, high = model.sampling_range_A
-    sampling_A = movie.calibration.sampling_A
-    if not low <= sampling_A <= high:
-        return Finding(what, False, f"{sampling_A:g} Å/px is outside {low:g}-{high:g}", "bin it, or check --sampling")
-    field_A = min(movie.shape) * sampling_A
-    if field_A < model.field_lower_A:
-        return Finding(what, False, f"{field_A:.1f} Å of field", f"at least {model.field_lower_A:g} Å are needed")
-    return Finding(what, True, "sampling and field fit")

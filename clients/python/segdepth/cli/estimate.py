@@ -29,7 +29,7 @@ from segdepth.results import Answer
 
 @with_option_groups
 def estimate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help=given.FILES)],
     connection: given.Connection,
     sampling: Sampling,
     outputs: Outputs,

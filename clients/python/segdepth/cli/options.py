@@ -12,9 +12,12 @@ import segdepth
 from segdepth.cli.console import errors_end_the_command
 from segdepth.client import Client
 from segdepth.detector import Detector
+from segdepth.files import FORMATS
 from segdepth.security import TLS
 
 CONNECTION = "Connection"
+
+FILES = f"{', '.join(each.name for each in FORMATS)}, by the end of the name; FILE::/path names a dataset in one."
 
 Server = Annotated[
     str | None,

@@ -10,8 +10,7 @@ import typer
 from segdepth.errors import InvalidFrame
 from segdepth.export import DEFAULT_FORMATS, FORMATS, MovieExport, Request
 from segdepth.export.pooled import PooledTable
-from segdepth.files import Movie
-from segdepth.files.open_movie import INSIDE
+from segdepth.files import INSIDE, Movie
 
 PANEL = "Results"
 

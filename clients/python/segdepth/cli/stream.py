@@ -87,7 +87,7 @@ def _percentiles(latencies_s: deque[float]) -> str:
 
 @with_option_groups
 def stream(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="MRC, MRCS, TIFF, OME-TIFF or NPY.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=given.FILES)],
     connection: given.Connection,
     sampling: given.Sampling = None,
     fps: Annotated[

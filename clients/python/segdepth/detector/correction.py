@@ -14,9 +14,8 @@ from segdepth.detector.bad_pixels import BadPixels
 from segdepth.detector.profile import read_camera
 from segdepth.errors import InvalidFrame, UnreadableFile
 from segdepth.files import Movie, open_movie
-
-PILE = 1e-4
-"""Share of pixels at the highest value that is not worth a second look."""
+from segdepth.files.open_movie import check_size
+from segdepth_protos.piles import PILE, top_pile
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,12 +135,14 @@ class Detector:
             self.check_shape(movie.shape)
             corrects = self._scale is not None or np.any(0 if self.dark is None else self.dark)
             corrects = corrects or self._bad(movie.shape).any()
-        except InvalidFrame as error:
+            calibration = self.calibration(movie.calibration)
+            if corrects:
+                movie = movie.corrected(self.correct, calibration)
+                # A corrected pixel has four bytes.
+                check_size(movie)
+        except (InvalidFrame, UnreadableFile) as error:
             movie.close()
             raise UnreadableFile(f"{path}: {error}") from error
-        calibration = self.calibration(movie.calibration)
-        if corrects:
-            return movie.corrected(self.correct, calibration)
         movie.calibration = calibration
         return movie
 
@@ -187,19 +188,9 @@ class Detector:
 
 
 def _saturated(raw: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Where pixels pile up at the highest value, None where they do not: dark and gain would hide it.
-
-    The rule is that of the service's own check.
-    """
+    """Where pixels pile up at the highest value, None where they do not: dark and gain would hide it."""
     values = raw[np.isfinite(raw)] if raw.dtype.kind == "f" else raw
-    if not values.size:
-        return None
-    at_top = raw == values.max()
-    count = np.count_nonzero(at_top)
-    if count <= PILE * raw.size or count == values.size:
-        return None
-    below = values[values < values.max()].max()
-    return at_top if count - np.count_nonzero(raw == below) > PILE * raw.size else None
+    return raw == values.max() if top_pile(values) > PILE * raw.size else None
 
 
 def _px(shape: tuple[int, ...]) -> str:

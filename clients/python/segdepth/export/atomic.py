@@ -62,6 +62,9 @@ class AtomicFolder:
         self._published = False
         self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._earlier = path.with_name(f".{path.name}.{os.getpid()}.earlier")
+        # What a run that was killed left here, if its process had the same number: in a container each has.
+        for left in (self.part, self._earlier):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             self.part.mkdir()
         except OSError as error:
@@ -85,6 +88,8 @@ class AtomicFolder:
             self.part.replace(self.path)
             self._published = True
         except OSError as error:
+            with suppress(OSError):
+                self._earlier.replace(self.path)
             raise cannot_write(self.path, error) from error
         shutil.rmtree(self._earlier, ignore_errors=True)
 

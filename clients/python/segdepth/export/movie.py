@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from segdepth.calibration import Detail
-from segdepth.errors import CannotWrite, NotInstalled
+from segdepth.errors import NotInstalled
 from segdepth.export.atomic import AtomicFile, AtomicFolder, cannot_write
 from segdepth.export.maps import TiffMaps
 from segdepth.export.picture import png
@@ -86,7 +86,7 @@ class MovieExport:
         if "tiff" in wanted:
             yield TiffMaps(self._file("depth.tif"), self._file("confidence.tif"), movie)
         if "json" in wanted:
-            yield SummaryWriter(self._file("summary.json"), movie.path)
+            yield SummaryWriter(self._file("summary.json"), movie.source)
         if "parquet" in wanted:
             yield self._parquet()
         if "zarr" in wanted:
@@ -115,13 +115,13 @@ class MovieExport:
         tables = [
             name for name, wanted in (("columns.parquet", "parquet"), ("columns.csv", "csv")) if wanted in self._formats
         ]
-        about: dict[str, Any] = {"source": self._movie.path.name}
+        about: dict[str, Any] = {"source": f"{self._movie.path.name}{self._movie.inside}"}
         if tables:
             about["columns"] = f"../{self._movie.path.stem}.{tables[0]}"
         return ZarrMaps(folder, self._movie, about)
 
     def _about(self) -> dict[str, Any]:
-        return {"source": str(self._movie.path), "sampling_A_per_px": self._movie.calibration.sampling_A}
+        return {"source": self._movie.source, "sampling_A_per_px": self._movie.calibration.sampling_A}
 
     def _file(self, name: str) -> AtomicFile:
         file = AtomicFile(self._folder / f"{self._movie.path.stem}.{name}")
@@ -155,7 +155,7 @@ class MovieExport:
                 writer.finish()
             for file in self._files:
                 file.publish()
-        except CannotWrite:
+        except BaseException:
             self._discard()
             raise
 

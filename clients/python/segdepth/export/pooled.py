@@ -39,8 +39,12 @@ class PooledTable:
         if error is not None:
             self._file.discard()
             return
-        self._file.finish()
-        self._file.publish()
+        try:
+            self._file.finish()
+            self._file.publish()
+        except BaseException:
+            self._file.discard()
+            raise
 
 
 def csv_rows(group: PooledFrames) -> str:

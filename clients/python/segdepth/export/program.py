@@ -55,9 +55,7 @@ def program(movie: Movie, request: Request, models: list[ModelVersion]) -> str:
     return _PROGRAM.substitute(
         segdepth=version("segdepth"),
         environment="import os\n" if request.token else "",
-        names=", ".join(
-            (*(["TLS"] if isinstance(request.tls, TLS) else []), *(["Detector"] if request.detector else []), "Options")
-        ),
+        names=_names(request),
         movie=ascii(f"{movie.path.resolve()}{movie.inside}"),
         sampling=ascii(movie.calibration.sampling_A),
         reader="" if request.detector else _READER,
@@ -106,7 +104,8 @@ def _call(kind: type[Any], value: Any) -> str:
         given = getattr(value, each.name)
         default = each.default_factory() if callable(each.default_factory) else each.default
         if given != default:
-            said.append(f"{each.name}={str(given)!a}" if hasattr(given, "__fspath__") else f"{each.name}={given!a}")
+            # A file is found from any folder.
+            said.append(f"{each.name}={str(given.resolve()) if isinstance(given, Path) else given!a}")
     return f"{kind.__name__}({', '.join(said)})"
 
 

@@ -4,7 +4,6 @@ import json
 import math
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from segdepth.export.atomic import AtomicFile
@@ -14,7 +13,7 @@ from segdepth.results import Answer, Check, FrameResult, Gap
 class SummaryWriter:
     """One line for each frame, and at the end what holds for all."""
 
-    def __init__(self, file: AtomicFile, source: Path):
+    def __init__(self, file: AtomicFile, source: str):
         self._file, self._source = file, source
         self._models: list[dict[str, str]] = []
         self._counts: Counter[str] = Counter()
@@ -43,7 +42,7 @@ class SummaryWriter:
     def finish(self) -> None:
         """No frame follows."""
         rest = {
-            "input": str(self._source),
+            "input": self._source,
             "model": self._models[0] if self._models else None,
             # More than one where the model was exchanged on the way, or each frame's family was its lattice's.
             "models": self._models,

@@ -56,7 +56,8 @@ class ModelAtoms:
         column = np.repeat(np.arange(len(columns)), number)
         nth = np.arange(len(column)) - np.repeat(np.cumsum(number) - number, number)
         z_A = (nth - (number[column] - 1) / 2 + MOST / 2) * period_A
-        names = np.array(columns.species_names(), str)
+        # ASE calls an atom of no known element X.
+        names = ["X" if name == "?" else name for name in columns.species_names()]
         self._put(
             np.column_stack([columns.x_A[column], columns.y_A[column], z_A]),
             [names[i] for i in column],

@@ -9,7 +9,7 @@ import numpy as np
 from segdepth.errors import UnreadableFile
 from segdepth.files.movie import Header
 from segdepth.files.pixel_size import square
-from segdepth.files.units import is_energy, is_reciprocal, length_A, time_s
+from segdepth.files.units import angstrom_per, is_energy, is_reciprocal, length_A, time_s
 
 NO_MOVIE = "not frames of a specimen"
 
@@ -49,11 +49,14 @@ class Layout:
         y_A, x_A = (length_A(axis.scale and abs(axis.scale), axis.unit) for axis in (height, width))
         if x_A is not None and y_A is not None:
             return square(x_A, y_A, source)
-        if width.scale is None:
+        axis = width if x_A is None else height
+        if axis.scale is None:
             return Header(missing=f"the file has no {source}")
-        if not width.unit.strip("[] "):
+        if not axis.unit.strip("[] "):
             return Header(missing=f"{source} has no unit")
-        return Header(missing=f"{source} has the unit {width.unit!r}, which is no length")
+        if angstrom_per(axis.unit) is not None:
+            return Header(missing=f"{source} is {axis.scale:g} {axis.unit}")
+        return Header(missing=f"{source} has the unit {axis.unit!r}, which is no length")
 
     def interval_s(self) -> float | None:
         """Time from one frame to the next [s], where the axis of the frames is one of time."""
@@ -65,8 +68,9 @@ class Layout:
 def layout(axes: Sequence[Axis], dtype: np.dtype[Any], frames_last: bool = False) -> Layout:
     """Frames, height and width among `axes`, in the order in which they are stored.
 
-    The first of three is the frames', or the last if `frames_last`. Where names say that x comes before y, the file
-    counts all its axes backwards. Raises UnreadableFile, with the name of what it is, for anything that is no movie.
+    Axes that are called x and y are width and height, wherever they stand; without names the last two are, and the
+    first of three is the frames', or the last if `frames_last`. Raises UnreadableFile, with the name of what it is, for
+    anything that is no movie.
     """
     axes = tuple(axes)
     _check_pixels(dtype)
@@ -78,8 +82,8 @@ def layout(axes: Sequence[Axis], dtype: np.dtype[Any], frames_last: bool = False
         raise UnreadableFile(f"a 4-D scan ({_sizes(axes)}), {NO_MOVIE}")
     if len(there) == 3 and _is_colour(axes[there[1]], axes[there[2]]) and not frames_last:
         raise UnreadableFile(f"a colour (RGB) picture ({_sizes(axes)}): save it as grey")
-    if _x_before_y(axes):
-        there.reverse()
+    if named := _named(axes, there):
+        there = named
     elif frames_last and len(there) == 3:
         there = [there[2], there[0], there[1]]
     height, width = there[-2:]
@@ -116,9 +120,13 @@ def _check_spectrum(axes: Sequence[Axis]) -> None:
         raise UnreadableFile(f"a spectrum or profile ({_sizes(axes)}), {NO_MOVIE}")
 
 
-def _x_before_y(axes: Sequence[Axis]) -> bool:
-    names = [axis.name.lower().rpartition("_")[2] for axis in axes]
-    return "x" in names and "y" in names and names.index("x") < names.index("y")
+def _named(axes: Sequence[Axis], there: list[int]) -> list[int]:
+    """Those of two or three axes that are left, ordered by their names: frames, y, x; empty where names do not say."""
+    names = {index: axes[index].name.lower().rpartition("_")[2] for index in there}
+    by_name = {name: index for index, name in names.items()}
+    if list(names.values()).count("x") != 1 or list(names.values()).count("y") != 1:
+        return []
+    return [index for index, name in names.items() if name not in ("x", "y")] + [by_name["y"], by_name["x"]]
 
 
 def _sizes(axes: Sequence[Axis]) -> str:

@@ -1,4 +1,4 @@
-"""DM3 and DM4 files of DigitalMicrograph, memory-mapped."""
+"""DM3 and DM4 files of DigitalMicrograph, read frame by frame."""
 
 import math
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from segdepth.errors import NotInstalled, UnreadableFile
 from segdepth.files.axes import Axis, layout
 from segdepth.files.choice import Dataset, chosen
 from segdepth.files.movie import Header, Stack
+from segdepth.files.raw_frames import RawFrames
 
 PIXEL_SIZE = "ImageData.Calibrations.Dimension"
 
@@ -59,14 +60,15 @@ def open_dm(path: Path, dataset: str) -> Stack:
     need = length * height * width * found.dtype.itemsize
     if not 0 < offset <= path.stat().st_size - need or _integer(tags, f"{image}ImageData.Data.arraySize") < need:
         raise UnreadableFile("truncated: the pixels end beyond the end of the file")
-    frames = np.memmap(path, found.dtype, "r", offset, (length, height, width))
+    header = _header(tags, image, axes.header(PIXEL_SIZE), axes.interval_s())
+    frames = RawFrames(path, offset, length, (height, width), found.dtype)
     return Stack(
         length=length,
         shape=(height, width),
         dtype=found.dtype,
-        header=_header(tags, image, axes.header(PIXEL_SIZE), axes.interval_s()),
-        read=lambda index: np.asarray(frames[index]),
-        close=lambda: None,
+        header=header,
+        read=frames.read,
+        close=frames.close,
     )
 
 

@@ -9,11 +9,9 @@ import hdf5plugin  # noqa: F401 - the filters of cameras: bitshuffle, LZ4, zstd,
 import numpy as np
 
 from segdepth.errors import UnreadableFile
+from segdepth.files.hdf5_probe import MOST_OBJECTS, objects
 from segdepth.files.inflation import check_inflated
 from segdepth.files.slabs import MOST_BYTES
-
-MOST_OBJECTS = 20_000
-"""A file of more groups and datasets is not looked through."""
 
 _CODECS = {1: "zlib", 32001: "blosc", 32015: "zstd"}
 """HDF5's numbers of those filters that say how large a chunk becomes, or can be asked."""
@@ -23,24 +21,11 @@ _FLETCHER32 = 3
 
 def datasets(file: h5py.File) -> Iterator[h5py.Dataset]:
     """Every dataset that lies in the file itself, once. Raises UnreadableFile if there are too many."""
-    seen, groups = set(), [file["/"]]
-    while groups:
-        group = groups.pop()
-        for name in group:
-            # A link may lead to any file of this machine: those are not followed.
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                continue
-            found = group[name]
-            address = h5py.h5o.get_info(found.id).addr
-            if address in seen:
-                continue
-            seen.add(address)
-            if len(seen) > MOST_OBJECTS:
-                raise UnreadableFile(f"more than {MOST_OBJECTS} groups and datasets; name the movie: file::/path")
-            if isinstance(found, h5py.Group):
-                groups.append(found)
-            elif isinstance(found, h5py.Dataset):
-                yield found
+    for number, found in enumerate(objects(file)):
+        if number == MOST_OBJECTS:
+            raise UnreadableFile(f"more than {MOST_OBJECTS} groups and datasets; name the movie: file::/path")
+        if isinstance(found, h5py.Dataset):
+            yield found
 
 
 def object_at(group: h5py.Group, path: str, hops: int = 16) -> Any:

@@ -5,13 +5,16 @@ speed. Ends with 0 if the file can be read, and with a word on stdout if not.
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import h5py
 
 CPU_S = 5
 MEMORY_BYTES = 2 * 1024**3
 MOST_OBJECTS = 20_000
+"""A file of more groups and datasets is not looked through."""
 
 
 def main() -> int:
@@ -19,27 +22,38 @@ def main() -> int:
     _limit()
     try:
         with h5py.File(sys.argv[1], "r", locking="best-effort") as file:
-            seen: set[int] = set()
-            groups = [file["/"]]
-            while groups and len(seen) < MOST_OBJECTS:
-                group = groups.pop()
-                _attributes(group)
-                for name in group:
-                    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                        continue
-                    found = group[name]
-                    address = h5py.h5o.get_info(found.id).addr
-                    if address in seen:
-                        continue
-                    seen.add(address)
-                    if isinstance(found, h5py.Group):
-                        groups.append(found)
-                    elif isinstance(found, h5py.Dataset):
-                        _dataset(found)
+            _attributes(file)
+            for number, found in enumerate(objects(file)):
+                if number == MOST_OBJECTS:
+                    break
+                if isinstance(found, h5py.Group):
+                    _attributes(found)
+                elif isinstance(found, h5py.Dataset):
+                    _dataset(found)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         print(error)
         return 1
     return 0
+
+
+def objects(file: h5py.File) -> Iterator[Any]:
+    """Every group, dataset and type below the root that lies in the file itself, once."""
+    seen: set[int] = set()
+    groups = [file["/"]]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            # A link may lead to any file of this machine: those are not followed.
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            found = group[name]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            yield found
+            if isinstance(found, h5py.Group):
+                groups.append(found)
 
 
 def _limit() -> None:

@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.arguments import whole
 from segdepth.calibration import Calibration
-from segdepth.errors import UnreadableFile
+from segdepth.errors import NoFrame, UnreadableFile
 from segdepth.files.pixels import Converter
 
 
@@ -57,11 +58,15 @@ class Stack:
 
 
 class Movie:
-    """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`."""
+    """Frames of a file with their calibration. Iterate over it, or take `frame(i)`; close it, or use `with`.
+
+    stored_dtype: the type in which the file holds them.
+    """
 
     def __init__(self, path: Path, stack: Stack, calibration: Calibration, inside: str = ""):
         """`inside`: what follows the file's name where a dataset in it was named: ::/path/of/a/dataset."""
         self.path, self.calibration, self.inside = path, calibration, inside
+        self.stored_dtype = stack.dtype
         self._stack = stack
         self._convert = Converter(stack.dtype)
         # One thread sends frames while another draws them, and a file has one position.
@@ -69,6 +74,11 @@ class Movie:
 
     def __len__(self) -> int:
         return self._stack.length
+
+    @property
+    def source(self) -> str:
+        """What `open_movie` was told: the file's name, and ::/path/of/a/dataset where one was named."""
+        return f"{self.path}{self.inside}"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,18 +103,25 @@ class Movie:
         return start + timedelta(seconds=index * (interval_s or 0.0))
 
     def frame(self, index: int) -> NDArray[Any]:
-        """Frame [height, width], from 0. UnreadableFile if its bytes are damaged or do not fit a pixel type."""
+        """Frame [height, width], from 0.
+
+        UnreadableFile if its bytes are damaged or do not fit a pixel type; NoFrame if there is none of that number.
+        """
+        if not 0 <= whole(index, "index") < len(self):
+            raise NoFrame(f"{self.path}: no frame {index}; there are 0 to {len(self) - 1}", "index")
         try:
             with self._reading:
                 return self._convert(self._stack.read(index))
-        except UnreadableFile as error:
+        except (UnreadableFile, OSError) as error:
             raise UnreadableFile(f"{self.path}: frame {index}: {error}") from error
 
     def corrected(self, correct: Callable[[NDArray[Any]], NDArray[np.float32]], calibration: Calibration) -> "Movie":
         """This movie with each frame corrected; from now on it is the one to read and to close."""
         read, convert = self._stack.read, self._convert
         stack = replace(self._stack, dtype=np.dtype(np.float32), read=lambda index: correct(convert(read(index))))
-        return Movie(self.path, stack, calibration, self.inside)
+        movie = Movie(self.path, stack, calibration, self.inside)
+        movie.stored_dtype = self.stored_dtype
+        return movie
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         """The same as `frame(index)`."""

@@ -146,7 +146,7 @@ def facts(header: MrcHeader, path: Path) -> Header:
     """What header and extended header say of the frames."""
     cell = _cell(header)
     fei = _fei(header, path)
-    notes = header.notes + _byte_notes(header)
+    notes = header.notes + _notes(header)
     if fei is None:
         return replace(cell, notes=notes)
     energy_kev = fei.beam_energy_kev
@@ -193,10 +193,15 @@ def _fei(header: MrcHeader, path: Path) -> Header | None:
     return replace(found, beam_energy_kev=volts / 1e3 if math.isfinite(volts) and volts > 0 else None)
 
 
-def _byte_notes(header: MrcHeader) -> tuple[str, ...]:
-    fields, notes = header.fields, []
+def _notes(header: MrcHeader) -> tuple[str, ...]:
+    fields, notes = header.fields, list[str]()
+    assert header.dtype is not None
     if int(fields["mode"]) == 0 and header.imod_flags is None:
         notes.append("mode 0 is read as signed bytes, as the standard says")
+    sections, rows, columns = header.size
+    more = (header.file_bytes - header.data_offset) // (rows * columns * header.dtype.itemsize) - sections
+    if more > 0:
+        notes.append(f"{more} frames stand behind the {sections} that the header announces, and are not read")
     if int(fields["mx"]) == 1 and int(fields["nx"]) > 1:
         notes.append("the header's grid is 1: its cell is taken for that of one pixel")
     return tuple(notes)

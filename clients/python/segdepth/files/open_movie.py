@@ -1,84 +1,12 @@
 """Opening a movie by its name."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from segdepth.errors import InvalidFrame, NotInstalled, UnreadableFile
-from segdepth.files.dm import open_dm
+from segdepth.errors import InvalidFrame, SegDepthError, UnreadableFile
+from segdepth.files.formats import FOLDERS, INSIDE, SUFFIXES, Reader
 from segdepth.files.movie import Movie, Stack
-from segdepth.files.mrc import open_mrc
-from segdepth.files.npy import open_npy
-from segdepth.files.picture import open_picture
-from segdepth.files.rosettasciio import READERS, open_with_rosettasciio
-from segdepth.files.ser import open_emi, open_ser
-from segdepth.files.tiff import open_tiff
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
-
-Reader = Callable[[Path, str], Stack]
-"""Opens a file, or one dataset of it: its path in the file, "" where the caller names none."""
-
-INSIDE = "::"
-"""What follows names a dataset of the file: movie.emd::/data/movie."""
-
-
-def _hdf5(path: Path, dataset: str) -> Stack:
-    try:
-        from segdepth.files.hdf5 import open_hdf5
-    except ImportError as error:
-        raise NotInstalled("HDF5 files need: pip install 'segdepth[files]'") from error
-    return open_hdf5(path, dataset)
-
-
-def _zarr(path: Path, dataset: str) -> Stack:
-    try:
-        from segdepth.files.ome_zarr import open_zarr
-    except ImportError as error:
-        raise NotInstalled("Zarr stores need: pip install 'segdepth[files]'") from error
-    return open_zarr(path, dataset)
-
-
-def _one_movie(reader: Callable[[Path], Stack]) -> Reader:
-    """For a format whose files hold one movie each."""
-
-    def open_it(path: Path, dataset: str) -> Stack:
-        if dataset:
-            raise UnreadableFile(f"holds one movie, no dataset {dataset}; leave {INSIDE}{dataset} out")
-        return reader(path)
-
-    return open_it
-
-
-SUFFIXES: dict[str, Reader] = {
-    ".mrc": _one_movie(open_mrc),
-    ".mrcs": _one_movie(open_mrc),
-    ".tif": open_tiff,
-    ".tiff": open_tiff,
-    ".npy": _one_movie(open_npy),
-    ".dm3": open_dm,
-    ".dm4": open_dm,
-    ".ser": _one_movie(open_ser),
-    ".emi": open_emi,
-    ".emd": _hdf5,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".hspy": _hdf5,
-    ".zarr": _zarr,
-    ".png": _one_movie(open_picture),
-    ".jpg": _one_movie(open_picture),
-    ".jpeg": _one_movie(open_picture),
-    **dict.fromkeys(READERS, open_with_rosettasciio),
-}
-"""Formats by the end of the name."""
-
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-"""Those of them that lie beside movies and results as pictures of them: read where they are named, never found."""
-
-COMPANIONS = frozenset({".emi"})
-"""Those of them that lead to another file, which has the pixels: found with it, they would be read twice."""
-
-FOLDERS: frozenset[str] = frozenset({".zarr"})
-"""Those of them that are folders."""
 
 
 def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
@@ -90,11 +18,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
     """
     name, inside, dataset = str(path).partition(INSIDE)
     path = Path(name)
-    reader = _reader(path)
     try:
-        stack = reader(path, dataset)
+        stack = _reader(path)(path, dataset)
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
+    except OSError as error:
+        if isinstance(error, SegDepthError):
+            raise
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     try:
         return _movie(path, stack, sampling_A, inside + dataset)
     except (UnreadableFile, InvalidFrame) as error:
@@ -105,11 +36,14 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
 def _reader(path: Path) -> Reader:
     reader = SUFFIXES.get(path.suffix.lower())
     if reader is None:
-        raise UnreadableFile(f"{path}: unknown format; there is {', '.join(SUFFIXES)}")
+        raise UnreadableFile(f"unknown format; there is {', '.join(SUFFIXES)}")
     if not path.exists():
-        raise UnreadableFile(f"{path}: no such file")
+        raise UnreadableFile("no such file")
     if path.is_dir() and path.suffix.lower() not in FOLDERS:
-        raise UnreadableFile(f"{path}: a folder; name the files in it")
+        raise UnreadableFile("a folder; name the files in it")
+    if not path.is_dir() and not path.is_file():
+        # To open a pipe would wait for whoever writes into it.
+        raise UnreadableFile("a pipe or device, not a file")
     return reader
 
 
@@ -126,11 +60,12 @@ def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> M
     calibration = stack.header.calibration(sampling_A)
     calibration.message()
     movie = Movie(path, stack, calibration, inside)
-    _check_size(movie)
+    check_size(movie)
     return movie
 
 
-def _check_size(movie: Movie) -> None:
+def check_size(movie: Movie) -> None:
+    """UnreadableFile for frames of another size than a frame may have as they are sent."""
     height, width = movie.shape
     need = height * width * movie.dtype.itemsize
     if min(height, width) >= 2 and need <= contract.FRAME_BYTES:

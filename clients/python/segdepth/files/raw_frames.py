@@ -1,6 +1,7 @@
 """Frames that stand one after the other in a file, uncompressed."""
 
 import math
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,21 @@ class RawFrames:
 
     def read(self, index: int) -> NDArray[Any]:
         """Frame `index` [height, width]. UnreadableFile if the file has become shorter."""
-        frame = np.empty(self._shape, self._dtype)
-        self._file.seek(self._offset + index * self._frame_bytes)
-        rest = frame.reshape(-1).view(np.uint8).data
-        while rest:
-            count = self._file.readinto(rest)
-            if not count:
-                raise UnreadableFile("truncated: the pixels end beyond the end of the file")
-            rest = rest[count:]
-        return frame
+        return read_array(self._file, self._offset + index * self._frame_bytes, self._shape, self._dtype)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_array(file: RawIOBase, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array that begins at byte `offset`. UnreadableFile if the file ends before it does."""
+    array = np.empty(shape, dtype)
+    file.seek(offset)
+    rest = array.reshape(-1).view(np.uint8).data
+    while rest:
+        count = file.readinto(rest)
+        if not count:
+            raise UnreadableFile("truncated: the pixels end beyond the end of the file")
+        rest = rest[count:]
+    return array

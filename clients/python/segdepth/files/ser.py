@@ -1,4 +1,4 @@
-"""SER series of TIA, memory-mapped, and the EMI file that goes with them."""
+"""SER series of TIA, read frame by frame, and the EMI file that goes with them."""
 
 import re
 import struct
@@ -15,6 +15,7 @@ from segdepth.files.axes import Axis, Layout, layout
 from segdepth.files.choice import Dataset, chosen
 from segdepth.files.emi import beam_energy_kev
 from segdepth.files.movie import Header, Stack
+from segdepth.files.raw_frames import read_array
 
 PIXEL_SIZE = "CalibrationDelta of the series"
 
@@ -126,18 +127,19 @@ def _unpack(form: struct.Struct, data: NDArray[np.uint8], offset: int) -> tuple[
 
 def _stack(path: Path, series: _Series, found: Dataset, axes: Layout) -> Stack:
     height, width = axes.shape
-    size = height * width * found.dtype.itemsize
+    header, elements = _header(path, series, axes), series.elements
     type_ = next(number for number, name in _TYPES.items() if np.dtype(name) == found.dtype)
 
     def read(index: int) -> NDArray[Any]:
-        offset = int(series.elements[index])
-        if _unpack(_IMAGE, series.data, offset)[-3:] != (type_, width, height):
+        offset = int(elements[index])
+        head = read_array(file, offset, (_IMAGE.size,), np.dtype(np.uint8))
+        if _IMAGE.unpack(head.tobytes())[-3:] != (type_, width, height):
             raise UnreadableFile("an image of another shape or type than the first")
-        start = offset + _IMAGE.size
         # The lowest row comes first.
-        return series.data[start : start + size].view(found.dtype).reshape(height, width)[::-1]
+        return read_array(file, offset + _IMAGE.size, (height, width), found.dtype)[::-1]
 
-    return Stack(axes.length, axes.shape, found.dtype, _header(path, series, axes), read, close=lambda: None)
+    file = path.open("rb", buffering=0)
+    return Stack(axes.length, axes.shape, found.dtype, header, read, file.close)
 
 
 def _header(path: Path, series: _Series, axes: Layout) -> Header:

@@ -43,13 +43,16 @@ class Slabs:
 
     def __call__(self, index: int) -> NDArray[Any]:
         """Frame `index` [height, width]."""
+        if self._frames == 1:
+            alone: NDArray[Any] = self._slab(index)[0]
+            return alone
         first = index - index % self._frames
         if first != self._first:
             self._kept = np.empty(0, self._kept.dtype)
             self._kept, self._first = self._slab(first), first
-        # The slab's own memory is not given away: whoever writes into a frame writes into a copy.
-        frame: NDArray[Any] = self._kept[index - first]
-        return frame.copy() if self._frames > 1 else frame
+        # What is kept is not given away: whoever writes into a frame writes into a copy.
+        frame: NDArray[Any] = self._kept[index - first].copy()
+        return frame
 
     def _slab(self, first: int) -> NDArray[Any]:
         axes = self._axes

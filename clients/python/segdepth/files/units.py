@@ -78,7 +78,8 @@ def time_s(value: float | str | None, unit: str) -> float | None:
 
 def is_reciprocal(unit: str) -> bool:
     """Whether a picture in this unit is a diffraction pattern: "1/nm", "[n_m^-1]", "mrad"."""
-    plain = _plain(unit).replace(" ", "")
+    # As people and LaTeX write it: nm⁻¹, $A^{-1}$.
+    plain = _plain(unit).replace("⁻¹", "-1").translate(str.maketrans("", "", " ${}\\"))
     for inverse in (plain.removeprefix("1/"), plain.removesuffix("-1").rstrip("^*")):
         if inverse != plain and angstrom_per(inverse) is not None:
             return True

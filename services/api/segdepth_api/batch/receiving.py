@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fastapi import Request
 
-from segdepth.files import SUFFIXES
 from segdepth_api.problems import Problem
+from segdepth_api.uploads import check_single
 from segdepth_artefacts import names
 
 RAW = "application/octet-stream"
@@ -21,8 +21,7 @@ def check_name(name: str) -> str:
     if not names.is_name(name):
         detail = f"{name[:100]!r}: use letters, digits, dots, hyphens and underscores"
         raise Problem(422, "invalid-parameter", detail, field="name")
-    if Path(name).suffix.lower() not in SUFFIXES:
-        raise Problem(415, "unsupported-media-type", f"{name}: there is {', '.join(SUFFIXES)}", field="name")
+    check_single(name, "name")
     return name
 
 

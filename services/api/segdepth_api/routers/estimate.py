@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from segdepth import AsyncClient
+from segdepth.files import SINGLE
 from segdepth.results import Answer, FrameResult
 from segdepth_api.accept import preferred
 from segdepth_api.answers import EXAMPLE, Estimate
@@ -32,7 +33,7 @@ BODY: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "MRC, MRCS, TIFF, OME-TIFF or NPY, by the end of its name",
+                            "description": f"{', '.join(SINGLE)}, by the end of its name",
                         }
                     },
                 }
@@ -75,7 +76,9 @@ ANSWER: dict[int | str, dict[str, Any]] = {
     openapi_extra=BODY,
 )
 async def estimate(request: Request, query: Annotated[EstimateQuery, Query()], services: Shared) -> Response:
-    """Upload a file (`curl -F file=@movie.mrc`), or one raw frame with its height, width, dtype and sampling_A.
+    """Upload a file (`curl -F file=@movie.dm4`), or one raw frame with its height, width, dtype and sampling_A.
+
+    Of a file with several movies `dataset` names one.
 
     The answer is JSON, a table (`Accept: text/csv`), or a picture of one frame (`Accept: image/png`).
     """

@@ -1,5 +1,6 @@
 """DM3 and DM4 files: pixels as stored, what the tags say, and a name for what is no movie."""
 
+import os
 import struct
 import tracemalloc
 from datetime import UTC, datetime
@@ -146,6 +147,13 @@ class TestDamaged:
         # What is cut off is never a movie: only the last eight bytes hold nothing.
         assert outcomes[:12] == ["refused"] * 12
         assert {"refused", "read"} == set(outcomes)
+
+    def test_a_file_that_is_cut_off_meanwhile(self, tmp_path):
+        path = write(tmp_path / "m.dm4", dm_image(movie_of()))
+        with open_movie(path) as movie:
+            os.truncate(path, 100)
+            with pytest.raises(UnreadableFile, match="frame 0: truncated"):
+                movie.frame(0)
 
     def test_pixels_beyond_the_end(self, tmp_path):
         image = dm_image(movie_of("u1"))

@@ -95,6 +95,28 @@ class TestEmd:
         path = emd(tmp_path / "m.emd", data, (("R_x", "[n_m]", 0.01), ("R_y", "[n_m]", 0.01), ("angle", "[mrad]", 1.0)))
         np.testing.assert_array_equal(frames_of(path), data.transpose())
 
+    @pytest.mark.parametrize("names", ["tyx", "txy", "yxt", "xyt", "ytx"])
+    def test_time_stands_anywhere_among_them(self, tmp_path, names):
+        data = movie_of("u2")
+        told = {"t": ("t", "[s]", 0.5), "y": ("y", "[n_m]", 0.01), "x": ("x", "[n_m]", 0.01)}
+        stored = data.transpose(["tyx".index(name) for name in names])
+        path = emd(tmp_path / "m.emd", stored, [told[name] for name in names])
+        np.testing.assert_array_equal(frames_of(path), data)
+
+    @pytest.mark.parametrize(
+        "unit, step, says", [("", 0.01, "has no unit"), ("[px]", 1, "'\\[px\\]', which is no"), ("[n_m]", 0, "is 0")]
+    )
+    def test_the_axis_without_a_size_is_the_one_complained_of(self, tmp_path, unit, step, says):
+        path = emd(tmp_path / "m.emd", movie_of(), (MOVIE[0], ("y", unit, step), MOVIE[2]))
+        with pytest.raises(UnreadableFile, match=says):
+            open_movie(path)
+
+    def test_a_frame_that_is_written_into_is_read_anew(self, tmp_path):
+        data = movie_of()
+        with open_movie(emd(tmp_path / "m.emd", data, MOVIE, chunks=(1, 24, 32))) as movie:
+            movie.frame(0)[:] = 7
+            np.testing.assert_array_equal(movie.frame(0), data[0])
+
     def test_several_datasets_are_listed_and_one_chosen(self, tmp_path):
         path, data = tmp_path / "m.emd", movie_of("f4")
         emd(path, movie_of("u1", (24, 32)), MOVIE[1:], "survey")

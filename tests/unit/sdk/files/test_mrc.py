@@ -181,6 +181,13 @@ class TestRefused:
 
 
 class TestAxes:
+    def test_frames_that_the_header_does_not_count(self, tmp_path):
+        path = write_mrc(tmp_path / "m.mrc", movie_of("u2"))
+        path.write_bytes(path.read_bytes() + movie_of("u2", (2, 24, 32)).tobytes())
+        with open_movie(path) as movie:
+            assert len(movie) == 5
+            assert movie.header.notes == ("2 frames stand behind the 5 that the header announces, and are not read",)
+
     def test_columns_along_y_are_turned(self, tmp_path):
         data = movie_of("f4")
         path = raw_mrc(tmp_path / "m.mrc", data, 2, mapc=2, mapr=1, mx=24, my=32, cella=(2.4, 3.2, 1))

@@ -1,5 +1,6 @@
 """SER series and the EMI file beside them."""
 
+import os
 import struct
 from datetime import UTC, datetime
 
@@ -119,6 +120,13 @@ class TestDamaged:
         (tmp_path / "m_1.ser").write_bytes(raw)
         with pytest.raises(UnreadableFile, match="truncated"):
             open_movie(tmp_path / "m_1.ser", 0.1)
+
+    def test_a_file_that_is_cut_off_meanwhile(self, tmp_path):
+        path = write(tmp_path / "m_1.ser", movie_of())
+        with open_movie(path) as movie:
+            os.truncate(path, 100)
+            with pytest.raises(UnreadableFile, match="frame 4: truncated"):
+                movie.frame(4)
 
     def test_a_frame_of_another_shape(self, tmp_path):
         raw = bytearray(ser_file(movie_of("u1", (2, 8, 9))))
