@@ -4,6 +4,7 @@ A pixel is compared with the mean of its eight neighbours, on the square root of
 the same spread at any number of them (Anscombe 1948, Biometrika 35, 246).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,9 @@ TAIL, TAIL_SIGMA = 0.998, 3.09
 POISSON_SPREAD = 0.5
 """Standard deviation of the square root of a Poisson number."""
 
+STRIP_PX = 32_768
+"""Pixels that are looked at together: what is made of them on the way stays in the processor's cache."""
+
 Image = NDArray[np.float32]
 
 
@@ -39,9 +43,15 @@ class Surroundings:
     """Second difference along y of the second difference along x: white noise of variance 1 gives 36."""
 
     @classmethod
-    def of(cls, image: Image) -> Self:
-        """Of an image [height, width]."""
-        return cls(_box(image), second_differences(image))
+    def of(cls, image: Image, ceiling: float = np.inf) -> Self:
+        """Of an image [height, width], as if nothing in it were higher than `ceiling`."""
+        inner = (image.shape[0] - 2, image.shape[1] - 2)
+        around = cls(np.empty(inner, np.float32), np.empty(inner, np.float32))
+        for strip, part in _strips(image):
+            tame: Image = np.minimum(part, np.float32(ceiling))
+            around.mean[strip] = _box(tame)
+            around.differences[strip] = second_differences(tame)
+        return around
 
     @property
     def noise(self) -> float:
@@ -52,33 +62,49 @@ class Surroundings:
 
 def outliers(image: Image) -> tuple[NDArray[np.bool_], Surroundings]:
     """Pixels of `image` [height, width] (finite, mean 1, black at 0) that stand out, and the surroundings of all."""
-    ceiling = np.float32(_ceiling(image))
-    tame: Image = np.minimum(image, ceiling)
-    around = Surroundings.of(tame)
-    found: NDArray[np.bool_] = image > ceiling
-    noise, mean = around.noise, float(tame.mean(dtype=np.float64))
+    ceiling = _ceiling(image)
+    around = Surroundings.of(image, ceiling)
+    found: NDArray[np.bool_] = image > np.float32(ceiling)
+    noise, mean = around.noise, float(around.mean.mean())
     if noise <= 0 or mean <= 0:
         # Nothing that electrons make: only what lies above all others is told.
         return found, around
+    electrons = np.float32(mean / noise)
+    y, x = np.divmod(np.arange(around.mean.size)[:: _step(around.mean)], around.mean.shape[1])
+    a, b = _pairs(image[y + 1, x + 1], around.mean[y, x], ceiling, electrons)
+    apart = np.float32(BEYOND * _spread(np.abs(np.sqrt(a) - np.sqrt(b))))
     # The outermost pixels have too few neighbours: there it is the ceiling that tells.
-    found[1:-1, 1:-1] = _stand_out(tame, image, around.mean, np.float32(mean / noise))
+    for strip, part in _strips(image):
+        a, b = _pairs(part[1:-1, 1:-1], around.mean[strip], ceiling, electrons)
+        found[strip.start + 1 : strip.stop + 1, 1:-1] = _stand_out(a, b, apart)
     return found, around
 
 
-def _stand_out(tame: Image, image: Image, mean: Image, electrons: np.float32) -> NDArray[np.bool_]:
-    """Pixels but those at the edge whose square root is BEYOND from that of their neighbours' mean.
+def _strips(image: Image) -> Iterator[tuple[slice, Image]]:
+    """Rows of [height - 2, width - 2], and those of the image with one more on each side."""
+    rows = max(1, STRIP_PX // image.shape[1])
+    for start in range(0, image.shape[0] - 2, rows):
+        stop = min(start + rows, image.shape[0] - 2)
+        yield slice(start, stop), image[start : stop + 2]
+
+
+def _pairs(pixels: Image, mean: Image, ceiling: float, electrons: np.float32) -> tuple[Image, Image]:
+    """Pixels and the means of their eight neighbours, both as electrons."""
+    neighbours: Image = mean * np.float32(9 / 8)
+    neighbours -= np.minimum(pixels, np.float32(ceiling)) * np.float32(1 / 8)
+    return _anscombe(pixels, electrons), _anscombe(neighbours, electrons)
+
+
+def _stand_out(a: Image, b: Image, t: np.float32) -> NDArray[np.bool_]:
+    """Where the square roots of a and b are more than `t` apart.
 
     Without a root of every pixel: sqrt(a) > sqrt(b) + t where a - b - t² > 2 t sqrt(b), and sqrt(a) < sqrt(b) - t where
     that is below -2 t sqrt(b) and b > t².
     """
-    neighbours: Image = mean * np.float32(9 / 8)
-    neighbours -= tame[1:-1, 1:-1] * np.float32(1 / 8)
-    a, b = _anscombe(image[1:-1, 1:-1], electrons), _anscombe(neighbours, electrons)
-    t = np.float32(BEYOND * _spread(np.abs(np.sqrt(_some(a)) - np.sqrt(_some(b)))))
     beyond = a - b
     beyond -= t * t
     beyond *= np.abs(beyond)
-    bound = np.multiply(b, 4 * t * t, out=neighbours)
+    bound = b * (4 * t * t)
     found: NDArray[np.bool_] = beyond > bound
     if b.max() > t * t:
         found |= (beyond < np.negative(bound, out=bound)) & (b > t * t)
@@ -87,20 +113,21 @@ def _stand_out(tame: Image, image: Image, mean: Image, electrons: np.float32) ->
 
 def second_differences(image: Image) -> Image:
     """Second difference along y of the second difference along x, of the pixels that have neighbours."""
-    rows = image[:, :-2] + image[:, 2:]
-    rows -= image[:, 1:-1]
-    rows -= image[:, 1:-1]
-    both = rows[:-2] + rows[2:]
-    both -= rows[1:-1]
-    both -= rows[1:-1]
+    # Whole rows first: they lie one after the other in memory.
+    rows = image[:-2] + image[2:]
+    rows -= image[1:-1]
+    rows -= image[1:-1]
+    both = rows[:, :-2] + rows[:, 2:]
+    both -= rows[:, 1:-1]
+    both -= rows[:, 1:-1]
     return both
 
 
 def _box(image: Image) -> Image:
-    rows = image[:, :-2] + image[:, 1:-1]
-    rows += image[:, 2:]
-    both = rows[:-2] + rows[1:-1]
-    both += rows[2:]
+    rows = image[:-2] + image[1:-1]
+    rows += image[2:]
+    both = rows[:, :-2] + rows[:, 1:-1]
+    both += rows[:, 2:]
     both *= np.float32(1 / 9)
     return both
 
@@ -128,4 +155,8 @@ def _ceiling(image: Image) -> float:
 
 def _some(image: Image) -> Image:
     """Pixels evenly spread over the image, in no step with its rows."""
-    return image.ravel()[:: max(7, image.size // SAMPLES) | 1]
+    return image.ravel()[:: _step(image)]
+
+
+def _step(image: Image) -> int:
+    return max(7, image.size // SAMPLES) | 1
