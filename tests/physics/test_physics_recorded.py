@@ -185,6 +185,22 @@ def test_what_was_smoothed_and_rounded_to_eight_bits_is_told(
     assert "smoothed" in other.verdict.reason
 
 
+@pytest.mark.parametrize("gain", [1, 10, 100])
+@pytest.mark.parametrize("sigma_px", [2.0, 3.0])
+def test_smoothing_that_rounding_hides_is_told(predictor: Predictor, sigma_px: float, gain: int) -> None:
+    """A filtered movie saved in whole numbers has noise again: that of rounding."""
+    smooth = ndimage.gaussian_filter(frame(), sigma_px)
+    other = ask(predictor, np.round(smooth * gain).astype(np.uint16))
+    assert other.verdict.status > Status.OK
+
+
+@pytest.mark.parametrize("dose", [20.0, 100.0, 500.0, 2000.0])
+@pytest.mark.parametrize("gain", [1, 7])
+def test_counts_and_digitised_charges_are_not_rounded(predictor: Predictor, dose: float, gain: int) -> None:
+    other = ask(predictor, (frame(0, dose) * gain).astype(np.uint16))
+    assert check(other, "noise").status == Status.OK
+
+
 @pytest.mark.parametrize("dose", [50.0, 200.0, 500.0, 2000.0])
 @pytest.mark.parametrize("side_px", [256, 512])
 def test_noise_has_no_columns(predictor: Predictor, dose: float, side_px: int) -> None:

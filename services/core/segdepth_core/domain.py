@@ -61,6 +61,12 @@ FEWEST_ELECTRONS = 1e4
 CORNER = 4 * math.pi**2 * 0.45
 """By exp(-CORNER s²) a spread of s px damps noise where most of the spectrum's finest detail is."""
 
+ROUNDINGS = 3.0
+"""Noise of that many times the variance of rounding is noise of its own."""
+
+LEAST_FANO = 0.3
+"""Variance over mean of the counts of a detector, at least: one electron makes a count or more."""
+
 BLUR_MARGIN_PX = 0.2
 """Spread of the noise beyond that of the detector that is no smoothing."""
 
@@ -108,6 +114,9 @@ class Gate:
             smoothing = _ok_to(smoothing, blurred_px + BLUR_MARGIN_PX)
         said = "as little at the finest detail as {:.2g} e/Å² have: smoothed, denoised, averaged or simulated"
         checks = [judge("noise", measured.finest, noise, said.format(measured.finest))]
+        if _rounded(exposure, measured.finest, sampling_A):
+            said = "noise: no more at the finest detail than whole numbers make: smoothed, denoised or averaged before"
+            return [replace(checks[0], status=Status.SUSPECT, message=said)]
         if checks[0].status == Status.OK:
             said = "noise spread over {:.2f} px (standard deviation): smoothed, denoised or resampled before"
             checks.append(judge("smoothing", round(measured.spread_px, 3), smoothing, said.format(measured.spread_px)))
@@ -176,7 +185,7 @@ class Gate:
                 continue
             said = f"the lattice implies {scale * sampling_A:.4g} Å/px where {sampling_A:.4g} Å/px is stated"
             if _status(scale, permitted) == Status.SUSPECT:
-                said += " (state that, or --sampling auto-lattice)"
+                said += " (if it is the model's crystal, state that, or --sampling auto-lattice)"
             check = judge(LATTICE, scale, permitted, said)
             doubted = check.status == Status.REFUSED and score < lattice.certain
             some.append(replace(check, status=Status.SUSPECT) if doubted else check)
@@ -234,6 +243,17 @@ def contrast(spectrum: Spectrum, dose_B: Tensor) -> Tensor:
     low, high = CONTRAST_BAND_PER_A
     noise_B = math.pi * (high**2 - low**2) / dose_B
     return (spectrum.band(low, high) - noise_B).clamp(min=0).sqrt()
+
+
+def _rounded(exposure: Exposure, finest: float, sampling_A: float) -> bool:
+    """Whether rounding to whole numbers, of variance 1/12, is what is left of the noise.
+
+    Electrons that are counted are whole numbers too: their variance is their mean, or more after a gain.
+    """
+    if exposure.mean_counts is None:
+        return False
+    variance = exposure.mean_counts**2 / (finest * sampling_A**2)
+    return variance < ROUNDINGS / 12 and variance < LEAST_FANO * exposure.mean_counts
 
 
 def _ok_to(permitted: Range, value: float) -> Range:

@@ -47,6 +47,8 @@ class Exposure:
     saturated: float = 0.0
     black: float = 0.0
     """At the lowest value beyond what counting noise puts there."""
+    mean_counts: float | None = None
+    """Of the pixels recorded, where all hold whole numbers."""
     around: Surroundings | None = None
     sound: Mask | None = None
     """Which of `around` is of recorded pixels alone; None = all."""
@@ -82,6 +84,7 @@ class Exposure:
             recorded=1.0 if missing is None else 1 - int(missing.sum()) / frame.size,
             saturated=saturated_share(seen),
             black=black_share(seen, around.noise),
+            mean_counts=mean if _is_whole(seen) else None,
             around=around,
         )
         if missing is None and not found.any():
@@ -97,6 +100,12 @@ class Exposure:
             around=Surroundings.of(image),
             sound=_sound(single if masked is None else single | masked),
         )
+
+
+def _is_whole(seen: Array) -> bool:
+    """Whether pixels are whole numbers; of other types than integers some tell."""
+    some = seen.ravel()[:: max(1, seen.size // 1000)]
+    return seen.dtype.kind in "iu" or bool((some == np.rint(some)).all())
 
 
 def _missing(frame: Array) -> Mask | None:

@@ -41,6 +41,10 @@ def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> Tensor:
     return density
 
 
+MOST_FINEST = 1e9
+"""Dose [e/Å²] at the finest detail beyond which numbers say nothing any more."""
+
+
 @dataclass(frozen=True)
 class NoiseBands:
     """Where a power spectrum, flattened, shows noise."""
@@ -121,7 +125,7 @@ def measured_noise(frames_BHW: Tensor, sampling_A: float) -> Noise:
     noise_B = bands.mean(density, bands.dose)
     dose_B = (1 / noise_B.clamp(min=1e-12)).clamp(max=HIGHEST_DOSE).to(density.dtype)
     inner_B, outer_B = bands.mean(density, bands.inner), bands.mean(density, bands.outer)
-    finest_B = 1 / outer_B.clamp(min=1e-12)
+    finest_B = 1 / outer_B.clamp(min=1 / MOST_FINEST)
     blur_B = _spread_px(inner_B.clamp(min=1e-30) / outer_B.clamp(min=1e-30), bands.reach)
     spread_B = torch.maximum(blur_B, _spread_px(finest_B / dose_B, bands.reach_of_dose))
     return Noise(dose_B, finest_B, blur_B, spread_B)

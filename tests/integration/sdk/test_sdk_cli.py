@@ -180,7 +180,7 @@ class TestDoctor:
     def test_a_refused_frame_is_1(self, run, server, tmp_path):
         done = run("doctor", write_mrc(tmp_path / "m.mrc", value=0), "--server", server.address)
         assert done.exit_code == 1
-        assert "every pixel is zero [value 0, answered from 1 counts]" in done.stdout
+        assert "every pixel is zero [value 0, permitted from 1 counts]" in done.stdout
 
     def test_an_unknown_model_is_1(self, run, server, movie):
         done = run("doctor", movie, "--server", server.address, "--model", "gold")

@@ -17,6 +17,26 @@ MARKS = {Status.OK: True, Status.SUSPECT: None, Status.REFUSED: False}
 
 SEE_FILES, SEE_FRAMES = "see docs/files.md", "see docs/frames.md"
 
+REMEDIES = {
+    "sampling": "bin the frames, or check --sampling",
+    "field": "record a larger field",
+    "pixels": "leave such frames out",
+    "recorded": "crop the movie to what all its frames have",
+    "replaced": "name the bad pixels in a detector profile (--detector)",
+    "saturation": "fewer electrons a frame; export as 16 bit without a stretch",
+    "clipping": "export without a stretch",
+    "noise": "hand over the camera's own frames; --pool averages",
+    "smoothing": "hand over the camera's own frames, or state the mtf in a detector profile (--detector)",
+    "black": "subtract the dark image, or state it in a detector profile (--detector)",
+    "snr": "bin the movie in time, or --pool",
+    "contrast": "a thinner specimen; an export without gamma or stretch",
+    "lattice": "if it is the model's crystal: within 4 % --sampling auto-lattice, else check the magnification",
+    "inverted": "check defocus and look-up table",
+    "foreign": "another crystal, zone axis, tilt or defocus: no setting mends it",
+    "family": "name the family (--model)",
+}
+"""What to do where a check is not ok; docs/frames.md has more."""
+
 UNSTATED = "not in the file"
 
 ANY_A = 0.1
@@ -118,17 +138,21 @@ def _verdict(what: str, result: FrameResult) -> Finding:
     counted = f"{len(columns)} columns, {unsure} of them abstained, by {result.model}"
     reasons = [_reason(check) for check in result.domain.checks if check.status is not Status.OK]
     lines = [f"{status.value}: {counted}" if status is not Status.REFUSED else status.value, *reasons]
-    return Finding(what, MARKS[status], "\n".join(lines), "" if status is Status.OK else SEE_FRAMES)
+    names = dict.fromkeys(check.name for check in result.domain.checks if check.status is not Status.OK)
+    remedies = [f"{name}: {REMEDIES.get(name, SEE_FRAMES)}" for name in names]
+    return Finding(what, MARKS[status], "\n".join(lines), "\n".join(remedies))
 
 
 def _reason(check: Check) -> str:
-    lower, upper = (None if bound is None else f"{bound:.4g}" for bound in (check.lower, check.upper))
-    # The service's own words end in the range, rounded.
-    said = f"{(check.message or check.name).partition('; permitted ')[0]} [value {check.value:.4g}"
-    if lower is None and upper is None:
-        return f"{said}]"
+    said = f"{check.status.value}: {check.message or check.name} [value {check.value:.4g}"
+    refused = check.status is Status.REFUSED
+    bounds = (check.lower, check.upper) if refused else (check.ok_lower, check.ok_upper)
+    lower, upper = (None if bound is None else f"{bound:.4g}" for bound in bounds)
+    # The service's own words end in the range that was left.
+    if "; permitted " in said or (lower is None and upper is None):
+        return f"{said} {check.unit}".rstrip() + "]"
     permitted = f"up to {upper}" if lower is None else f"from {lower}" if upper is None else f"{lower} to {upper}"
-    return f"{said}, answered {permitted} {check.unit}".rstrip() + "]"
+    return f"{said}, permitted {permitted} {check.unit}".rstrip() + "]"
 
 
 def _without_path(path: Path, error: SegDepthError) -> str:

@@ -20,6 +20,7 @@ MEASURED = {
     "replaced": "{} of the pixels hot, dead or no number",
     "saturation": "{} of the pixels saturated",
     "clipping": "{} of the pixels clipped at black",
+    "noise": "at the finest detail as little noise as {} have: smoothed, denoised, averaged or simulated",
     "smoothing": "noise spread over {}, as by smoothing, denoising or resampling",
     "black": "no electrons at {}: a dark image not subtracted, or a contrast stretch",
     "snr": "dose {}",

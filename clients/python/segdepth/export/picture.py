@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segdepth.errors import NotInstalled
 from segdepth.export.smoothing import SIGMA_A, is_noisy, smoothed
 from segdepth.results import FrameResult, Status
+from segdepth_protos import contract
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ PANEL_PX, PANEL_PX_MOST = 500, 2000
 
 MARKER_A, MARKER_PX = 0.9, (5.5, 14.0)
 """Diameter of a marker: in the specimen, so that columns 1.2 Å apart do not touch, within these limits [px]."""
+
+NOT_RECORDED = "lightgray"
+"""Colour of padding and gaps in the maps."""
 
 TITLE_CHARACTERS = 46
 """Of a line of the title, for each panel that is beside another."""
@@ -53,10 +57,11 @@ def png(image: NDArray[Any], result: FrameResult, title: str = "") -> bytes:
     figure = Figure(figsize=(across * (PANEL_INCHES + 0.5), height), dpi=dpi, layout="compressed")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, across).ravel()
-    _draw_frame(panels[0], image, result.sampling_A)
+    recorded = _recorded(image, result)
+    _draw_frame(panels[0], image, recorded, result.sampling_A)
     panels[0].set_title("frame")
     if noisy:
-        _draw_frame(panels[1], smoothed(image, result.sampling_A), result.sampling_A)
+        _draw_frame(panels[1], smoothed(image, result.sampling_A), recorded, result.sampling_A)
         panels[1].set_title(f"smoothed for display (Gaussian, σ {SIGMA_A:g} Å)")
     _draw_depth(figure, panels[-2], image, result)
     _draw_confidence(figure, panels[-1], result)
@@ -85,8 +90,17 @@ def _title(title: str, result: FrameResult, width: int) -> list[str]:
     return [line for text in (head, *reasons) for line in textwrap.wrap(text, width)]
 
 
-def _draw_frame(axes: "Axes", image: NDArray[Any], sampling_A: float) -> None:
-    finite = image[np.isfinite(image)].astype("f4")
+def _recorded(image: NDArray[Any], result: FrameResult) -> NDArray[np.bool_]:
+    """Pixels that hold a number, and that the answer does not count as padding or a gap."""
+    finite: NDArray[np.bool_] = np.isfinite(image)
+    if result.depth_map is None or result.refused:
+        return finite
+    recorded: NDArray[np.bool_] = finite & (result.depth_map != contract.REFUSED_DEPTH)
+    return recorded
+
+
+def _draw_frame(axes: "Axes", image: NDArray[Any], recorded: NDArray[np.bool_], sampling_A: float) -> None:
+    finite = image[recorded & np.isfinite(image)].astype("f4")
     low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0, 1)
     axes.imshow(image.astype("f4"), cmap="gray", vmin=low, vmax=high)
     _draw_scale_bar(axes, image.shape, sampling_A)
@@ -111,7 +125,9 @@ def _draw_depth(figure: "Figure", axes: "Axes", image: NDArray[Any], result: Fra
     counts = colormaps["viridis"].resampled(11)
     norm = BoundaryNorm(np.arange(-0.5, 11), 11)
     if result.depth_map is not None and not result.refused:
-        axes.imshow(result.depth_map, cmap=counts, norm=norm)
+        nothing = result.depth_map == contract.REFUSED_DEPTH
+        counts.set_bad(NOT_RECORDED)
+        axes.imshow(np.ma.masked_array(result.depth_map, nothing), cmap=counts, norm=norm)
     else:
         axes.imshow(np.zeros(image.shape, "u1"), cmap="gray", vmin=0, vmax=1)
     axes.set_title("refused: no columns" if result.refused else "atoms per column")
@@ -158,7 +174,11 @@ def _draw_legend(figure: "Figure", elements: tuple[str, ...]) -> None:
 
 
 def _draw_confidence(figure: "Figure", axes: "Axes", result: FrameResult) -> None:
+    from matplotlib import colormaps
+
     confidence = np.zeros(result.shape, "f4") if result.confidence_map is None else result.confidence_map
-    shown = axes.imshow(confidence, cmap="magma", vmin=0, vmax=1)
+    colours = colormaps["magma"].copy()
+    colours.set_bad(NOT_RECORDED)
+    shown = axes.imshow(confidence, cmap=colours, vmin=0, vmax=1)
     axes.set_title("confidence")
     figure.colorbar(shown, ax=axes, fraction=0.046)

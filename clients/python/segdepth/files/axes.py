@@ -43,6 +43,11 @@ class Layout:
         """(height, width) of a frame [px]."""
         return self.axes[self.height].size, self.axes[self.width].size
 
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Shape of one frame in the array."""
+        return tuple(1 if number == self.frames else axis.size for number, axis in enumerate(self.axes))
+
     def header(self, source: str) -> Header:
         """The pixel size [Å/px] that the axes say, at the place `source` of the file."""
         height, width = self.axes[self.height], self.axes[self.width]

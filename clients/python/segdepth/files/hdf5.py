@@ -90,7 +90,7 @@ def _stack(file: h5py.File, path: Path, dataset: str) -> Stack:
         shape=axes.shape,
         dtype=array.dtype,
         header=_header(file, array, axes, bool(images)),
-        read=Slabs(read, axes, array.chunks or (1,) * array.ndim, array.dtype),
+        read=Slabs(read, axes, array.chunks or axes.frame, array.dtype),
         close=file.close,
     )
 

@@ -288,3 +288,12 @@ class TestDamaged:
             data[0, 0, 0] = 1
         with pytest.raises(UnreadableFile, match="chunks"):
             open_movie(tmp_path / "m.h5", 0.1)
+
+
+def test_a_dataset_without_chunks_is_read_whatever_its_size(tmp_path):
+    """As h5py writes an array where nothing is said."""
+    data = np.random.default_rng(3).integers(0, 200, (3, 300, 260)).astype("u2")
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["entry/data"] = data
+    with open_movie(f"{tmp_path / 'm.h5'}::/entry/data", 0.1) as movie:
+        np.testing.assert_array_equal(np.stack(list(movie)), data)
