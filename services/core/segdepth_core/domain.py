@@ -127,9 +127,13 @@ class Gate:
         if detector.black_level is not None:
             return checks
         level = black_level(exposure.around, exposure.sound, measured.blur_px, sampling_A)
-        if math.isfinite(level.error):
-            checks.append(self._black(level))
+        checks.append(self._black(level) if math.isfinite(level.error) else self._black_untold())
         return checks
+
+    def _black_untold(self) -> Check:
+        permitted = self.ranges["black"]
+        said = "black: not told by the frame, which has hardly any contrast beside its noise: a pedestal, or vacuum"
+        return replace(judge("black", 0.0, permitted, ""), status=Status.SUSPECT, message=said)
 
     def _black(self, level: BlackLevel) -> Check:
         permitted, doubt = self.ranges["black"], BLACK_ERRORS * level.error

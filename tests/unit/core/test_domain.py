@@ -212,3 +212,10 @@ def test_a_verdict_is_its_worst_check() -> None:
     assert Verdict(tuple(checks)).status == Status.SUSPECT
     assert Verdict((*checks, Check("d", Status.REFUSED, 1, message="d"))).reason == "b; d"
     assert Verdict(()).status == Status.OK
+
+
+def test_where_a_frame_does_not_tell_its_black_level_it_is_suspect(predictor: Predictor) -> None:
+    frame = np.random.default_rng(4).normal(1000, 5, (256, 256)).astype(np.float32)
+    (answer,) = predictor.predict([frame], [0.1])
+    assert check(answer, "black").status == Status.SUSPECT
+    assert "not told by the frame" in check(answer, "black").message
