@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth_core.constant_regions import constant_regions, thick
+from segdepth_core.constant_regions import constant_regions, joined_3x3, thick
 from segdepth_core.outliers import Image, Surroundings, outliers
 from segdepth_core.piles import black_share, saturated_share
 from segdepth_core.prediction import Array
@@ -61,8 +61,7 @@ class Exposure:
             return cls(shape, f"{shape[0]}x{shape[1]} px are too few to look at")
         missing = _missing(frame)
         seen = frame if missing is None else frame[~missing]
-        mean = float(seen.mean(dtype=np.float64)) - black_level if seen.size else 0.0
-        problem = _problem(seen, frame.size, mean, black_level)
+        mean, problem = _mean(seen, frame.size, black_level)
         if problem:
             return cls(shape, problem, recorded=seen.size / frame.size)
         image = np.multiply(frame, np.float32(1 / mean), dtype=np.float32)
@@ -74,8 +73,7 @@ class Exposure:
         if found.any():
             # A hot pixel hides what piles up below it, and may be all that makes a mean positive.
             seen = frame[~found] if missing is None else frame[~(found | missing)]
-            left = float(seen.mean(dtype=np.float64)) - black_level if seen.size else 0.0
-            problem = _problem(seen, frame.size, left, black_level)
+            _, problem = _mean(seen, frame.size, black_level)
             if problem:
                 return cls(shape, problem, recorded=seen.size / frame.size)
         whole = cls(
@@ -98,7 +96,7 @@ class Exposure:
             replaced=int(single.sum()) / frame.size,
             masked=masked if masked is not None and masked.any() else None,
             around=Surroundings.of(image),
-            sound=_sound(single if masked is None else single | masked),
+            sound=~joined_3x3(single if masked is None else single | masked, np.logical_or),
         )
 
 
@@ -119,17 +117,18 @@ def _missing(frame: Array) -> Mask | None:
     return ~finite if missing is None else missing | ~finite
 
 
-def _problem(seen: Array, pixels: int, mean: float, black_level: float) -> str:
-    """Why there is no picture in what was recorded, whose mean is `mean` over the black level; "" if there is."""
+def _mean(seen: Array, pixels: int, black_level: float) -> tuple[float, str]:
+    """Mean of what was recorded over the black level, and why there is no picture in it; "" if there is."""
     if seen.size < 2:
-        return f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
+        return 0.0, f"{pixels - seen.size} of {pixels} pixels are constant, NaN or infinite: an empty frame"
+    mean = float(seen.mean(dtype=np.float64)) - black_level
     if seen.min() == seen.max():
-        return f"every pixel is {seen.flat[0]}: an empty frame"
+        return mean, f"every pixel is {seen.flat[0]}: an empty frame"
     if not MEAN_LIMITS[0] <= mean <= MEAN_LIMITS[1]:
         over = f" over the black level of {black_level:g}" if black_level else ""
         right = f"it must be {MEAN_LIMITS[0]:g} to {MEAN_LIMITS[1]:g}" if mean > 0 else POSITIVE
-        return f"the mean intensity{over} is {mean:g}; {right}"
-    return ""
+        return mean, f"the mean intensity{over} is {mean:g}; {right}"
+    return mean, ""
 
 
 def _filled(image: Image, single: Mask, masked: Mask | None, noise: float) -> tuple[Image, Mask | None]:
@@ -165,10 +164,3 @@ def _filled(image: Image, single: Mask, masked: Mask | None, noise: float) -> tu
 def _normal(shape: tuple[int, int]) -> Image:
     """Normal noise of variance 1, always the same, so that an answer can be had again."""
     return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-def _sound(bad: Mask) -> Mask:
-    """Which pixels but those at the edge have no bad neighbour."""
-    rows = bad[:, :-2] | bad[:, 1:-1] | bad[:, 2:]
-    near: Mask = rows[:-2] | rows[1:-1] | rows[2:]
-    return ~near

@@ -59,8 +59,6 @@ def black_level(around: Surroundings, valid: NDArray[np.bool_] | None, blur_px: 
         differences = second_differences(differences)
         mean = mean[1:-1, 1:-1]
         valid = None if valid is None else joined_3x3(valid, np.logical_and)
-    if valid is not None and not valid.any():
-        return BlackLevel(math.nan, math.inf)
     coupling = _coupling(round(blur_px, 2), twice)
     intensity, power = (mean.ravel(), differences.ravel()) if valid is None else (mean[valid], differences[valid])
     count = power.size

@@ -26,6 +26,9 @@ MOST_SEGMENTS = 7
 HIGHEST_DOSE = 1e6
 """A frame without noise has no measurable dose; it counts as this [e/Å²]."""
 
+MOST_FINEST = 1e9
+"""Dose [e/Å²] at the finest detail beyond which numbers say nothing any more."""
+
 
 def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> Tensor:
     """Power spectral density [Å²] of contrast (mean 0, dimensionless), [B, H, W // 2 + 1], as rfft2 has it.
@@ -39,10 +42,6 @@ def power_spectrum(contrast_BHW: Tensor, sampling_A: float) -> Tensor:
     spectrum = torch.fft.rfft2(contrast_BHW * window_HW)
     density: Tensor = spectrum.abs().square() * sampling_A**2 / window_HW.square().sum()
     return density
-
-
-MOST_FINEST = 1e9
-"""Dose [e/Å²] at the finest detail beyond which numbers say nothing any more."""
 
 
 @dataclass(frozen=True)
