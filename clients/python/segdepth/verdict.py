@@ -50,6 +50,11 @@ class Check:
     ok_lower: float | None = None
     ok_upper: float | None = None
 
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lower and upper one, inside of which the check would not have had its status."""
+        return (self.lower, self.upper) if self.status is Status.REFUSED else (self.ok_lower, self.ok_upper)
+
     def __repr__(self) -> str:
         bounds = ", ".join(
             f"{name}={bound:.6g}" for name, bound in (("lower", self.lower), ("upper", self.upper)) if bound is not None

@@ -145,9 +145,7 @@ def _verdict(what: str, result: FrameResult) -> Finding:
 
 def _reason(check: Check) -> str:
     said = f"{check.status.value}: {check.message or check.name} [value {check.value:.4g}"
-    refused = check.status is Status.REFUSED
-    bounds = (check.lower, check.upper) if refused else (check.ok_lower, check.ok_upper)
-    lower, upper = (None if bound is None else f"{bound:.4g}" for bound in bounds)
+    lower, upper = (None if bound is None else f"{bound:.4g}" for bound in check.bounds)
     # The service's own words end in the range that was left.
     if "; permitted " in said or (lower is None and upper is None):
         return f"{said} {check.unit}".rstrip() + "]"

@@ -50,7 +50,7 @@ class Group:
     @classmethod
     def of(cls, check: Check) -> "Group":
         """A group that begins with a check."""
-        return cls(check, check.value, check.value, _bounds(check))
+        return cls(check, check.value, check.value, check.bounds)
 
     @property
     def status(self) -> Status:
@@ -61,7 +61,7 @@ class Group:
         """One more frame. Of ranges that differ, as where a frame tells its own error, the narrowest is kept."""
         self.frames += 1
         self.low, self.high = min(self.low, check.value), max(self.high, check.value)
-        (lower, upper), (low, high) = self.bounds, _bounds(check)
+        (lower, upper), (low, high) = self.bounds, check.bounds
         self.bounds = (
             None if lower is None or low is None else max(lower, low),
             None if upper is None or high is None else min(upper, high),
@@ -100,11 +100,6 @@ class Reasons:
         for reason, frames in self._gaps.most_common():
             if self._details[reason]:
                 yield f"{frames} of {total} {reason}, the first: {self._details[reason]}"
-
-
-def _bounds(check: Check) -> tuple[float | None, float | None]:
-    """Inside of which the check would not have had its status."""
-    return (check.lower, check.upper) if check.status is Status.REFUSED else (check.ok_lower, check.ok_upper)
 
 
 def _kind(check: Check) -> tuple[object, ...]:
