@@ -19,7 +19,7 @@ STAMP = VENV / "installed"
 
 PACKAGES = (
     "protos",
-    "clients/python[cli,pandas]",
+    "clients/python[cli,pandas,pva,mp4]",
     "services/artefacts",
     "services/core",
     "services/inference[serve]",
