@@ -40,6 +40,7 @@ class TrackingOptions:
         typer.Option(
             metavar="RATE",
             help="Changes that may be reported a column and frame where nothing changes.",
+            show_default=f"1/{round(1 / _BY_DEFAULT.false_alarms)}",
             rich_help_panel=TRACKING,
         ),
     ] = _BY_DEFAULT.false_alarms
@@ -58,12 +59,21 @@ class TrackingOptions:
         typer.Option("--live", help="Tell each frame at once, by those before it: --lag 0.", rich_help_panel=TRACKING),
     ] = False
 
+    summed: Annotated[
+        int,
+        typer.Option(
+            metavar="FRAMES",
+            help="Frames that are added up, their drift taken out, and counted once more; 0: none.",
+            rich_help_panel=TRACKING,
+        ),
+    ] = _BY_DEFAULT.summed_frames
+
     def settings(self) -> Tracking:
         """As the SDK takes them. Raises InvalidFrame."""
         if self.live and self.lag:
             raise InvalidFrame(f"--live waits for no frame, --lag {self.lag} for {self.lag}; choose one", "lag")
         lag = 0 if self.live else _BY_DEFAULT.lag_frames if self.lag is None else self.lag
-        return Tracking(self.hop_rate, self.false_alarms, lag)
+        return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
 
 
 @dataclass(frozen=True)

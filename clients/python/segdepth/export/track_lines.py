@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from segdepth.tracks.regions import RegionSum
-from segdepth.tracks.results import TrackedFrame
+from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.tally import sum_as_dict
 
 
@@ -18,7 +18,7 @@ def track_line(frame: TrackedFrame, sums: Sequence[RegionSum]) -> str:
         "sequence": frame.sequence,
         "state": frame.state.value,
         "why": frame.why,
-        "segment": frame.segment,
+        "segment": frame.segment if frame.state is TrackState.TRACKED else None,
         "drift_A": [_number(one) for one in frame.drift_A],
         "drift_error_A": _number(frame.drift_error_A),
         "rotation_deg": _number(frame.rotation_deg),

@@ -18,4 +18,5 @@ def _field(value: Any) -> str:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # What is left to `float` are numpy's numbers, in which settings may be given.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=float)

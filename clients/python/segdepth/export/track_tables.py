@@ -49,7 +49,8 @@ def track_rows(fields: dict[str, NDArray[Any]]) -> str:
 def drift_row(frame: TrackedFrame) -> str:
     """The line of a frame in drift.csv; what is not known is empty."""
     numbers = [_number(one, 4) for one in (*frame.drift_A, frame.drift_error_A, frame.rotation_deg)]
-    return _lines([(frame.sequence, frame.state.value, frame.segment, *numbers, frame.why)])
+    segment = frame.segment if frame.state is TrackState.TRACKED else ""
+    return _lines([(frame.sequence, frame.state.value, segment, *numbers, frame.why)])
 
 
 def change_rows(changes: Iterable[Change]) -> str:

@@ -97,6 +97,7 @@ class TestTally:
         (("--hop-rate", "1.5"), "hop_rate"),
         (("--false-alarms", "0"), "false_alarms"),
         (("--lag", "-1"), "lag_frames"),
+        (("--summed", "1"), "summed_frames"),
         (("--region", "surface"), "NAME=x0,y0,x1,y1"),
         (("--region", "a=0,0,1,1", "--region", "a=0,0,2,2"), "more than once"),
         (("--plot", "twelve"), "twelve"),

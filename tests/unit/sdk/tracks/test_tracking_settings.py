@@ -1,22 +1,14 @@
 """Settings of tracking, and what is none."""
 
-import numpy as np
 import pytest
 
 from segdepth.errors import InvalidFrame, InvalidType
 from segdepth.tracks.settings import Tracking
 
 
-def test_what_is_meant_by_default():
-    assert Tracking() == Tracking(hop_rate=0.0005, false_alarms=0.0001, lag_frames=100)
-
-
-def test_numbers_of_any_type_are_numbers():
-    assert Tracking(np.float32(0.25), np.float64(0.5), np.int16(3)) == Tracking(0.25, 0.5, 3)
-
-
 def test_nothing_may_hop_and_nothing_is_waited_for():
-    assert Tracking(hop_rate=0, lag_frames=0).hop_rate == 0.0
+    settings = Tracking(hop_rate=0, lag_frames=0, summed_frames=0)
+    assert (settings.hop_rate, settings.lag_frames) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +20,7 @@ def test_nothing_may_hop_and_nothing_is_waited_for():
         ({"false_alarms": 0.0}, "false_alarms"),
         ({"false_alarms": 1}, "false_alarms"),
         ({"lag_frames": -1}, "lag_frames"),
+        ({"summed_frames": 1}, "summed_frames"),
     ],
 )
 def test_out_of_range(given, field):

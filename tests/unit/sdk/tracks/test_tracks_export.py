@@ -64,7 +64,7 @@ class TestRows:
     def test_of_drift_with_a_reason_that_needs_quotes(self):
         assert track_tables.drift_row(tracked(3)) == "3,tracked,0,0.0300,-0.0600,0.0200,0.1000,\n"
         refused = without(4, TrackState.REFUSED, 'dose 9, "too low"', 2)
-        assert track_tables.drift_row(refused) == '4,refused,2,,,,,"dose 9, ""too low"""\n'
+        assert track_tables.drift_row(refused) == '4,refused,,,,,,"dose 9, ""too low"""\n'
 
     def test_of_changes(self):
         one = replace(change(3, 10, 5, 3), x_px=4.0, y_px=5.5)
@@ -93,7 +93,7 @@ class TestTables:
         assert [int(line["frame"]) for line in lines] == list(range(FRAMES))
         states = {line["frame"]: line["state"] for line in lines if line["state"] != "tracked"}
         assert states == {"5": "refused", "6": "refused", "13": "missing", "30": "lost"}
-        assert {line["segment"] for line in lines} == {"0", "1"}
+        assert {line["segment"] for line in lines} == {"0", "1", ""}
 
     def test_tracks_are_sorted_by_frame_then_track(self, tmp_path):
         exported(tmp_path, movie(FRAMES))
@@ -124,8 +124,9 @@ class TestTables:
         assert said["frames"] == {"tracked": 36, "refused": 2, "missing": 1, "lost": 1}
         assert said["settings"] == {
             "hop_rate": 0.01,
-            "false_alarms": 0.0001,
+            "false_alarms": Tracking().false_alarms,
             "lag_frames": 3,
+            "summed_frames": Tracking().summed_frames,
             "regions": ["corner=0,0,4,4"],
             "column_correlation": Regions().correlation,
         }
