@@ -196,6 +196,8 @@ def track_png(
 
 
 def _draw_time(axes: "Axes", series: Series, changes: Sequence[Change]) -> None:
+    from matplotlib.patheffects import withStroke
+
     first, last = int(series.sequence[0]), int(series.sequence[-1])
     drawn = axes.imshow(
         _shades(series),
@@ -208,7 +210,9 @@ def _draw_time(axes: "Axes", series: Series, changes: Sequence[Change]) -> None:
         extent=(first - 0.5, last + 0.5, -0.5, contract.CLASSES - 0.5),
     )
     _draw_missing(axes, series)
-    axes.plot(*_steps(series, series.count), color="black", lw=1.6, label="most likely count")
+    # White around it: where a count is certain, its shade is as dark as the line.
+    outline: Any = [withStroke(linewidth=3.2, foreground="white")]
+    axes.plot(*_steps(series, series.count), color="black", lw=1.6, label="most likely count", path_effects=outline)
     dashed: dict[str, Any] = {"color": "#08519c", "lw": 0.9, "ls": (0, (3, 2))}
     axes.plot(*_steps(series, series.lo90 - 0.5), label="90 % interval", **dashed)
     axes.plot(*_steps(series, series.hi90 + 0.5), **dashed)

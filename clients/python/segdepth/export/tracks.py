@@ -95,7 +95,7 @@ class TracksExport:
         self._regions, self._settings = regions or Regions(), settings or Tracking()
         header_s = self._movie.header.interval_s if self._movie is not None else None
         self._interval_s = interval_s or header_s
-        self.tally = TrackTally()
+        self.tally = TrackTally(self._regions)
         self.sums: list[RegionSum] = []
         """Sums over regions of the last frame."""
         self.notes: list[str] = []
@@ -149,7 +149,7 @@ class TracksExport:
     def add(self, frame: TrackedFrame) -> list[RegionSum]:
         """The next frame; returns its sums over regions."""
         self.sums = self._regions.sums(frame)
-        self.tally.add(frame, self.sums)
+        self.tally.add(frame)
         if self._tables or self._parquet is not None:
             fields = track_tables.track_fields(frame)
             if self._parquet is not None:
