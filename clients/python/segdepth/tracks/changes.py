@@ -82,9 +82,11 @@ class Changes:
         """Only these rows go on (a mask)."""
         self._since = self._since[rows_N]
 
-    def look(self, track_N: Array, xy_N2: Array, weak_N: Array, usable_N: Array, *, last: bool = False) -> list[Event]:
-        """Changes that are sure since this frame. xy: where the columns stand [Å]; weak_N: whose counts move the
-        model's little; last: no frame follows, so that none need be waited for."""
+    def look(
+        self, track_N: Array, xy_N2: Array, response_N: Array, usable_N: Array, *, last: bool = False
+    ) -> list[Event]:
+        """Changes that are sure since this frame. xy: where the columns stand [Å]; response_N: how much
+        the model's count moves for an atom; last: no frame follows, so that none need be waited for."""
         if not self._settings.hop_rate:
             return []
         rows, evidence = self._steps.evidence(self.threshold)
@@ -102,7 +104,7 @@ class Changes:
             row, back = int(rows[index]), int(evidence.back[index].argmax())
             if not self._a_neighbours(row, back, evidence.total[index], rows, evidence, xy_N2):
                 announced.append(
-                    self._change(row, back, int(track_N[row]), xy_N2[row], evidence, int(index), bool(weak_N[row]))
+                    self._change(row, back, int(track_N[row]), xy_N2[row], evidence, int(index), float(response_N[row]))
                 )
             self._steps.begin(row, back)
             self._since[row] = -1
@@ -123,11 +125,11 @@ class Changes:
         )
 
     def _change(
-        self, row: int, back: int, track: int, xy_2: Array, evidence: Evidence, index: int, weak: bool
+        self, row: int, back: int, track: int, xy_2: Array, evidence: Evidence, index: int, response: float
     ) -> Event:
         height = float(self._steps.height(row, back)[0])
         p_changed = self._probability(float(evidence.total[index]))
-        step_D = p_changed * step_probability(height, weak)
+        step_D = p_changed * step_probability(height, response)
         step_D[STEPS_D == 0] += 1 - p_changed
         self._counts.change(row, back, step_D)
         likely = np.exp(evidence.back[index] - evidence.back[index].max())

@@ -44,17 +44,25 @@ STEPS_D = np.arange(1 - CLASSES, CLASSES)
 STEP_SHARE = 0.45
 """A step of one atom more is this much as likely as the one before, beforehand: most hops are of one atom."""
 
-RESPONSE = (0.75, 0.3)
-"""Of cerium-like and oxygen-like columns: by how much the model's expected count moves for an atom more. What the
-surroundings let it expect holds it back."""
+RESPONSE_DOSE = (200.0, 500.0, 2000.0)
+RESPONSE = ((0.4, 0.5, 0.6), (0.07, 0.16, 0.35))
+"""By how much the model's expected count moves when a column gets an atom more, at each dose [e/Å²]: of its first and
+heavy species, and of others. What the surroundings let it expect holds it back. Measured on simulated movies for the
+model ceo2-110, as is how much that differs from column to column:"""
 
-RESPONSE_SIGMA = (0.5, 0.25)
+RESPONSE_SPREAD, HEIGHT_SIGMA = 0.55, 0.1
+"""Relative standard deviation of the response, and standard deviation of the height of a step [atoms]."""
 
 
-def step_probability(height: float, weak: bool) -> Array:
-    """Probability of each step [D] given by how much the expected count moved; none stays."""
-    response, sigma = RESPONSE[weak], RESPONSE_SIGMA[weak]
-    log = np.abs(STEPS_D) * np.log(STEP_SHARE) - ((height - response * STEPS_D) / sigma) ** 2 / 2
+def response_at(dose: float, species: int) -> float:
+    """RESPONSE of a species (0 is the model's first), linear in the logarithm of the dose [e/Å²]."""
+    return float(np.interp(np.log(max(dose, 1e-9)), np.log(RESPONSE_DOSE), RESPONSE[min(species, 1)]))
+
+
+def step_probability(height: float, response: float) -> Array:
+    """Probability of each step [D], given by how much the expected count moved; none stays."""
+    sigma = np.hypot(RESPONSE_SPREAD * response * STEPS_D, HEIGHT_SIGMA)
+    log = np.abs(STEPS_D) * np.log(STEP_SHARE) - ((height - response * STEPS_D) / sigma) ** 2 / 2 - np.log(sigma)
     log[STEPS_D == 0] = -np.inf
     likely = np.exp(log - log.max())
     return np.asarray(likely / likely.sum())

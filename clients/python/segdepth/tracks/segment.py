@@ -15,7 +15,7 @@ from segdepth.models import PoolingNumbers
 from segdepth.results import FrameResult
 from segdepth.tracks.changes import Changes, Event
 from segdepth.tracks.figures import FIGURES, expected_count, intensities
-from segdepth.tracks.occupancy import Counts
+from segdepth.tracks.occupancy import Counts, response_at
 from segdepth.tracks.results import Change, TrackedColumns
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.sites import Placement, Sites
@@ -35,8 +35,9 @@ CONFIRMED_FOUND, CONFIRMED_SHARE = 3, 0.5
 TENTATIVE_FRAMES = 12
 """Frames after which a site that is none is forgotten."""
 
-WATCHED_LEAST = 6
-"""Frames that must have shown a place without a column before one is said to have appeared there."""
+WATCHED_LEAST, WATCHED_BORDER_A = 8, 3.0
+"""Frames that must have shown a place, this far from their edges, without a column before one is said to have appeared
+there."""
 
 REMEMBERED = 2 * WINDOW
 """Frames whose placement is remembered, to tell when a change was and since when a place was watched."""
@@ -87,6 +88,7 @@ class Segment:
         self.sites = Sites()
         self._steps = Steps(FIGURES)
         self._counts = Counts(np.array(numbers.prior), numbers.correlation_at(first.dose))
+        self._response = np.array([response_at(first.dose, species) for species in range(len(numbers.prior))])
         self._changes = Changes(settings, self._steps, self._counts)
         self._summing = Summing(settings.summed_frames) if settings.summed_frames else None
         self._sum: Sum | None = None
@@ -172,10 +174,10 @@ class Segment:
         self._forget()
         return seen
 
-    def _in_field(self, xy_A: Array) -> NDArray[np.bool_]:
+    def _in_field(self, xy_A: Array, border_A: float = BORDER_A) -> NDArray[np.bool_]:
         height, width = self.shape
         side_A = np.array([width - 1, height - 1]) * self.calibration.sampling_A
-        return np.asarray(((xy_A >= BORDER_A) & (xy_A <= side_A - BORDER_A)).all(axis=1))
+        return np.asarray(((xy_A >= border_A) & (xy_A <= side_A - border_A)).all(axis=1))
 
     def _confirm(self) -> None:
         found = self.sites.found_N
@@ -187,17 +189,17 @@ class Segment:
     def _appeared(self, row: int) -> None:
         """A new column, where frames before showed none: its atoms came meanwhile."""
         back = self.time - int(self._born[row])
-        watched = 0
-        for _, shift_A, turn_rad in list(self._history)[:-back][-WINDOW:]:
-            turned = self.sites.in_frame(shift_A, turn_rad)[row]
-            watched += bool(self._in_field(turned[None])[0])
+        turned = [
+            self.sites.in_frame(shift_A, turn_rad, row)
+            for _, shift_A, turn_rad in list(self._history)[:-back][-WINDOW:]
+        ]
+        watched = int(self._in_field(np.array(turned).reshape(-1, 2), WATCHED_BORDER_A).sum())
         if watched >= WATCHED_LEAST:
             self._told.append(self._changes.appeared(int(self._track[row]), int(self._born[row]), watched))
 
     def _look(self, *, last: bool = False) -> None:
-        # Of two species the lighter one moves the model's expectation little.
-        weak = self._votes[:, 1:].argmax(axis=1) > 0
-        self._told += self._changes.look(self._track, self.sites.xy_N2, weak, self._confirmed, last=last)
+        response = self._response[self.species().astype(int) - 1]
+        self._told += self._changes.look(self._track, self.sites.xy_N2, response, self._confirmed, last=last)
 
     def _forget(self) -> None:
         """Sites that turned out to be none go."""
@@ -282,7 +284,7 @@ class Segment:
         before, after = self._counts_around(row, event)
         first, last = event.between()
         _, shift_A, turn_rad = self._placed(event.first)
-        x_px, y_px = self.sites.in_frame(shift_A, turn_rad)[row] / self.calibration.sampling_A
+        x_px, y_px = self.sites.in_frame(shift_A, turn_rad, row) / self.calibration.sampling_A
         return Change(
             track=event.track,
             frame=self._placed(event.first)[0],

@@ -25,6 +25,9 @@ LEAST_COLUMNS = 8
 CELL_A = 0.1
 """Cells of the map that says for each place which site is near."""
 
+MAP_MARGIN_A = 8.0
+"""Of the map beyond the outermost site, for those that a drift brings into the field."""
+
 SEARCHED_A = 3.0
 """How far from where it is expected a frame is looked for, after one without an answer further by SEARCHED_MORE_A."""
 
@@ -68,15 +71,16 @@ class Sites:
         self._speed_A = np.zeros(2)
         """Displacement from frame to frame."""
         self._map: Array | None = None
+        self._distance = np.zeros((0, 0), np.float32)
         self._corner_A = np.zeros(2)
         self._moved_since = 0
 
     def __len__(self) -> int:
         return len(self.xy_N2)
 
-    def in_frame(self, shift_A: Array, turn_rad: float) -> Array:
-        """Where the sites lie in a frame [N, 2] in Å."""
-        return _turned(self.xy_N2 - self.centre_A, turn_rad) + self.centre_A + shift_A
+    def in_frame(self, shift_A: Array, turn_rad: float, rows: int | slice = slice(None)) -> Array:
+        """Where sites lie in a frame in Å [N, 2], or one of them [2]."""
+        return _turned(self.xy_N2[rows] - self.centre_A, turn_rad) + self.centre_A + shift_A
 
     def place(self, xy_M2: Array, unanswered: int = 0) -> Placement | None:
         """Where a frame lies whose columns are at xy [Å]; None if that cannot be told.
@@ -124,13 +128,14 @@ class Sites:
         if len(new):
             self.xy_N2 = np.concatenate([self.xy_N2, placement.place_M2[new]])
             self.found_N = np.concatenate([self.found_N, np.zeros(len(new))])
-            self._map = None
+            if self._map is not None:
+                self._draw(site_M[new])
         self.found_N[site_M] += 1
         # A running mean; never stiff, so that a lattice that relaxes is followed.
         weight = 1 / np.minimum(self.found_N[site_M], 100)
         self.xy_N2[site_M] += weight[:, None] * (placement.place_M2 - self.xy_N2[site_M])
         self._moved_since += 1
-        if self._moved_since >= min(32, 1 + int(self.found_N.max())):
+        if self._moved_since >= min(64, int(self.found_N.max())):
             self._map = None
         return site_M
 
@@ -143,7 +148,10 @@ class Sites:
     def keep(self, rows_N: Array) -> None:
         """Only these sites go on (a mask)."""
         self.xy_N2, self.found_N = self.xy_N2[rows_N], self.found_N[rows_N]
-        self._map = None
+        if self._map is not None:
+            place = np.append(np.where(rows_N, np.cumsum(rows_N) - 1, -1), -1)
+            self._map = place[self._map]
+            self._distance[self._map < 0] = np.inf
 
     def _fitted(self, xy_M2: Array, shift_A: Array, turn_rad: float) -> Placement | None:
         """Placement near a guess, by repeated matching; None if too few columns are shared."""
@@ -200,20 +208,31 @@ class Sites:
     def _draw_map(self) -> None:
         """For each cell the nearest site within FIRST_REACH_A of it."""
         self._moved_since = 0
-        reach = int(np.ceil(FIRST_REACH_A / CELL_A)) + 1
-        self._corner_A = self.xy_N2.min(axis=0) - (reach + 1) * CELL_A
-        cell_N2 = np.floor((self.xy_N2 - self._corner_A) / CELL_A).astype(np.int64)
-        width, height = cell_N2.max(axis=0) + reach + 2
+        self._corner_A = self.xy_N2.min(axis=0) - MAP_MARGIN_A
+        width, height = np.ceil((self.xy_N2.max(axis=0) + MAP_MARGIN_A - self._corner_A) / CELL_A).astype(np.int64)
         self._map = np.full((height, width), -1)
-        nearest = np.full((height, width), np.inf)
-        for dy in range(-reach, reach + 1):
-            for dx in range(-reach, reach + 1):
-                x, y = cell_N2[:, 0] + dx, cell_N2[:, 1] + dy
-                middle_N2 = self._corner_A + (np.stack([x, y], axis=1) + 0.5) * CELL_A
-                distance = np.hypot(*(middle_N2 - self.xy_N2).T)
-                nearer = distance < nearest[y, x]
-                nearest[y[nearer], x[nearer]] = distance[nearer]
-                self._map[y[nearer], x[nearer]] = np.flatnonzero(nearer)
+        self._distance = np.full((height, width), np.inf, np.float32)
+        self._draw(np.arange(len(self)))
+
+    def _draw(self, rows: NDArray[np.int64]) -> None:
+        """Enter sites into the map; one outside of it is reason to draw a new one."""
+        assert self._map is not None
+        reach = int(np.ceil(FIRST_REACH_A / CELL_A)) + 1
+        cell_N2 = np.floor((self.xy_N2[rows] - self._corner_A) / CELL_A).astype(np.int64)
+        if ((cell_N2 < reach) | (cell_N2 + reach >= self._map.shape[::-1])).any():
+            self._map = None
+            return
+        steps = np.arange(-reach, reach + 1)
+        x, y = np.broadcast_arrays(cell_N2[:, 0, None, None] + steps, cell_N2[:, 1, None, None] + steps[:, None])
+        apart_x = self._corner_A[0] + (x + 0.5) * CELL_A - self.xy_N2[rows, 0, None, None]
+        apart_y = self._corner_A[1] + (y + 0.5) * CELL_A - self.xy_N2[rows, 1, None, None]
+        distance = np.hypot(apart_x, apart_y).astype(np.float32)
+        site = np.broadcast_to(rows[:, None, None], x.shape)
+        nearer = distance < self._distance[y, x]
+        # Of several the nearest is written last.
+        order = np.argsort(-distance[nearer], kind="stable")
+        x, y, distance, site = x[nearer][order], y[nearer][order], distance[nearer][order], site[nearer][order]
+        self._distance[y, x], self._map[y, x] = distance, site
 
     def _searched(self, xy_M2: Array, expected_A: Array, unanswered: int) -> Placement | None:
         """The placement that shares most columns around where the frame is expected, if no other does as well."""

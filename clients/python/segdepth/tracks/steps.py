@@ -206,14 +206,13 @@ class Steps:
         after = self._seen[rows] - counts
         apart = (self._sum[rows] - sums) / np.maximum(after, 1)[..., None]
         apart -= (sums - self._sum_before[rows]) / np.maximum(before, 1)[..., None]
-        number = before * after / np.maximum(before + after, 1)
+        number = np.maximum(before * after / np.maximum(before + after, 1), 0)
         distance = number * _quadratic(apart, self._precision[rows])
         freedom = OWN_FRAMES + np.minimum(self._pairs[rows], NOISE_FRAMES)
         distance = freedom * np.log1p(distance / freedom)
         gain = number * STEP_SIGMA**2
         factor = (distance * gain / (1 + gain) - self._figures * np.log1p(gain)) / 2
-        factor[(before < BEFORE_LEAST) | (after < AFTER_LEAST)] = NOWHERE
-        return np.asarray(factor)
+        return np.where((before < BEFORE_LEAST) | (after < AFTER_LEAST), NOWHERE, factor)
 
     def height(self, row: int, back: int) -> Array:
         """Figures of a row since `back` frames ago, less those before [C]."""

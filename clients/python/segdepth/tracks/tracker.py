@@ -1,7 +1,6 @@
 """A movie's answers, one after the other, as columns through time."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ from segdepth.tracks.changes import Event
 from segdepth.tracks.results import Change, TrackedColumns, TrackedFrame, TrackState
 from segdepth.tracks.segment import Observed, Seen, Segment
 from segdepth.tracks.settings import Tracking
+from segdepth.tracks.sites import LEAST_COLUMNS
 from segdepth.tracks.sums import Sum
 
 Array = NDArray[Any]
 
 LOST_FRAMES = 3
 """Frames in a row that lie on no track, but on each other's: then tracking begins anew with them."""
-
-Numbers = Callable[[ModelVersion], PoolingNumbers]
-"""What gives the numbers of whichever model answers. Raises NotSupported where it has none."""
 
 
 class Tracker:
@@ -31,12 +28,14 @@ class Tracker:
     does not grow with the movie.
     """
 
-    def __init__(self, numbers: Numbers, settings: Tracking | None = None):
-        self._numbers, self._settings = numbers, settings or Tracking()
+    def __init__(self, settings: Tracking | None = None):
+        self._settings = settings or Tracking()
+        self._numbers: dict[tuple[str, str], PoolingNumbers] = {}
         self._segment: Segment | None = None
         self._kind: tuple[object, ...] = ()
         self._index, self._next_track = 0, 0
         self._model: ModelVersion | None = None
+        """Of the frames now."""
         self._waiting: deque[TrackedFrame | Seen] = deque()
         self._events: list[Event] = []
         """Changes that no frame has told of."""
@@ -44,10 +43,24 @@ class Tracker:
         self._strays: Segment | None = None
         """What lies on no track, tracked by itself."""
 
+    def knows(self, model: ModelVersion) -> bool:
+        """Whether the numbers of a model have been handed over."""
+        return (model.family, model.version) in self._numbers
+
+    def learn(self, model: ModelVersion, numbers: PoolingNumbers) -> None:
+        """A model's own numbers: needed before its first answer is added."""
+        self._numbers[model.family, model.version] = numbers
+
+    @property
+    def model(self) -> ModelVersion:
+        """The model that answered last."""
+        assert self._model is not None, "no frame has been answered"
+        return self._model
+
     def add(self, answer: Answer, image: Array | None = None) -> list[TrackedFrame]:
         """The next answer, and the frame [height, width] that a result is the answer to; frames that are done with.
 
-        Raises NotSupported for a model that was released without what tracking needs.
+        A result whose frame is not at hand (any more) is lost.
         """
         if isinstance(answer, Gap):
             for sequence in range(answer.first, answer.last + 1):
@@ -59,15 +72,21 @@ class Tracker:
             self._wait(TrackedFrame(answer.sequence, TrackState.REFUSED, answer.domain.why(), model=answer.model))
             return self._done()
         if image is None:
-            raise ValueError("image: tracking looks at the frame itself, too")
+            why = "the frame itself was not kept: its answer came too late"
+            self._wait(TrackedFrame(answer.sequence, TrackState.LOST, why, model=answer.model))
+            return self._done()
         return self._result(answer, np.asarray(image))
 
     def _result(self, answer: FrameResult, image: Array) -> list[TrackedFrame]:
         frame = Observed.of(answer)
         kind = answer.model.family, answer.model.version, answer.shape, answer.sampling_A
-        done = []
+        done: list[TrackedFrame] = []
+        if kind != self._kind and len(frame.xy_A) < LEAST_COLUMNS:
+            why = f"only {len(frame.xy_A)} columns are in the field: with fewer than {LEAST_COLUMNS} nothing is tracked"
+            self._wait(TrackedFrame(frame.sequence, TrackState.LOST, why, model=answer.model))
+            return self._done()
         if kind != self._kind:
-            numbers = self._numbers(answer.model)
+            numbers = self._numbers[answer.model.family, answer.model.version]
             done = self._end()
             self._kind, self._model = kind, answer.model
             self._begin(Segment(frame, numbers, self._settings, self._next_track))
@@ -89,6 +108,10 @@ class Tracker:
         assert self._segment is not None
         why = self._segment.sites.why_not(frame.xy_A, self._unanswered)
         numbers = self._segment.numbers
+        if len(frame.xy_A) < LEAST_COLUMNS:
+            self._strays = None
+            self._wait(TrackedFrame(frame.sequence, TrackState.LOST, why, model=self._model))
+            return self._done()
         if self._strays is None:
             self._strays = Segment(frame, numbers, self._settings, self._segment.next_track)
         seen = self._strays.add(frame, image, 0)
