@@ -285,6 +285,7 @@ def _draw_changes(axes: "Axes", changes: Sequence[Change], first: int, last: int
 def _draw_place(axes: "Axes", series: Series, index: int, image: NDArray[Any]) -> None:
     """The surroundings of the column, smoothed for the eye."""
     from matplotlib.patches import Circle
+    from matplotlib.patheffects import withStroke
 
     picture = smoothed(image, series.sampling_A)
     low, high = np.percentile(picture, (0.5, 99.5))
@@ -299,6 +300,9 @@ def _draw_place(axes: "Axes", series: Series, index: int, image: NDArray[Any]) -
     axes.set_yticks([])
     length_nm = scale_bar_nm(CROP_A)
     left, low_y = x - 0.9 * half, y + 0.88 * half
-    axes.plot([left, left + 10 * length_nm / series.sampling_A], [low_y, low_y], color="white", lw=3)
-    axes.text(left, low_y - 0.06 * half, f"{length_nm:g} nm", color="white", va="bottom", weight="bold", fontsize=9)
+    outline: Any = [withStroke(linewidth=5, foreground="black")]
+    right = left + 10 * length_nm / series.sampling_A
+    axes.plot([left, right], [low_y, low_y], color="white", lw=3, path_effects=outline)
+    name = axes.text(left, low_y - 0.06 * half, f"{length_nm:g} nm", color="white", weight="bold", fontsize=9)
+    name.set_path_effects([withStroke(linewidth=2, foreground="black")])
     axes.set_title(f"frame {series.sequence[index]}, smoothed", fontsize=10)

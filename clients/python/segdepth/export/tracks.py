@@ -150,17 +150,18 @@ class TracksExport:
         """The next frame; returns its sums over regions."""
         self.sums = self._regions.sums(frame)
         self.tally.add(frame)
-        if self._tables or self._parquet is not None:
-            fields = track_tables.track_fields(frame)
-            if self._parquet is not None:
-                self._parquet.add(fields)
-            if self._tables:
-                self._write("tracks", track_tables.track_rows(fields))
-                self._write("occupancy", track_tables.occupancy_rows(frame.sequence, self.sums))
-                self._write("changes", track_tables.change_rows(frame.changes))
-                self._write("drift", track_tables.drift_row(frame))
+        if not self._formats:
+            return self.sums
+        fields = track_tables.track_fields(frame)
+        if self._parquet is not None:
+            self._parquet.add(fields)
+        if self._tables:
+            self._write("tracks", track_tables.track_rows(fields))
+            self._write("occupancy", track_tables.occupancy_rows(frame.sequence, self.sums))
+            self._write("changes", track_tables.change_rows(frame.changes))
+            self._write("drift", track_tables.drift_row(frame))
         if self._history is not None:
-            self._history.add(frame)
+            self._history.add(frame, fields)
         return self.sums
 
     def _write(self, table: str, rows: str) -> None:
