@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
+from segdepth.backoff import Patience
 from segdepth.calibration import Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, out
@@ -24,6 +25,9 @@ from segdepth.live.json_lines import STDOUT
 from segdepth.live.states import SourceState
 
 REFRESH_PER_S = 4
+
+PATIENCE = Patience(reconnection_s=3600.0)
+"""A watch runs unattended: a service that is away for the night's upgrade is waited for."""
 
 _QUIET = {SourceState.RUNNING, SourceState.ENDED, SourceState.STOPPED, SourceState.RENAMED}
 """States that are no trouble."""
@@ -103,7 +107,7 @@ def watch(
             detector=given.detector(detector),
             once=once,
         ) as watched,
-        connection.open() as client,
+        connection.open(PATIENCE) as client,
         _ctrl_c(watched.stop),
     ):
         try:
@@ -121,11 +125,8 @@ def watch(
 
 def _print(console: Console, told: Told) -> None:
     colour = "cyan" if told.state in _QUIET else "yellow"
-    detail = told.detail
-    if told.state is SourceState.ENDED and told.row is not None:
-        counts = ", ".join(f"{count} {status}" for status, count in told.row.counts.items())
-        detail = f"{told.row.done} frames: {counts}"
-    console.print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{': ' if detail else ''}{escape(detail)}")
+    detail = f": {told.detail}" if told.detail else ""
+    console.print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{escape(detail)}")
     for note in told.notes:
         console.print(f"[yellow]note:[/] {escape(told.name)}: {escape(note)}")
 

@@ -39,7 +39,7 @@ class Identities:
             return self._instead(row, opened, first, SourceState.REPLACED, "another movie of the same name")
         there = len(opened.movie)
         if there < row.read:
-            detail = f"{there} frames, where {row.read} were read; their results are kept"
+            detail = f"now {there} frames; results so far are kept"
             return Identified(None, (Told(SourceState.SHRANK, name, detail, row, row.read),))
         if new_here and row.last and not _same_last(row, opened):
             return self._instead(row, opened, first, SourceState.REPLACED, "another movie of the same name")
@@ -60,7 +60,7 @@ class Identities:
     def _instead(self, row: Row, opened: Opened, first: str, state: SourceState, detail: str) -> Identified:
         name = str(row.path)
         self._ledger.name(row, None)
-        ended = Told(state, name, f"{detail}; results of {row.read} frames are kept", row, row.read)
+        ended = Told(state, name, f"{detail}; results so far are kept", row, row.read)
         new = self._new(name, opened, first)
         return Identified(new.row, (ended, *new.told))
 

@@ -198,7 +198,7 @@ class FolderSource:
         self._finished.pop(name, None)
         if file is not None:
             row = file.row
-            detail = f"results of its {row.read} frames are kept" if row else "before it could be read"
+            detail = "results so far are kept" if row else "before it could be read"
             self._tell(Told(SourceState.VANISHED, name, detail, row, row.read if row else None))
 
     def _name_foreign(self, names: list[str]) -> None:
@@ -302,4 +302,5 @@ class FolderSource:
         del self._followed[file.name]
         state = SourceState.UNREADABLE if trouble else SourceState.ENDED
         until = row.read if row else None
-        self._tell(Told(state, file.name, trouble, row, until, "" if trouble else file.signature))
+        why = trouble.removeprefix(f"{self._listing.folder / file.name}: ")
+        self._tell(Told(state, file.name, why, row, until, "" if trouble else file.signature))

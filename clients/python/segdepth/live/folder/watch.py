@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,7 +83,7 @@ class FolderWatch:
         self._folder, self._say, self._jsonl = folder, say, target.jsonl
         self._events: queue.Queue[list[Answer] | Told | _End] = queue.Queue(EVENTS_AHEAD)
         self._ending: dict[int, Told] = {}
-        self._over = False
+        self._over = self._stopped = False
         self._ledger = target.ledger()
         try:
             self._results = Results(self._ledger, target.out, target.jsonl)
@@ -112,6 +112,7 @@ class FolderWatch:
 
     def stop(self) -> None:
         """Read no further frame; what is under way is answered, then `run` returns. From any thread or signal."""
+        self._stopped = True
         self._source.close()
 
     def run(
@@ -225,7 +226,9 @@ class FolderWatch:
             del self._ending[told.row.id]
             told.row.state, told.row.signature = told.state, told.signature
             self._results.finish(told.row)
-            self._tell_now(told)
+            counts = ", ".join(f"{count} {status}" for status, count in told.row.counts.items())
+            detail = f"{told.row.done} frames: {counts}" + (f"; {told.detail}" if told.detail else "")
+            self._tell_now(replace(told, detail=detail))
         if done:
             self._commit()
 
@@ -237,7 +240,7 @@ class FolderWatch:
         if isinstance(error, SegDepthError):
             self._tell(Told(SourceState.DIED, "service", str(error)))
         else:
-            self._tell(Told(SourceState.STOPPED, str(self._folder)))
+            self._tell(Told(SourceState.STOPPED if self._stopped else SourceState.ENDED, str(self._folder)))
         self._results.say(account_line(self.account))
         self._commit()
 
