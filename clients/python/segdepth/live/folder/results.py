@@ -5,7 +5,8 @@ ledger says.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,9 @@ from segdepth.live.folder.ledger import Ledger, Row
 from segdepth.live.json_lines import STDOUT, JsonLines, answer_line
 from segdepth.results import Answer, FrameResult, Gap
 from segdepth_protos.v1 import frame_pb2
+
+WRITERS = 8
+"""Files of one commit that are written at a time."""
 
 COLUMNS, SUMMARY = "columns.csv", "summary.json"
 
@@ -34,7 +38,8 @@ class Results:
         self._text: dict[int, list[str]] = {}
         self._done: dict[int, tuple[int, str]] = {}
         self._lines: list[tuple[int, int, str]] = []
-        self._meta: dict[str, Any] = {}
+        # A disk is asked once for the tables of many movies, not for one after the other.
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="segdepth-results")
         self._jsonl = _Lines(ledger, jsonl) if jsonl is not None else None
         self.forgotten = [row.path or row.results for row in ledger.unfinished() if not self._whole(row)]
         """Movies of which nothing counts as done any more: their tables have been cut or taken away."""
@@ -82,9 +87,7 @@ class Results:
         """Everything so far onto the disk: first the files, then the ledger, which makes it count."""
         before = {row.id: (row.csv_bytes, row.done, row.last) for row in self._rows.values()}
         try:
-            for row in self._rows.values():
-                row.csv_bytes = self._append(row)
-                row.done, row.last = self._done[row.id]
+            self._append_all()
             if self._jsonl:
                 meta |= self._jsonl.write()
             self._ledger.commit(self._rows.values(), self._lines, meta)
@@ -98,7 +101,16 @@ class Results:
         for collected in (self._rows, self._text, self._done, self._lines):
             collected.clear()
 
-    def _append(self, row: Row) -> int:
+    def _append_all(self) -> None:
+        new_in, rows = set[Path](), list(self._rows.values())
+        lengths = list(self._writers.map(lambda row: self._append(row, new_in), rows))
+        for folder in new_in:
+            _sync_folder(folder)
+        for row, length in zip(rows, lengths, strict=True):
+            row.csv_bytes = length
+            row.done, row.last = self._done[row.id]
+
+    def _append(self, row: Row, new_in: set[Path]) -> int:
         text = "".join(self._text.get(row.id, []))
         if self._out is None:
             return 0
@@ -114,7 +126,7 @@ class Results:
                 _write_all(file, data)
                 os.fsync(file.fileno())
             if new:
-                _sync_folder(path.parent)
+                new_in.add(path.parent)
         return row.csv_bytes + len(data)
 
     def _cut(self) -> None:
@@ -126,16 +138,17 @@ class Results:
         if self._jsonl:
             self._jsonl.cut()
 
-    def finish(self, row: Row) -> None:
-        """All frames of a movie are committed: write its summary, and remember that it is done."""
+    def finish(self, rows: Sequence[Row]) -> None:
+        """All frames of these movies are committed: write their summaries, and remember that they are done."""
         if self._out is not None:
-            path = self._path(row.results, SUMMARY)
-            with _writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._summary(AtomicFile(path), row)
-        self._ledger.commit([row], [], {})
+            list(self._writers.map(self._summary, rows))
+        self._ledger.commit(rows, [], {})
 
-    def _summary(self, file: AtomicFile, row: Row) -> None:
+    def _summary(self, row: Row) -> None:
+        path = self._path(row.results, SUMMARY)
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        file = AtomicFile(path)
         try:
             file.write(BEGINNING.encode())
             separator = "\n"
@@ -157,6 +170,7 @@ class Results:
 
     def close(self) -> None:
         """Nothing follows."""
+        self._writers.shutdown()
         if self._jsonl:
             self._jsonl.close()
 

@@ -221,16 +221,20 @@ class FolderWatch:
     def _finish(self) -> None:
         """Movies that end, once all their frames are written."""
         done = [told for told in self._ending.values() if told.row and told.row.done >= (told.until or 0)]
+        if not done:
+            return
+        rows = []
         for told in done:
             assert told.row is not None
             del self._ending[told.row.id]
             told.row.state, told.row.signature = told.state, told.signature
-            self._results.finish(told.row)
-            counts = ", ".join(f"{count} {status}" for status, count in told.row.counts.items())
-            detail = f"{told.row.done} frames: {counts}" + (f"; {told.detail}" if told.detail else "")
+            rows.append(told.row)
+        self._results.finish(rows)
+        for told, row in zip(done, rows, strict=True):
+            counts = ", ".join(f"{count} {status}" for status, count in row.counts.items())
+            detail = f"{row.done} frames: {counts}" + (f"; {told.detail}" if told.detail else "")
             self._tell_now(replace(told, detail=detail))
-        if done:
-            self._commit()
+        self._commit()
 
     def _commit(self) -> None:
         self._results.commit(**{NEXT_SEQUENCE: self._next_sequence})
