@@ -192,9 +192,11 @@ class PvaSource:
         arrival = self._numbers.arrival(stamp.number, stamp.time_s)
         if arrival.shown_again:
             return None
-        self.account.see()
         if arrival.found:
+            # It was seen when it was missed.
             self.account.drop(LOST_AT_SOURCE, -1)
+        else:
+            self.account.see()
         if arrival.dropped:
             self.account.drop(arrival.dropped)
             return None

@@ -54,8 +54,10 @@ def test_x_is_the_first_dimension(frame):
 
 @pytest.mark.parametrize(
     "stored, sent",
-    [("u1", "u1"), ("i1", "i2"), ("u2", "u2"), ("i2", "i2"), ("u4", "f4"), ("i4", "f4"), ("i8", "f4"), ("u8", "f4")]
-    + [("f4", "f4"), ("f8", "f4")],
+    [
+        *(("u1", "u1"), ("i1", "i2"), ("u2", "u2"), ("i2", "i2"), ("u4", "f4"), ("i4", "f4")),
+        *(("i8", "f4"), ("u8", "f4"), ("f4", "f4"), ("f8", "f4")),
+    ],
 )
 def test_pixels_of_every_type_keep_their_values(stored, sent):
     pixels = np.array([[0, 1, 2], [3, 100, 127]], stored)

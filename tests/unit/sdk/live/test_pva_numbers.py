@@ -1,5 +1,7 @@
 """A camera's numbers as those of a stream."""
 
+import random
+
 import pytest
 
 from segdepth.live.frame_numbers import Arrival, FrameNumbers
@@ -97,14 +99,14 @@ def test_a_camera_that_does_not_count_is_counted_by_its_clock():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_sequences_increase_whatever_comes(seed):
-    import random
-
     rng = random.Random(seed)
     numbering, seen = FrameNumbers(), []
     for _ in range(300):
         if rng.random() < 0.05:
             numbering.interrupted()
-        arrival = numbering.arrival(rng.choice([rng.randrange(10), rng.randrange(500)]), rng.choice([None, rng.random()]))
+        arrival = numbering.arrival(
+            rng.choice([rng.randrange(10), rng.randrange(500)]), rng.choice([None, rng.random()])
+        )
         assert (arrival.sequence is None) == (bool(arrival.dropped) or arrival.shown_again)
         if arrival.sequence is not None:
             seen.append(arrival.sequence)
