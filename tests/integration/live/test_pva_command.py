@@ -273,3 +273,17 @@ def test_a_detector_corrects_the_frames(camera, command, tmp_path):
     (frame,) = running.frames(1)
     assert running.end()[0] == 0
     assert frame["columns"]["x_px"] == [7.0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_ends_it_in_that_state_and_keeps_what_was_written(camera, command, tmp_path):
+    camera.post(0)
+    (tmp_path / "lines").symlink_to("/dev/full")
+    running = command("--jsonl", tmp_path / "lines", "--out", tmp_path / "out")
+    status, stderr = running.end()
+    assert status == 2, stderr
+    assert "disk full: " in stderr
+    assert "error: " in stderr
+    assert "frames seen" in "".join(running.lines)
+    (table,) = (tmp_path / "out").iterdir()
+    assert table.read_text().startswith("frame,x_px")
