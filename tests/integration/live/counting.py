@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,7 +18,7 @@ class Counting(InProcess):
 
     def __init__(self, delay_s: float = 0.0):
         super().__init__()
-        self.delay_s, self.calibrations = delay_s, []
+        self.delay_s, self.calibrations = delay_s, deque(maxlen=10)
 
     async def estimate(self, pixels, calibrations, options):
         await asyncio.sleep(self.delay_s)

@@ -205,6 +205,7 @@ def _frames(source: "PvaSource", most: int | None, detector: Detector | None, st
                 frame = _corrected(frame, detector)
             except InvalidFrame as error:
                 source.account.drop(NOT_A_FRAME)
+                source.account.leave_out(frame.sequence or 0, frame.sequence or 0)
                 _note(source.name)(f"not a frame of this detector: {error}")
                 continue
         if frame.sequence is not None:

@@ -91,6 +91,7 @@ class PvaSource:
         self._numbers, self._clock = FrameNumbers(), _Clock()
         self._kind: tuple[Any, ...] | None = None
         self._calibration: Calibration | None = None
+        self._sent: int | None = None
         self._noted: set[str] = set()
         self._closed, self._wake = threading.Event(), threading.Event()
 
@@ -142,13 +143,20 @@ class PvaSource:
                 case _:
                     away_since = None
                     if (frame := self._frame(update)) is not None:
-                        self.account.send()
+                        self._send(frame)
                         yield frame
                         fitting = max(QUEUE_BYTES // frame.image.nbytes, FEW_FRAMES)
                         if queue > fitting:
                             self._numbers.interrupted()
                             return fitting
         return None
+
+    def _send(self, frame: Frame) -> None:
+        sequence = frame.sequence or 0
+        if self._sent is not None and sequence > self._sent + 1:
+            self.account.leave_out(self._sent + 1, sequence - 1)
+        self._sent = sequence
+        self.account.send()
 
     def _died(self) -> None:
         if self._kind is None and not self.account.seen:

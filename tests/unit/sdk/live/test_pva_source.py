@@ -13,6 +13,7 @@ from segdepth.errors import InvalidFrame, Unavailable
 from segdepth.live.frame_attributes import CalibrationAttributes
 from segdepth.live.pva import PvaSource
 from segdepth.live.pva_server import PvaServer
+from segdepth.results import Gap, GapReason
 from tests.unit.sdk.live.cameras import ATTRIBUTES, NAME, Camera
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -110,6 +111,23 @@ def test_large_frames_wait_in_smaller_numbers_and_none_counts_twice(camera, monk
         camera.post(1)
         reader.take(2)
         assert reader.source.account.seen == 2
+
+
+def test_numbers_that_a_gap_swallows_are_not_counted_twice(camera):
+    camera.post(0)
+    with camera.source() as reader:
+        reader.take(1)
+        for number in (5, 9, 10):
+            camera.post(number, attributes=ATTRIBUTES | ({"ColorMode": 2} if number == 9 else {}))
+            reader.until(lambda number=number: reader.source.account.seen == number + 1)
+        account = reader.source.account
+        # A window that is full makes one gap of frames that it drops and of numbers that were never sent.
+        account.answer(Gap(0, 7, GapReason.DROPPED))
+        account.answer(Gap(8, 10, GapReason.DROPPED))
+        account = account.as_dict()
+    assert account["sent"] == 3
+    assert account["dropped"] == {"lost at the source": 7, "not a frame": 1, "dropped": 3}
+    assert account["under_way"] == 0
 
 
 def test_a_disconnect_that_ends_in_time_goes_on(camera):
