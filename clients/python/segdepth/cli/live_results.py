@@ -14,8 +14,10 @@ import typer
 from rich.markup import escape
 
 from segdepth.cli.console import err
+from segdepth.export.atomic import cannot_write
+from segdepth.export.growing import GrowingFile
+from segdepth.export.table import CsvTable
 from segdepth.live.account import FrameAccount
-from segdepth.live.growing_table import GrowingTable
 from segdepth.live.json_lines import STDOUT, JsonLines
 from segdepth.live.states import SourceState
 from segdepth.results import Answer
@@ -72,9 +74,9 @@ class Leaving:
         self._published: Any = None
         with ExitStack() as stack:
             self._lines = stack.enter_context(JsonLines(results.jsonl)) if results.jsonl else None
-            self._table = (
-                stack.enter_context(GrowingTable(results.out_dir / _table_name(source))) if results.out_dir else None
-            )
+            self._table = CsvTable(_table_file(results.out_dir, source)) if results.out_dir else None
+            if self._table:
+                stack.callback(self._table.finish)
             if results.publish:
                 from segdepth.live.pva_server import PvaServer, ResultTable
 
@@ -123,7 +125,12 @@ class Leaving:
         self._stack.__exit__(kind, error, trace)
 
 
-def _table_name(source: str) -> str:
+def _table_file(out_dir: Path, source: str) -> GrowingFile:
     # With the time, so that an earlier run's is not written over; what a file's name cannot have is left out.
     started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-    return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', source)}.{started}.columns.csv"
+    path = out_dir / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', source)}.{started}.columns.csv"
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return GrowingFile(path)
