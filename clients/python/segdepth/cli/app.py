@@ -2,7 +2,7 @@
 
 import typer
 
-from segdepth.cli import batch, camera, doctor, estimate, models, stream
+from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream
 from segdepth.cli.plugins import Commands
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("estimate")(estimate.estimate)
 app.command("stream")(stream.stream)
 app.command("camera")(camera.camera)
+app.command("pva")(pva.pva)
 app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")
 app.command("doctor")(doctor.doctor)

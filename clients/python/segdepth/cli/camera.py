@@ -1,12 +1,11 @@
 """`segdepth camera`: a detector simulator, in front of a gateway, a folder or an EPICS channel."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -19,8 +18,9 @@ from segdepth.camera.movie_files import MovieFiles
 from segdepth.cli import options as given
 from segdepth.cli.camera_options import Picture, Place
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
-from segdepth.cli.stream import REFRESH_PER_S, Statistics
+from segdepth.cli.stream import REFRESH_PER_S
 
 
 @with_option_groups
@@ -67,7 +67,7 @@ def camera(
             shots = source.shots(limit)
             if truth is not None:
                 shots = _told(shots, ends.enter_context(TruthFile(truth, source)))
-            ends.enter_context(_interrupt(source.close))
+            ends.enter_context(ended_by_signals(source.close))
             images = faulty((shot.frame for shot in shots), place.fault)
             if place.folder is not None or place.pva is not None:
                 _deliver(images, ends.enter_context(_target(place, source)), source)
@@ -86,21 +86,6 @@ def _told(shots: Iterator[Shot], truth: TruthFile) -> Iterator[Shot]:
     for shot in shots:
         truth.add(shot)
         yield shot
-
-
-@contextmanager
-def _interrupt(close: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C ends the camera, so that what is under way is answered; another one ends the command."""
-
-    def end(*_: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        close()
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -146,17 +131,13 @@ def _stream(
     deadline: float | None,
 ) -> int:
     """All frames to the gateway; returns how many have an answer that may be used."""
-    statistics, account = Statistics(), source.account
+    account, about = source.account, f"camera {source.scene.name}"
+    status = LiveStatus(account, lambda: f"{about}, {source.dose:g} e/Å², {source.fps:g} frames/s")
 
     def sent() -> Iterator[Frame]:
         for frame in frames:
-            statistics.sending(frame.sequence or 0)
+            status.sending(frame.sequence or 0, frame.capture_time)
             yield frame
-
-    def table() -> Table:
-        shown = statistics.table()
-        shown.add_row("account", "\n".join(account.lines()))
-        return shown
 
     with (
         connection.open() as client,
@@ -166,12 +147,12 @@ def _stream(
             options,
             policy=policy,
             frame_deadline_s=deadline,
-            name=f"camera {source.scene.name}",
+            name=about,
         ) as answers,
-        Live(get_renderable=table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+        Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
     ):
         for answer in answers:
-            statistics.add(answer)
+            status.add(answer)
             account.answer(answer)
-    out().print(table())
+    out().print(status.table())
     return account.usable

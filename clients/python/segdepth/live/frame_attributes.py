@@ -6,7 +6,7 @@ by whoever names it, never guessed.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from segdepth.calibration import Calibration
@@ -64,21 +64,17 @@ class CalibrationAttributes:
             )
         return replace(self, sampling=name, sampling_unit=unit)
 
-    def calibration(self, attributes: Mapping[str, Any], given: Calibration | None = None) -> Calibration | None:
-        """What a frame's attributes say, `given` before them, field by field; None without a pixel size.
+    def calibration(self, attributes: Mapping[str, Any], stated: Mapping[str, Any]) -> Calibration | None:
+        """What a frame's attributes say, what is `stated` before them, field by field; None without a pixel size.
 
         An attribute that is no number says nothing: "n/a", NaN, an empty string.
         """
         said: dict[str, Any] = {
             name: known for name in NAMES if (known := _number(attributes.get(getattr(self, name)))) is not None
         }
-        if given is not None:
-            said |= {one.name: known for one in fields(given) if (known := getattr(given, one.name)) is not None}
-        elif (size_A := self._sampling_A(attributes)) is not None:
-            said["sampling_A"] = size_A
-        else:
-            return None
-        return Calibration(**said)
+        said["sampling_A"] = self._sampling_A(attributes)
+        said |= stated
+        return None if said["sampling_A"] is None else Calibration(**said)
 
     def _sampling_A(self, attributes: Mapping[str, Any]) -> float | None:
         size, factor = _number(attributes.get(self.sampling)), angstrom_per(self.sampling_unit)
