@@ -1,6 +1,7 @@
 """What is true of the simulated camera's frames, as a JSON file: drift of each frame, every column, every change."""
 
 import json
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.camera.camera import Camera, Shot
-from segdepth.errors import UnreadableFile
+from segdepth.errors import CannotWrite, UnreadableFile
 from segdepth.export.atomic import AtomicFile
 
 
@@ -31,7 +32,7 @@ class TrueChange:
 
 
 class TruthFile:
-    """Written while the camera runs, there under its name when it is closed; nothing of it if an error ends it.
+    """Written while the camera runs, there under its name when it is closed, by whatever: what is in it is true.
 
     An object of: what the camera was asked for; `columns`: rows of x [Å], y [Å] in frame 0, atoms, element, also of
     those outside the field; `frames`: rows of number, drift x [Å], drift y [Å]; `changes`. Raises CannotWrite.
@@ -43,6 +44,7 @@ class TruthFile:
         self._hopped = np.zeros(len(camera.scene.by), bool)
         self._changes: list[TrueChange] = []
         self._frames = 0
+        self._lock, self._closed = threading.Lock(), False
         about = {
             "scene": camera.scene.name,
             "seed": camera.seed,
@@ -63,15 +65,15 @@ class TruthFile:
         self._file.write(f'{json.dumps(about)[:-1]},\n"frames": ['.encode())
 
     def add(self, shot: Shot) -> None:
-        """The next frame."""
-        for hop in shot.hops:
-            self._change(hop.index, hop.hopped, int(shot.frame.sequence or 0))
-        row = [shot.frame.sequence, round(shot.drift_A[0], 6), round(shot.drift_A[1], 6)]
-        self._file.write(f"{',' if self._frames else ''}\n{json.dumps(row)}".encode())
-        self._frames += 1
+        """The next frame; none that a stream's thread takes after the end."""
+        with self._lock:
+            if not self._closed:
+                self._add(shot)
 
     def close(self) -> None:
         """No frame follows: the file is there."""
+        with self._lock:
+            self._closed = True
         self._file.write(f'\n],\n"changes": {json.dumps([asdict(change) for change in self._changes])}}}\n'.encode())
         self._file.finish()
         self._file.publish()
@@ -82,10 +84,17 @@ class TruthFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if isinstance(error, CannotWrite):
             self._file.discard()
+        else:
+            self.close()
+
+    def _add(self, shot: Shot) -> None:
+        for hop in shot.hops:
+            self._change(hop.index, hop.hopped, int(shot.frame.sequence or 0))
+        row = [shot.frame.sequence, round(shot.drift_A[0], 6), round(shot.drift_A[1], 6)]
+        self._file.write(f"{',' if self._frames else ''}\n{json.dumps(row)}".encode())
+        self._frames += 1
 
     def _change(self, index: int, hopped: bool, frame: int) -> None:
         before = self._scene.counts(self._hopped)

@@ -67,6 +67,7 @@ def camera(
             shots = source.shots(limit)
             if truth is not None:
                 shots = _told(shots, ends.enter_context(TruthFile(truth, source)))
+            ends.callback(source.close)
             ends.enter_context(ended_by_signals(source.close))
             images = faulty((shot.frame for shot in shots), place.fault)
             if place.folder is not None or place.pva is not None:
