@@ -97,7 +97,7 @@ def write_scenes(recipe: Recipe, path: Path, names: tuple[str, ...] = tuple(SUBJ
         "scenes": {},
     }
     for name in names:
-        scene = simulated(recipe, SUBJECTS[name])
+        scene = simulated(of_camera(recipe), SUBJECTS[name])
         parts[f"{name}.base"] = (scene.base - 1).astype(np.float16)
         parts[f"{name}.patches"] = scene.patches.astype(np.float16)
         parts[f"{name}.corners"] = scene.corners.astype(np.int16)
@@ -110,13 +110,18 @@ def write_scenes(recipe: Recipe, path: Path, names: tuple[str, ...] = tuple(SUBJ
     return path
 
 
+def of_camera(recipe: Recipe) -> Recipe:
+    """The recipe with the scenes' own cell, and the middle of its domain as the microscope's state."""
+    limits = recipe.specimens.model_copy(update={"cell_A": CELL_A})
+    microscope = recipe.microscope.model_copy(update={"defocus_A": (40.0, 60.0), "focal_spread_A": (30.0, 30.0)})
+    return recipe.model_copy(update={"specimens": limits, "microscope": microscope})
+
+
 def simulated(recipe: Recipe, subject: Subject) -> Scene:
-    """One scene, from nothing."""
-    recipe = recipe.model_copy(update={"specimens": recipe.specimens.model_copy(update={"cell_A": CELL_A})})
+    """One scene of a recipe `of_camera`, from nothing."""
     specimen = drawn(recipe, subject)
     change = hops_of(np.random.default_rng([SEED, subject.index]), specimen)
-    microscope = recipe.microscope.model_copy(update={"defocus_A": (40.0, 60.0), "focal_spread_A": (30.0, 30.0)})
-    optics = draw_optics(torch.Generator().manual_seed(SEED + subject.index), microscope, 1)
+    optics = draw_optics(torch.Generator().manual_seed(SEED + subject.index), recipe.microscope, 1)
     base = imaged(specimen, np.zeros_like(change), recipe, optics)
     difference = imaged(specimen, change, recipe, optics) - base
     hopping = np.flatnonzero(change)

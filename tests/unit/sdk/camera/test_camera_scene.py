@@ -1,4 +1,4 @@
-"""Scenes: their images are sampled anew without an error, drift is where it is said to be, hops are where columns are."""
+"""Scenes: images sampled anew without an error, drift as large as is said, hops where columns are."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def none(scene):
 
 
 def displacement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """By how many pixels (x, y) the second image is displaced: the peak of their correlation, then the phases' slope."""
+    """By how many pixels (x, y) the second image is displaced: the correlation's peak, then the phases' slope."""
     cross = np.fft.fft2(second - second.mean()) * np.fft.fft2(first - first.mean()).conj()
     peak = np.array(np.unravel_index(np.fft.ifft2(cross).real.argmax(), first.shape))
     y, x = np.where(peak > len(first) // 2, peak - len(first), peak)
