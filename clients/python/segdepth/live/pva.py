@@ -109,10 +109,13 @@ class PvaSource:
                     queue = yield from self._frames(monitor, queue)
                 finally:
                     monitor.close()
-        finally:
-            context.close()
             if not self.state.final:
                 self._be(SourceState.STOPPED)
+        except GeneratorExit:
+            self._be(SourceState.STOPPED)
+            raise
+        finally:
+            context.close()
 
     def _frames(self, monitor: Any, queue: int) -> Generator[Frame, None, int | None]:
         """The frames; at the end None, or the shorter queue with which to go on: the size of frames is known late."""
@@ -189,9 +192,11 @@ class PvaSource:
         arrival = self._numbers.arrival(stamp.number, stamp.time_s)
         if arrival.shown_again:
             return None
-        self.account.see()
         if arrival.found:
+            # It was seen when it was missed.
             self.account.drop(LOST_AT_SOURCE, -1)
+        else:
+            self.account.see()
         if arrival.dropped:
             self.account.drop(arrival.dropped)
             return None

@@ -1,5 +1,6 @@
 """EPICS PV Access, the serving side: frames as a camera's channel, results as tables. Needs p4p (`segdepth[pva]`)."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
@@ -182,7 +183,9 @@ class PvaServer:
     def __init__(
         self, *served: Served, address: str = LOOPBACK, port: int | None = None, search_port: int | None = None
     ):
-        conf = {"EPICS_PVAS_INTF_ADDR_LIST": text(address, "address")}
+        # p4p lets the environment win over conf: what is asked for here must not be overridden there.
+        conf = {name: value for name, value in os.environ.items() if name.startswith("EPICS_PVA")}
+        conf["EPICS_PVAS_INTF_ADDR_LIST"] = text(address, "address")
         if address == LOOPBACK:
             # Nothing of it on the network: no beacons either.
             conf |= {"EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO", "EPICS_PVAS_BEACON_ADDR_LIST": LOOPBACK}
@@ -192,7 +195,7 @@ class PvaServer:
             conf["EPICS_PVAS_BROADCAST_PORT"] = f"{search_port}"
         channels = {name: pv for each in served for name, pv in each.channels().items()}
         try:
-            self._server = Server(providers=[channels], conf=conf, useenv=True)
+            self._server = Server(providers=[channels], conf=conf, useenv=False)
         except RuntimeError as error:
             raise Unavailable(f"PV Access cannot be served on {address}: {error}") from error
 
