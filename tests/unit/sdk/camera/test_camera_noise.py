@@ -35,6 +35,21 @@ def test_moments_are_those_of_poisson(mean: float) -> None:
     assert third == pytest.approx(1, abs=0.15 + 0.02 * mean), "the third moment of Poisson is its mean, too"
 
 
+class EveryNumber:
+    """Each of the 2^16 uniform numbers once, instead of random ones."""
+
+    def random_raw(self, size: int) -> np.ndarray:
+        return np.arange(4 * size, dtype=np.uint16).view(np.uint64)
+
+
+@pytest.mark.parametrize("mean, most", [(0.02, 1.0), (1.7, 2.0), (7.9, COMPARED), (20.0, 63.0), (60.0, 63.0)])
+def test_distribution_is_right_to_its_resolution(mean: float, most: float) -> None:
+    """Without chance: what 2^16 steps make of mean and variance. From the table: means that leave nothing to compare."""
+    counts = ShotNoise(np.full((256, 256), mean, np.float32), most).frame(EveryNumber()).astype(np.float64)
+    assert counts.mean() == pytest.approx(mean, abs=1e-4)
+    assert counts.var() == pytest.approx(mean, abs=1e-4 + 2e-4 * mean)
+
+
 def test_pixels_and_frames_are_independent() -> None:
     drawn = frames(np.full((SIDE, SIDE), 12.0, np.float32), 12.0) - 12.0
     for other in (np.roll(drawn, 1, axis=0), np.roll(drawn, 1, axis=1), np.roll(drawn, 1, axis=2)):
