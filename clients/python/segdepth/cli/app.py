@@ -2,7 +2,7 @@
 
 import typer
 
-from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream
+from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream, track
 from segdepth.cli.plugins import Commands
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.command("estimate")(estimate.estimate)
 app.command("stream")(stream.stream)
 app.command("camera")(camera.camera)
 app.command("pva")(pva.pva)
+app.command("track")(track.track)
 app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")
 app.command("doctor")(doctor.doctor)
