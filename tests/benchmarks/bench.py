@@ -1,6 +1,6 @@
 """Every benchmark on this machine, as a table and as out/bench/bench.json.
 
-    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only model,checks,camera,service,gateway]
+    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only checks,camera]
 
 Run it on an otherwise idle machine; the load at the start is written beside the figures.
 """
