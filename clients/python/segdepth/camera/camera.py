@@ -30,7 +30,7 @@ SPREAD_PX = 0.3
 BORDER_A = 2.0
 """Columns nearer to the field's edge do not hop."""
 
-MOST_LATE_S = 0.1
+MOST_LATE_S = 0.5
 """A camera keeps about this much of its frames for a slow reader, two at least; then it loses some."""
 
 

@@ -71,7 +71,7 @@ def test_what_a_slow_reader_does_not_fetch_is_counted():
     for frame in camera.frames(400):
         sequences.append(frame.sequence)
         if len(sequences) == 5:
-            wait.wait(0.4)
+            wait.wait(0.9)
     assert sequences == sorted(set(sequences))
     lost = 400 - len(sequences)
     assert lost >= 50

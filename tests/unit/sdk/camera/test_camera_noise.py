@@ -44,7 +44,7 @@ class EveryNumber:
 
 @pytest.mark.parametrize("mean, most", [(0.02, 1.0), (1.7, 2.0), (7.9, COMPARED), (20.0, 63.0), (60.0, 63.0)])
 def test_distribution_is_right_to_its_resolution(mean: float, most: float) -> None:
-    """Without chance: what 2^16 steps make of mean and variance. From the table: means that leave nothing to compare."""
+    """Without chance: what 2^16 steps make of mean and variance; from the table, of means that leave no rest."""
     counts = ShotNoise(np.full((256, 256), mean, np.float32), most).frame(EveryNumber()).astype(np.float64)
     assert counts.mean() == pytest.approx(mean, abs=1e-4)
     assert counts.var() == pytest.approx(mean, abs=1e-4 + 2e-4 * mean)
