@@ -2,7 +2,7 @@
 
 import typer
 
-from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream, track
+from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream, track, watch
 from segdepth.cli.plugins import Commands
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("estimate")(estimate.estimate)
 app.command("stream")(stream.stream)
 app.command("camera")(camera.camera)
+app.command("watch")(watch.watch)
 app.command("pva")(pva.pva)
 app.command("track")(track.track)
 app.add_typer(models.app, name="models")

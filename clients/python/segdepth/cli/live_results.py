@@ -49,7 +49,6 @@ class Results:
     publish_on: Annotated[
         str,
         typer.Option(
-            envvar="EPICS_PVAS_INTF_ADDR_LIST",
             metavar="ADDRESS",
             help="Where to serve it.",
             rich_help_panel=PANEL,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from segdepth.errors import NotInstalled, UnreadableFile
@@ -45,6 +46,8 @@ class Format:
     folder: bool = False
     instead: str = ""
     """What to send where one file alone is not all of a movie."""
+    growing: Reader | None = None
+    """Opens a file that is still being written, with the frames that are whole; None where `reader` serves as well."""
 
 
 def _hdf5(path: Path, dataset: str) -> Stack:
@@ -89,6 +92,7 @@ FORMATS = (
             "pixel size of the FEI2 extended header",
         ),
         (_ENERGY,),
+        growing=_one_movie(partial(open_mrc, growing=True)),
     ),
     Format(
         "TIFF",
@@ -181,6 +185,7 @@ FORMATS = (
         "numpy",
         "one array [frame, height, width] or [height, width]",
         extra="segdepth",
+        growing=_one_movie(partial(open_npy, growing=True)),
     ),
     Format(
         "PNG, JPEG",
