@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from segdepth.camera import Camera, read_truth
+from segdepth.camera import Camera, TruthFile, read_truth
 from segdepth.camera.faults import EVERY
 from segdepth.cli.app import app
 from segdepth.files import open_movie
@@ -203,7 +203,12 @@ def test_frames_are_known_to_the_released_model_and_its_counts_plausible():
     import segdepth
 
     with segdepth.connect("local") as client:
-        for scene, size, dose in (("particle", 256, 500), ("terraces", 256, 2000), ("islands", 512, 500)):
+        for scene, size, dose in (
+            ("particle", 256, 500),
+            ("islands", 256, 2000),
+            ("islands", 512, 500),
+            ("terraces", 512, 2000),
+        ):
             camera = Camera(scene, dose=dose, size=size, fps=0.5, paced=False)
             for shot in camera.shots(3 if size == 256 else 1):
                 answer = client.estimate(shot.frame.image, camera.calibration)
@@ -219,3 +224,32 @@ def exact(camera, shot, answer) -> float:
     away_A = np.hypot(*np.moveaxis(xy_A[inside][:, None] - found_A[None], -1, 0))
     true = np.minimum(camera.scene.counts(shot.hopped)[inside], contract.CLASSES - 1)
     return float(((away_A.min(axis=1) < 0.6) & (answer.columns.count[away_A.argmin(axis=1)] == true)).mean())
+
+
+def test_tracking_sees_what_the_truth_says(tmp_path):
+    """Drift and hops of two atoms of cerium, by the released model in this process."""
+    import segdepth
+
+    camera = Camera("islands", dose=500, fps=5, drift_A_per_s=0.3, hop_every_s=1.0, seed=1, paced=False)
+    tracked, truth = [], TruthFile(tmp_path / "truth.json", camera)
+
+    def told():
+        for shot in camera.shots(60):
+            truth.add(shot)
+            yield shot.frame
+
+    with segdepth.connect("local") as client, truth:
+        tracked += client.track(told(), camera.calibration)
+    known = read_truth(tmp_path / "truth.json")
+    np.testing.assert_allclose([frame.drift_A for frame in tracked], known.drift_A, atol=0.1)
+    changes = [change for frame in tracked for change in frame.changes]
+    hops = [hop for hop in known.changes if hop.species == "Ce" and abs(hop.after - hop.before) == 2 and hop.frame < 50]
+    assert len(hops) >= 4
+    assert sum(any(shows(change, hop, known) for change in changes) for hop in hops) >= 0.7 * len(hops)
+
+
+def shows(change, hop, known) -> bool:
+    """Whether a change that tracking tells is that hop."""
+    x_A, y_A = known.positions_A(hop.frame)[hop.column]
+    away_A = np.hypot(change.x_px * 0.1 - x_A, change.y_px * 0.1 - y_A)
+    return bool(away_A < 0.8 and abs(change.frame - hop.frame) <= 3)
