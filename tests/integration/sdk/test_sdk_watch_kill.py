@@ -80,6 +80,48 @@ def test_killed_again_and_again_each_frame_stands_once(server, plan, folder, tmp
     assert sequences == sorted(set(sequences))
 
 
+KILLED = """
+import os, signal, sys
+from segdepth.cli import main
+from segdepth.live.folder.ledger import Ledger
+
+of, moment = sys.argv.pop(1), sys.argv.pop(1)
+commit = Ledger.commit
+
+def killed(self, rows, lines, meta):
+    now = of == ("answers" if lines else "summaries" if rows and not meta else "")
+    if now and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    commit(self, rows, lines, meta)
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Ledger.commit = killed
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("of", ["answers", "summaries"])
+def test_killed_between_the_files_and_the_ledger(server, plan, folder, tmp_path, of, moment):
+    """Around the first commit: tables and lines are written and do not count yet, or count and nobody was told."""
+    plan.delay_s = 0.01
+    data = {stem: frames(5, seed) for seed, stem in enumerate("abc")}
+    for stem, each in data.items():
+        write_mrc(folder / f"{stem}.mrc", each)
+    out, jsonl = tmp_path / "out", tmp_path / "x.jsonl"
+    arguments = command(folder, server, out, "--jsonl", jsonl, "--once")
+    killed = [sys.executable, "-c", KILLED, of, moment, *arguments[3:]]
+    first = subprocess.run(killed, capture_output=True, text=True)
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (first.returncode, done.returncode) == (-signal.SIGKILL, 0), done.stderr
+    of_frames = [line for line in lines(jsonl) if line["kind"] == "frame"]
+    for stem, each in data.items():
+        assert table(out / f"{stem}.columns.csv") == expected(each)
+        assert len(json.loads((out / f"{stem}.summary.json").read_text())["frames"]) == 5
+        assert [line["frame"] for line in of_frames if line["source"] == f"{stem}.mrc"] == list(range(5))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_answers_what_is_under_way(server, plan, folder, tmp_path, number):
     plan.delay_s = 0.01

@@ -1,9 +1,10 @@
 """`segdepth watch`: a folder in which movies arrive and grow."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -111,16 +112,23 @@ def watch(
         _ctrl_c(watched.stop),
     ):
         try:
-            with Live(
-                get_renderable=lambda: escape("\n".join(watched.account.lines())),
-                console=console,
-                refresh_per_second=REFRESH_PER_S,
-                transient=True,
-            ):
+            with _live(console, watched.account):
                 watched.run(client, options, policy=policy, frame_deadline_s=deadline)
         finally:
             (console if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
     raise typer.Exit(_status(watched.account, unreadable=bool(unreadable)))
+
+
+def _live(console: Console, account: FrameAccount) -> AbstractContextManager[object]:
+    """The account as it changes, at the foot of a terminal."""
+    if not console.is_terminal:
+        return nullcontext()
+    return Live(
+        get_renderable=lambda: escape("\n".join(account.lines())),
+        console=console,
+        refresh_per_second=REFRESH_PER_S,
+        transient=True,
+    )
 
 
 def _print(console: Console, told: Told) -> None:
@@ -152,6 +160,8 @@ def _ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         stopping.set()
         stop()
+        # Not by the console: the signal may have come while that was writing.
+        os.write(2, b"stopping: what is under way is answered first; once more to stop at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

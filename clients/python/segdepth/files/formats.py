@@ -50,12 +50,15 @@ class Format:
     """Opens a file that is still being written, with the frames that are whole; None where `reader` serves as well."""
 
 
-def _hdf5(path: Path, dataset: str) -> Stack:
+def _hdf5(path: Path, dataset: str, *, growing: bool = False) -> Stack:
     try:
         from segdepth.files.hdf5 import open_hdf5
     except ImportError as error:
         raise NotInstalled("HDF5 files need: pip install 'segdepth[files]'") from error
-    return open_hdf5(path, dataset)
+    return open_hdf5(path, dataset, growing=growing)
+
+
+_GROWING_HDF5 = partial(_hdf5, growing=True)
 
 
 def _zarr(path: Path, dataset: str) -> Stack:
@@ -133,6 +136,7 @@ FORMATS = (
         ("dimN of the EMD group", "BinaryResult.PixelSize"),
         (_ENERGY, _COUNTS, _START, _INTERVAL),
         "the path of a dataset, `movie.emd::/data/movie/data`",
+        growing=_GROWING_HDF5,
     ),
     Format(
         "HDF5",
@@ -143,6 +147,7 @@ FORMATS = (
         ("dimN of the EMD group", "scale of axis-N"),
         (_ENERGY, _INTERVAL),
         "the path of a dataset, `movie.h5::/entry/data`",
+        growing=_GROWING_HDF5,
     ),
     Format(
         "SER",

@@ -83,6 +83,13 @@ class Results:
         if self._jsonl:
             self._jsonl.lines.append(line)
 
+    def last_words(self, line: str) -> None:
+        """A JSON line where nothing else can be written any more, if that can be; a restart cuts it off."""
+        if self._jsonl:
+            self._jsonl.lines = [line]
+            with suppress(CannotWrite):
+                self._jsonl.write()
+
     def commit(self, **meta: Any) -> None:
         """Everything so far onto the disk: first the files, then the ledger, which makes it count."""
         before = {row.id: (row.csv_bytes, row.done, row.last) for row in self._rows.values()}

@@ -124,6 +124,7 @@ class FolderSource:
                 for file in list(self._followed.values()):
                     if file.next_look <= time.monotonic() and not self._closed.is_set():
                         yield from self._turn(file)
+                self._say_who_wakes()
                 if self._waiting and len(self._followed) <= MOST_AT_A_TIME // 2:
                     next_scan = 0.0
                 elif self._once and not self._followed:
@@ -132,6 +133,12 @@ class FolderSource:
                 self._waker.wait(max(0.0, min(nearest, next_scan) - time.monotonic()))
         finally:
             self._waker.stop()
+
+    def _say_who_wakes(self) -> None:
+        trouble, self._waker.trouble = self._waker.trouble, ""
+        if trouble:
+            detail = f"nothing tells of changes ({trouble}): looked at every {RESCAN_S:g} s"
+            self._tell(Told(SourceState.WAITING, str(self._listing.folder), detail))
 
     # What is in the folder
 
@@ -185,7 +192,7 @@ class FolderSource:
         if file is not None:
             if file.signature != signature:
                 file.signature, file.changed_at = signature, now
-                file.next_look = max(file.not_before, min(file.next_look, now + FIRST_PAUSE_S))
+                file.next_look = max(file.not_before, now)
         elif self._finished.get(name) != signature:
             if len(self._followed) >= MOST_AT_A_TIME:
                 self._waiting += 1

@@ -6,7 +6,8 @@ from pathlib import Path
 MOST_NAMES = 10_000
 """Of changed files that are kept; with more the whole folder is looked at."""
 
-DEBOUNCE_MS, STEP_MS = 200, 50
+DEBOUNCE_MS, STEP_MS = 60, 20
+"""Changes are collected for so long, unless there is none for a step."""
 
 
 class Waker:

@@ -124,9 +124,7 @@ class FolderWatch:
         frame_deadline_s: float | None = None,
     ) -> FrameAccount:
         """Watch. Raises what ends it too early, after everything that was answered has been written."""
-        for name in self._results.forgotten:
-            detail = "its results have been cut or taken away: counted anew"
-            self._tell(Told(SourceState.RESTARTED, name, detail))
+        self._take_up()
         stream = client.stream(
             self._source.frames(),
             None,
@@ -142,7 +140,9 @@ class FolderWatch:
             self._conclude(error)
         except CannotWrite as cause:
             if disk_full(cause):
-                self._say(Told(SourceState.DISK_FULL, str(self._folder), "what was written before is kept"))
+                told = Told(SourceState.DISK_FULL, str(self._folder), "what was written before is kept")
+                self._results.last_words(state_line(told.state, told.name, told.detail))
+                self._say(told)
             raise
         finally:
             self._over = True
@@ -151,6 +151,16 @@ class FolderWatch:
         if error is not None:
             raise error
         return self.account
+
+    def _take_up(self) -> None:
+        """What an earlier run left."""
+        for name in self._results.forgotten:
+            detail = "its results have been cut or taken away: counted anew"
+            self._tell(Told(SourceState.RESTARTED, name, detail))
+        for row in self._ledger.unfinished():
+            if row.path is None:
+                self._tell(Told(SourceState.REPLACED, row.results, "while nobody looked", row, row.done))
+        self._finish()
 
     def _receive(self, stream: Stream) -> None:
         error: Exception | None = None
