@@ -119,7 +119,7 @@ def _go_through(
     calibration = source.movie.calibration if source.movie is not None else source.calibration
     with outputs.lines() as lines, progress() as bar:
         task = bar.add_task(escape(source.name), total=source.total, rate="")
-        frames = client.track(  # type: ignore[attr-defined]
+        frames = client.track(
             source.frames, calibration, options, tracking=settings, policy=source.policy, name=source.name
         )
         for number, frame in enumerate(frames, 1):

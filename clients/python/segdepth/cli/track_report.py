@@ -1,6 +1,5 @@
 """What `segdepth track` says at its end."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 from segdepth.tracks.regions import RegionSum
@@ -68,20 +67,19 @@ def _change(change: Change) -> str:
 
 
 def _occupancy(tally: TrackTally) -> Iterator[str]:
-    segments = list(tally.span)
-    for segment in segments[:SHOWN_SEGMENTS]:
-        first, last = tally.span[segment]
-        yield f"atoms, frame {first} → {last}:"
-        for begun, ended in zip(tally.begun[segment], tally.ended[segment], strict=False):
-            if begun.columns or ended.columns:
-                yield f"  {begun.region} {begun.species}: {_atoms(begun)} → {_atoms(ended)}"
-    if len(segments) > SHOWN_SEGMENTS:
-        yield f"and {len(segments) - SHOWN_SEGMENTS} more segments, in which tracking began anew"
+    spans = tally.spans()
+    for span in spans[:SHOWN_SEGMENTS]:
+        yield f"atoms of the columns seen in both, frame {span.first} → {span.last}:"
+        for before, after in zip(span.before, span.after, strict=False):
+            if before.columns or after.columns:
+                columns = f"{before.columns} {'column' if before.columns == 1 else 'columns'}"
+                yield f"  {before.region} {before.species}: {_atoms(before)} → {_atoms(after)} in {columns}"
+    if tally.segments > SHOWN_SEGMENTS:
+        yield f"and {tally.segments - SHOWN_SEGMENTS} more segments, in which tracking began anew"
 
 
 def _atoms(one: RegionSum) -> str:
-    mean = "" if math.isnan(one.mean_occupancy) else f", {one.mean_occupancy:.2f} a column"
-    return f"{one.atoms:.1f} ± {one.atoms_error:.1f} ({one.columns} columns{mean})"
+    return f"{one.atoms:.1f} ± {one.atoms_error:.1f}"
 
 
 def not_told(tally: TrackTally) -> Iterator[str]:

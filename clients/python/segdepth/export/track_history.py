@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.columns import SPECIES
+from segdepth.dataframes import Fields
 from segdepth.export.atomic import cannot_write
-from segdepth.tracks.results import TrackedFrame, TrackState
+from segdepth.export.track_tables import track_fields
+from segdepth.tracks.results import TrackedColumns, TrackedFrame, TrackState
 from segdepth_protos import contract
 
 KEPT_FRAMES = 50_000
@@ -73,14 +75,14 @@ class History:
         except OSError as error:
             raise cannot_write(self._folder, error) from error
 
-    def add(self, frame: TrackedFrame) -> None:
-        """The next frame."""
+    def add(self, frame: TrackedFrame, fields: Fields | None = None) -> None:
+        """The next frame; `fields`: its rows of tracks.csv, if they are made already."""
         if self._frames == KEPT_FRAMES:
             self._turn_over()
         columns, why = np.zeros(0, _COLUMN), frame.why.encode()
         sampling_A = 0.0
         if frame.columns is not None:
-            columns = _packed(frame)
+            columns = _packed(frame.columns, track_fields(frame) if fields is None else fields)
             self.elements, sampling_A = frame.columns.elements, frame.columns.sampling_A
         state = _STATES.index(frame.state)
         head = _HEAD.pack(frame.sequence, state, frame.segment, len(columns), len(why), sampling_A)
@@ -121,14 +123,11 @@ class History:
                     file.close()
 
 
-def _packed(frame: TrackedFrame) -> NDArray[Any]:
-    columns = frame.columns
-    if columns is None:
-        return np.zeros(0, _COLUMN)
+def _packed(columns: TrackedColumns, fields: Fields) -> NDArray[Any]:
     packed = np.zeros(len(columns), _COLUMN)
-    for name in ("track", "x_px", "y_px", "species", "count"):
-        packed[name] = getattr(columns, name)
-    packed["lo90"], packed["hi90"] = columns.interval
+    for name in ("track", "x_px", "y_px", "count", "lo90", "hi90"):
+        packed[name] = fields[name]
+    packed["species"] = columns.species
     packed["posterior"] = np.rint(255 * columns.probabilities)
-    packed["p_changed"] = np.rint(255 * np.nan_to_num(columns.p_changed))
+    packed["p_changed"] = np.rint(255 * fields["p_changed"])
     return packed

@@ -41,6 +41,9 @@ FADED, FADING_SHARE, FADING_LEAST = 0.55, 0.2, 15
 MOST_LABELS = 25
 """Changes of one picture that say from what to what: the latest."""
 
+LABEL_PX = 14
+"""Height of what a change says: one that another covers is left out."""
+
 OVERSAMPLED = 4
 _POLYGONS = {1: (4, 0), 2: (4, 45), 3: (3, 0), 4: (3, 180)}
 """Corners and rotation [°] of the markers of the second species and so on, as in the picture of a frame: s, D, ^, v."""
@@ -181,7 +184,7 @@ class Panels:
         return self._left[panel] + (x_px + 0.5) * self._scale, HEAD_PX + (y_px + 0.5) * self._scale
 
     def _draw_counts(self, picture: Image.Image, record: Record) -> None:
-        for row in record.columns:
+        for row in record.columns[record.columns["count"] > 0]:
             x, y = self._at(1, float(row["x_px"]), float(row["y_px"]))
             if not self._within(1, x, y):
                 continue
@@ -197,22 +200,28 @@ class Panels:
         return inside_x and HEAD_PX <= y < HEAD_PX + self._panel[1]
 
     def _draw_changes(self, picture: Image.Image, record: Record) -> None:
-        """A ring where a column stands that has changed, and from what to what; the latest are on top."""
+        """A ring where a column stands that has changed, and from what to what if there is room: the latest on top."""
         known = [change for change in self._changes if change.frame <= record.sequence]
         draw = ImageDraw.Draw(picture)
         radius = max(7.0, 0.95 * self._marker_px)
-        for left, change in zip(range(len(known), 0, -1), known, strict=True):
+        rings: list[tuple[float, float, str, tuple[int, ...]]] = []
+        for change in known:
             x, y = self._at(2, *self._last.get(change.track, (change.x_px, change.y_px)))
             if not self._within(2, x, y):
                 continue
             age = (record.sequence - change.frame) / self._fading
-            strength = max(FADED, 1 - (1 - FADED) * age)
-            colour = _mixed(LOST if change.after < change.before else GAINED, strength)
+            colour = _mixed(LOST if change.after < change.before else GAINED, max(FADED, 1 - (1 - FADED) * age))
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=3 if age < 0.3 else 2)
-            if left <= MOST_LABELS:
-                self._label(draw, x, y, radius, f"{change.before}→{change.after}", colour)
+            rings.append((x, y, f"{change.before}→{change.after}", colour))
+        taken: list[tuple[float, float]] = []
+        for x, y, text, colour in rings[: -MOST_LABELS - 1 : -1]:
+            if all(abs(x - other_x) > 4 * radius or abs(y - other_y) > LABEL_PX for other_x, other_y in taken):
+                self._label(draw, x, y, radius, text, colour)
+                taken.append((x, y))
 
-    def _label(self, draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, text: str, colour: Any) -> None:
+    def _label(
+        self, draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, text: str, colour: tuple[int, ...]
+    ) -> None:
         font = self._fonts[13]
         right = self._left[2] + self._panel[0]
         beyond = x + radius + 4 + font.getlength(text) > right

@@ -196,6 +196,8 @@ def track_png(
 
 
 def _draw_time(axes: "Axes", series: Series, changes: Sequence[Change]) -> None:
+    from matplotlib.patheffects import withStroke
+
     first, last = int(series.sequence[0]), int(series.sequence[-1])
     drawn = axes.imshow(
         _shades(series),
@@ -208,7 +210,9 @@ def _draw_time(axes: "Axes", series: Series, changes: Sequence[Change]) -> None:
         extent=(first - 0.5, last + 0.5, -0.5, contract.CLASSES - 0.5),
     )
     _draw_missing(axes, series)
-    axes.plot(*_steps(series, series.count), color="black", lw=1.6, label="most likely count")
+    # White around it: where a count is certain, its shade is as dark as the line.
+    outline: Any = [withStroke(linewidth=3.2, foreground="white")]
+    axes.plot(*_steps(series, series.count), color="black", lw=1.6, label="most likely count", path_effects=outline)
     dashed: dict[str, Any] = {"color": "#08519c", "lw": 0.9, "ls": (0, (3, 2))}
     axes.plot(*_steps(series, series.lo90 - 0.5), label="90 % interval", **dashed)
     axes.plot(*_steps(series, series.hi90 + 0.5), **dashed)
@@ -281,6 +285,7 @@ def _draw_changes(axes: "Axes", changes: Sequence[Change], first: int, last: int
 def _draw_place(axes: "Axes", series: Series, index: int, image: NDArray[Any]) -> None:
     """The surroundings of the column, smoothed for the eye."""
     from matplotlib.patches import Circle
+    from matplotlib.patheffects import withStroke
 
     picture = smoothed(image, series.sampling_A)
     low, high = np.percentile(picture, (0.5, 99.5))
@@ -295,6 +300,9 @@ def _draw_place(axes: "Axes", series: Series, index: int, image: NDArray[Any]) -
     axes.set_yticks([])
     length_nm = scale_bar_nm(CROP_A)
     left, low_y = x - 0.9 * half, y + 0.88 * half
-    axes.plot([left, left + 10 * length_nm / series.sampling_A], [low_y, low_y], color="white", lw=3)
-    axes.text(left, low_y - 0.06 * half, f"{length_nm:g} nm", color="white", va="bottom", weight="bold", fontsize=9)
+    outline: Any = [withStroke(linewidth=5, foreground="black")]
+    right = left + 10 * length_nm / series.sampling_A
+    axes.plot([left, right], [low_y, low_y], color="white", lw=3, path_effects=outline)
+    name = axes.text(left, low_y - 0.06 * half, f"{length_nm:g} nm", color="white", weight="bold", fontsize=9)
+    name.set_path_effects([withStroke(linewidth=2, foreground="black")])
     axes.set_title(f"frame {series.sequence[index]}, smoothed", fontsize=10)

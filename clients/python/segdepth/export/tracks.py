@@ -95,7 +95,7 @@ class TracksExport:
         self._regions, self._settings = regions or Regions(), settings or Tracking()
         header_s = self._movie.header.interval_s if self._movie is not None else None
         self._interval_s = interval_s or header_s
-        self.tally = TrackTally()
+        self.tally = TrackTally(self._regions)
         self.sums: list[RegionSum] = []
         """Sums over regions of the last frame."""
         self.notes: list[str] = []
@@ -149,18 +149,19 @@ class TracksExport:
     def add(self, frame: TrackedFrame) -> list[RegionSum]:
         """The next frame; returns its sums over regions."""
         self.sums = self._regions.sums(frame)
-        self.tally.add(frame, self.sums)
-        if self._tables or self._parquet is not None:
-            fields = track_tables.track_fields(frame)
-            if self._parquet is not None:
-                self._parquet.add(fields)
-            if self._tables:
-                self._write("tracks", track_tables.track_rows(fields))
-                self._write("occupancy", track_tables.occupancy_rows(frame.sequence, self.sums))
-                self._write("changes", track_tables.change_rows(frame.changes))
-                self._write("drift", track_tables.drift_row(frame))
+        self.tally.add(frame)
+        if not self._formats:
+            return self.sums
+        fields = track_tables.track_fields(frame)
+        if self._parquet is not None:
+            self._parquet.add(fields)
+        if self._tables:
+            self._write("tracks", track_tables.track_rows(fields))
+            self._write("occupancy", track_tables.occupancy_rows(frame.sequence, self.sums))
+            self._write("changes", track_tables.change_rows(frame.changes))
+            self._write("drift", track_tables.drift_row(frame))
         if self._history is not None:
-            self._history.add(frame)
+            self._history.add(frame, fields)
         return self.sums
 
     def _write(self, table: str, rows: str) -> None:

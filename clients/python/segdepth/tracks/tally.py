@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from segdepth.models import ModelVersion
-from segdepth.tracks.regions import RegionSum
+from segdepth.tracks.regions import Regions, RegionSum
 from segdepth.tracks.results import Change, TrackedFrame, TrackState
 
 KEPT_CHANGES = 10_000
@@ -19,11 +19,33 @@ KEPT_REASONS = 100
 
 OTHER = "other reasons"
 
+KEPT_SEGMENTS = 100
+"""Segments whose first and last frame are remembered."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A segment from its `first` to its `last` tracked frame, and the atoms of each region in both.
+
+    Only of columns that are in the field in both: what drifts in and out is no change of the specimen.
+    """
+
+    segment: int
+    first: int
+    last: int
+    before: list[RegionSum]
+    after: list[RegionSum]
+
 
 class TrackTally:
     """Counts as the frames come; its memory grows with the tracks, not with the frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, regions: Regions | None = None) -> None:
+        """regions: those whose atoms `spans` compares."""
+        self._regions = regions or Regions()
+        self._ends: dict[int, tuple[TrackedFrame, TrackedFrame]] = {}
+        self.segments = 0
+        """How often tracking began."""
         self.states: Counter[TrackState] = Counter()
         self.reasons: Counter[tuple[TrackState, str]] = Counter()
         """By state and reason, of frames that are not tracked."""
@@ -32,11 +54,6 @@ class TrackTally:
         """Number of changes by species."""
         self.changes: list[Change] = []
         """The KEPT_CHANGES most probable, in the order in which they became known."""
-        self.begun: dict[int, list[RegionSum]] = {}
-        self.ended: dict[int, list[RegionSum]] = {}
-        """Sums over regions of the first and the last tracked frame of each segment."""
-        self.span: dict[int, tuple[int, int]] = {}
-        """The numbers of those frames."""
         self.column_frames = self.unsure = 0
         """Columns of all frames, and those of whose count the posterior is below one half."""
         self._species: dict[int, str] = {}
@@ -44,8 +61,8 @@ class TrackTally:
         self._furthest_A = 0.0
         self._turned_deg = 0.0
 
-    def add(self, frame: TrackedFrame, sums: list[RegionSum]) -> None:
-        """The next frame, and its sums over regions."""
+    def add(self, frame: TrackedFrame) -> None:
+        """The next frame."""
         self.states[frame.state] += 1
         if frame.state is not TrackState.TRACKED:
             known = len(self.reasons) < KEPT_REASONS or (frame.state, frame.why) in self.reasons
@@ -58,10 +75,10 @@ class TrackTally:
         self.column_frames += len(frame.columns)
         self.unsure += int((frame.columns.p_count < 0.5).sum())
         self._species |= zip(frame.columns.track.tolist(), frame.columns.species_names(), strict=True)
-        self.begun.setdefault(frame.segment, sums)
-        self.ended[frame.segment] = sums
-        self.span[frame.segment] = (self.span.get(frame.segment, (frame.sequence, 0))[0], frame.sequence)
         self._add_drift(frame)
+        self.segments = max(self.segments, frame.segment + 1)
+        if frame.segment in self._ends or len(self._ends) < KEPT_SEGMENTS:
+            self._ends[frame.segment] = (self._ends.get(frame.segment, (frame, frame))[0], frame)
 
     def _add_changes(self, changes: tuple[Change, ...]) -> None:
         self.changed.update(change.species for change in changes)
@@ -86,6 +103,16 @@ class TrackTally:
     def tracks(self) -> Counter[str]:
         """Number of tracks by species."""
         return Counter(self._species.values())
+
+    def spans(self) -> list[Span]:
+        """Of each segment, the first KEPT_SEGMENTS of them."""
+        spans = []
+        for segment, (first, last) in self._ends.items():
+            # The same object of both: a track stays in the region in which the first frame has it.
+            regions = Regions(self._regions.regions, self._regions.correlation)
+            before, after = regions.sums(_shared(first, last)), regions.sums(_shared(last, first))
+            spans.append(Span(segment, first.sequence, last.sequence, before, after))
+        return spans
 
     @property
     def drift_A(self) -> tuple[float, float, float] | None:
@@ -114,13 +141,13 @@ class TrackTally:
             ],
             "segments": [
                 {
-                    "segment": segment,
-                    "first": self.span[segment][0],
-                    "last": self.span[segment][1],
-                    "occupancy_first": [sum_as_dict(one) for one in self.begun[segment]],
-                    "occupancy_last": [sum_as_dict(one) for one in self.ended[segment]],
+                    "segment": span.segment,
+                    "first": span.first,
+                    "last": span.last,
+                    "before": [sum_as_dict(one) for one in span.before],
+                    "after": [sum_as_dict(one) for one in span.after],
                 }
-                for segment in self.span
+                for span in self.spans()
             ],
             "tracks": dict(self.tracks),
             "changes": dict(self.changed),
@@ -129,6 +156,16 @@ class TrackTally:
             "column_frames": self.column_frames,
             "unsure_column_frames": self.unsure,
         }
+
+
+def _shared(frame: TrackedFrame, other: TrackedFrame) -> TrackedFrame:
+    """The frame with those columns alone that the other has, too."""
+    columns = frame.columns
+    if columns is None or other.columns is None:
+        return frame
+    shared = np.isin(columns.track, other.columns.track)
+    names = ("track", "x_px", "y_px", "found", "species", "probabilities", "p_changed")
+    return replace(frame, columns=replace(columns, **{name: getattr(columns, name)[shared] for name in names}))
 
 
 def sum_as_dict(one: RegionSum) -> dict[str, Any]:

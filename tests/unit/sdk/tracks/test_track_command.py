@@ -15,9 +15,9 @@ from tests.tracked import change, movie, tracked, without
 
 def tally(frames, regions=None):
     """What became of the frames."""
-    regions, counted = regions or Regions(), TrackTally()
+    counted = TrackTally(regions)
     for frame in frames:
-        counted.add(frame, regions.sums(frame))
+        counted.add(frame)
     return counted
 
 
@@ -37,9 +37,9 @@ class TestReport:
         assert "drift: 0.4 Å along x, 0.8 Å along y, up to 0.9 Å from where it began, turned by up to 0.1°" in lines
         assert "2 changes:" in lines
         assert "track 3     O   5 → 3   frame 10 (9-12)          p 0.97" in lines
-        assert "atoms, frame 0 → 29:" in lines
-        assert "atoms, frame 31 → 39:" in lines
-        assert any(line.startswith("corner Ce: 2.") for line in lines)
+        assert "atoms of the columns seen in both, frame 0 → 29:" in lines
+        assert "atoms of the columns seen in both, frame 31 → 39:" in lines
+        assert any(line.startswith("corner Ce: 2.") and line.endswith("in 1 column") for line in lines)
         assert "not told: 4 frames tell nothing of the columns; what hopped there and back is not seen" in lines
         assert lines[-1] == "a note"
 
@@ -83,6 +83,12 @@ class TestTally:
         counted = tally(frames)
         assert [one.p_changed for one in counted.changes] == [0.9, 0.8, 0.95]
         assert counted.changed.total() == 5
+
+    def test_what_drifts_in_is_no_change_of_the_specimen(self):
+        (span,) = tally([tracked(0, 20), tracked(1, 25), tracked(2, 30)]).spans()
+        assert (span.first, span.last) == (0, 2)
+        assert [one.columns for one in span.before] == [one.columns for one in span.after] == [10, 10]
+        assert span.after[0].atoms == pytest.approx(span.before[0].atoms, abs=0.6)
 
     def test_two_models(self):
         first = tracked(0)
