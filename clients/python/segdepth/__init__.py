@@ -36,6 +36,7 @@ from segdepth.results import (
 )
 from segdepth.security import TLS
 from segdepth.tables import Table, table
+from segdepth.tracks import Change, TrackedColumns, TrackedFrame, Tracker, Tracking, TrackState
 
 __all__ = [
     "connect",
@@ -58,6 +59,12 @@ __all__ = [
     "Status",
     "Gap",
     "GapReason",
+    "Change",
+    "TrackState",
+    "TrackedColumns",
+    "TrackedFrame",
+    "Tracker",
+    "Tracking",
     "Table",
     "table",
     "ModelVersion",

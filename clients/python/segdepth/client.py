@@ -1,6 +1,7 @@
 """The client without asyncio. Generated from async_client.py by clients/python/generate.py: `make client`."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -12,10 +13,14 @@ from segdepth.arguments import checked, flag, image_array, text, wait_s, whole, 
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
 from segdepth.errors import InvalidFrame, InvalidType, NotSupported, OutsideDomain, from_contract
 from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
-from segdepth.results import Answer, ChannelChange, FrameResult, ModelInfo
+from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames, check_source
 from segdepth.streaming.window import WAITING_FRAMES, Window
+from segdepth.tracks.kept import KeptFrames
+from segdepth.tracks.results import TrackedFrame
+from segdepth.tracks.settings import Tracking
+from segdepth.tracks.tracker import Tracker
 from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, models_pb2
@@ -183,6 +188,52 @@ class Client:
         for group in groups:
             query = None if images is None else group.summed(images, options)
             yield group.pooled(self.estimate(*query, timeout_s=timeout_s) if query else None)
+
+    def track(
+        self,
+        frames: Frames,
+        calibration: Calibration | float | None = None,
+        options: Options | None = None,
+        *,
+        tracking: Tracking | None = None,
+        policy: Policy = "block",
+        frame_deadline_s: float | None = None,
+        name: str = "",
+        timeout_s: float = TIMEOUT_S,
+    ) -> Iterator[TrackedFrame]:
+        """Columns of a movie or a live camera through time: drift, each column's count, and when it changed.
+
+        frames, calibration, options, policy, frame_deadline_s, name: as of `stream`; tracking: how, see `Tracking`:
+        `Tracking(lag_frames=0)` is live. What comes back are the frames in order, each once, also those without an
+        answer. Sums of frames are asked about beside the stream, each within `timeout_s`.
+        Raises NotSupported for a model that was released without the numbers that tracking needs, and what `stream` and
+        `estimate` do.
+        """
+        tracker = Tracker(checked(tracking or Tracking(), Tracking, "tracking", "a Tracking, such as Tracking()"))
+        check_source(frames)
+        kept, options = KeptFrames(frames), as_options(options)
+        # Maps would be sent for nothing.
+        options = options.with_detail(depth_map=False, confidence_map=False, probabilities=False)
+        stream = self.stream(
+            kept.frames(), calibration, options, policy=policy, frame_deadline_s=frame_deadline_s, name=name
+        )
+        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s))
+
+    def _tracked(
+        self, stream: Stream, kept: KeptFrames, tracker: Tracker, options: Options, timeout_s: float
+    ) -> Iterator[TrackedFrame]:
+        with stream:
+            for answer in stream:
+                if isinstance(answer, FrameResult) and not answer.refused and not tracker.knows(answer.model):
+                    tracker.learn(answer.model, numbers_of(self.models(answer.model.family), answer.model))
+                last = answer.last if isinstance(answer, Gap) else answer.sequence
+                for frame in tracker.add(answer, kept.take(last)):
+                    yield frame
+                if total := tracker.take_sum():
+                    asked = replace(options, model=tracker.model.family, version=tracker.model.version, strict=False)
+                    tracker.add_sum(total, self.estimate(total.image, total.calibration, asked, timeout_s=timeout_s))
+            for frame in tracker.finish():
+                yield frame
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

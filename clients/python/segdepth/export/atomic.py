@@ -15,9 +15,9 @@ class AtomicFile:
     def __init__(self, path: Path):
         self.path = path
         self._published = False
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            self.handle: BinaryIO = self._part.open("w+b")
+            self.handle: BinaryIO = self.part.open("w+b")
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -40,7 +40,7 @@ class AtomicFile:
     def publish(self) -> None:
         """Give the finished file its name."""
         try:
-            self._part.replace(self.path)
+            self.part.replace(self.path)
             self._published = True
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -51,7 +51,7 @@ class AtomicFile:
         with suppress(OSError):
             self.handle.close()
         with suppress(OSError):
-            (self.path if self._published else self._part).unlink(missing_ok=True)
+            (self.path if self._published else self.part).unlink(missing_ok=True)
 
 
 class AtomicFolder:

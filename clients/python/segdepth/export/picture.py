@@ -109,12 +109,17 @@ def _draw_frame(axes: "Axes", image: NDArray[Any], recorded: NDArray[np.bool_], 
 def _draw_scale_bar(axes: "Axes", shape: tuple[int, ...], sampling_A: float) -> None:
     height, width = shape
     nm_per_px = sampling_A / 10
-    fitting = [length for length in _ROUND_LENGTHS_NM if length / nm_per_px <= width / 3]
-    length_nm = fitting[-1] if fitting else _ROUND_LENGTHS_NM[0]
+    length_nm = scale_bar_nm(width * sampling_A)
     x, y = width * 0.05, height * 0.93
     axes.plot([x, x + length_nm / nm_per_px], [y, y], color="white", lw=4, solid_capstyle="butt")
     label = axes.text(x, y - height * 0.02, f"{length_nm:g} nm", color="white", va="bottom", weight="bold")
     label.set_bbox({"facecolor": "black", "alpha": 0.4, "lw": 0})
+
+
+def scale_bar_nm(width_A: float) -> float:
+    """A round length [nm] of at most a third of a field that is `width_A` wide [Å]."""
+    fitting = [length for length in _ROUND_LENGTHS_NM if 10 * length <= width_A / 3]
+    return fitting[-1] if fitting else _ROUND_LENGTHS_NM[0]
 
 
 def _draw_depth(figure: "Figure", axes: "Axes", image: NDArray[Any], result: FrameResult) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.export.atomic import AtomicFile
+from segdepth.export.growing import GrowingFile
 from segdepth.results import Answer, FrameResult
 
 CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
@@ -26,13 +27,14 @@ def csv_rows(result: FrameResult) -> str:
 def column_fields(result: FrameResult) -> dict[str, NDArray[Any]]:
     """The columns of columns.csv by name, rounded and sorted as there: for every format that holds the table."""
     fields = result.fields()
-    fields |= {name: _rounded(fields[name], 3) for name in ("x_px", "y_px", "x_A", "y_A")}
-    fields["p_count"] = _rounded(fields["p_count"], 4)
+    fields |= {name: rounded(fields[name], 3) for name in ("x_px", "y_px", "x_A", "y_A")}
+    fields["p_count"] = rounded(fields["p_count"], 4)
     order = np.lexsort((fields["x_px"], fields["y_px"]))
     return {name: field[order] for name, field in fields.items()}
 
 
-def _rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
+def rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
+    """Values as they are printed."""
     # + 0.0 makes of -0.0 a 0.0.
     return np.add(np.round(values.astype(np.float64), digits), 0.0, dtype=np.float64)
 
@@ -40,7 +42,7 @@ def _rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
 class CsvTable:
     """Writes the table as the frames come. Raises CannotWrite."""
 
-    def __init__(self, file: AtomicFile):
+    def __init__(self, file: AtomicFile | GrowingFile):
         self._file = file
         file.write(CSV_HEADER.encode())
 

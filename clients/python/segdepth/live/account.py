@@ -1,7 +1,7 @@
 """What became of every frame of a live source."""
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from segdepth.results import Answer, Gap, GapReason, Status
@@ -11,6 +11,9 @@ OUT_OF_ORDER = "out of order"
 LOST_AT_SOURCE = "lost at the source"
 NOT_A_FRAME = "not a frame"
 """Reasons for which a source itself drops a frame; a source may have others."""
+
+MOST_LEFT_OUT = 4096
+"""Runs of numbers that are kept apart."""
 
 _REASONS = {
     GapReason.INVALID: NOT_A_FRAME,
@@ -26,7 +29,8 @@ class FrameAccount:
     """Counts frames: seen = answered + dropped + under way, at every moment. Safe to use from several threads.
 
     A source calls `see` for each frame, then `send` when it hands it over, or `drop` with a reason; whoever reads the
-    stream gives each answer to `answer`. A frame of which only the number's absence was seen goes to `lose`.
+    stream gives each answer to `answer`. A frame of which only the number's absence was seen goes to `lose`. A source
+    whose sequences jump calls `leave_out`: a stream may answer numbers that were never sent together with others.
     """
 
     def __init__(self) -> None:
@@ -34,6 +38,7 @@ class FrameAccount:
         self._seen = self._sent = 0
         self._answered: Counter[Status] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._left_out: deque[tuple[int, int, int]] = deque()
 
     def see(self, n: int = 1) -> None:
         """Frames come."""
@@ -56,13 +61,37 @@ class FrameAccount:
             self._seen += n
             self._dropped[reason] += n
 
+    def leave_out(self, first: int, last: int) -> None:
+        """Sequences `first` to `last` are not sent; before the next one is. Kept until the stream has passed them."""
+        with self._lock:
+            self._left_out.append((first, last, last - first + 1))
+            if len(self._left_out) > MOST_LEFT_OUT:
+                # Only a stream that drops its oldest frames is so far behind: one gap will swallow both.
+                (low, _, few), (_, high, more) = self._left_out.popleft(), self._left_out.popleft()
+                self._left_out.appendleft((low, high, few + more))
+
     def answer(self, answer: Answer) -> None:
         """The stream's answer to sent frames. Numbers that the source left out itself are not counted a second time."""
         with self._lock:
             if not isinstance(answer, Gap):
                 self._answered[answer.domain.status] += 1
-            elif answer.reason is not GapReason.NOT_SENT:
-                self._dropped[_REASONS.get(answer.reason, answer.reason.value)] += len(answer)
+                self._passed(answer.sequence, answer.sequence)
+                return
+            frames = len(answer) - self._passed(answer.first, answer.last)
+            if answer.reason is not GapReason.NOT_SENT and frames:
+                self._dropped[_REASONS.get(answer.reason, answer.reason.value)] += frames
+
+    def _passed(self, first: int, last: int) -> int:
+        """How many numbers from `first` to `last` were left out; those up to `last` are forgotten."""
+        found = 0
+        while self._left_out and self._left_out[0][0] <= last:
+            low, high, numbers = self._left_out.popleft()
+            inside = min(numbers, max(0, min(high, last) - max(low, first) + 1))
+            found += inside
+            if high > last:
+                self._left_out.appendleft((last + 1, high, numbers - inside))
+                break
+        return found
 
     @property
     def seen(self) -> int:

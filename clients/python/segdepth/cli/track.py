@@ -1,0 +1,140 @@
+"""`segdepth track`: each column through time, and when it changed."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from segdepth.calibration import Options
+from segdepth.cli import options as given
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes, progress
+from segdepth.cli.option_groups import with_option_groups
+from segdepth.cli.sampling import Sampling
+from segdepth.cli.track_options import STDOUT, TrackingOptions, TrackOutputs
+from segdepth.cli.track_report import report
+from segdepth.cli.track_source import TrackSource, open_source
+from segdepth.client import Client
+from segdepth.export.track_lines import track_line
+from segdepth.export.tracks import TracksExport
+from segdepth.tracks.results import TrackState
+from segdepth.tracks.settings import Tracking
+
+
+@with_option_groups
+def track(
+    source: Annotated[str, typer.Argument(metavar="FILE", help=given.FILES)],
+    connection: given.Connection,
+    sampling: Sampling,
+    outputs: TrackOutputs,
+    tracking: TrackingOptions,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
+    ] = None,
+    detector: given.Profile = None,
+    model: given.Model = "",
+    version: given.Version = "",
+) -> None:
+    """Follow every column of a movie through time: its drift, its atoms, and when they changed.
+
+    With --out DIR: STEM.tracks.csv, a row a track and frame; STEM.drift.csv, a
+    row a frame, whatever became of it; STEM.changes.csv, what hopped, when, and
+    how sure that is; STEM.occupancy.csv, the atoms of each region by species
+    (csv); STEM.tracks.json, a summary (json); STEM.track-N.png, a track over time
+    (png); STEM.tracks.gif, a film: frame, counts and what changed (gif).
+
+    If asked for: the same film as MP4 (mp4), the tracks as Parquet (parquet).
+
+    Exit status: 0 any frame tracked, 3 none, 2 unusable input, 1 the service failed.
+
+    Examples:
+
+      segdepth track movie.mrc --out results
+
+      segdepth track movie.mrc --server gateway.lab:50051 --out results --format csv,parquet,mp4
+
+      segdepth track movie.mrc --out results --region surface=0,0,60,12 --plot 12,57
+
+      segdepth track movie.npy --sampling 0.08 --fps 40 --hop-rate 0.002 --out results
+
+      segdepth track movie.mrc --live --jsonl - --hop-rate 0.01
+    """
+    with errors_end_the_command():
+        settings = tracking.settings()
+        outputs.check()
+        camera, stated_A = given.detector(detector), sampling.stated_A()
+        with connection.open() as client, open_source(source, camera, stated_A) as opened:
+            options = Options(model, version)
+            if opened.movie is not None:
+                print_notes(opened.movie)
+                sampling.settle(client, opened.movie, options)
+            tracked = _track(client, opened, outputs, settings, options, fps)
+        raise typer.Exit(ANSWERED if tracked else ALL_REFUSED)
+
+
+def _track(
+    client: Client, source: TrackSource, outputs: TrackOutputs, settings: Tracking, options: Options, fps: float | None
+) -> int:
+    """Track it, write and report; returns how many frames were."""
+    started = time.monotonic()
+    export = outputs.export(
+        source.movie if source.movie is not None else source.stem,
+        settings,
+        live=source.live,
+        interval_s=None if fps is None else 1 / fps,
+        source=source.name,
+    )
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(export)
+            _go_through(client, source, outputs, settings, options, export)
+            with progress() as bar:
+                export.draw(_told(bar, "pictures"))
+    except KeyboardInterrupt:
+        if not source.live:
+            raise
+        source.close()
+    seconds = time.monotonic() - started
+    where = f"{outputs.out_dir / export.stem}.*" if outputs.out_dir else ""
+    for line in report(source.name, export.tally, seconds, where, export.notes):
+        _results(outputs).print(escape(line))
+    return export.tally.states[TrackState.TRACKED]
+
+
+def _go_through(
+    client: Client,
+    source: TrackSource,
+    outputs: TrackOutputs,
+    settings: Tracking,
+    options: Options,
+    export: TracksExport,
+) -> None:
+    started = time.monotonic()
+    # Sampling.settle may have corrected the movie's calibration since the source was opened.
+    calibration = source.movie.calibration if source.movie is not None else source.calibration
+    with outputs.lines() as lines, progress() as bar:
+        task = bar.add_task(escape(source.name), total=source.total, rate="")
+        frames = client.track(
+            source.frames, calibration, options, tracking=settings, policy=source.policy, name=source.name
+        )
+        for number, frame in enumerate(frames, 1):
+            sums = export.add(frame)
+            if lines.wanted:
+                lines.write(track_line(frame, sums))
+            bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
+
+
+def _told(bar: Progress, name: str) -> Callable[[int, int], None]:
+    """What tells a bar how far something is."""
+    task = bar.add_task(name, total=None, rate="")
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _results(outputs: TrackOutputs) -> Console:
+    """Where the report goes: stdout, unless that has the JSON lines."""
+    return err() if outputs.jsonl == STDOUT else out()

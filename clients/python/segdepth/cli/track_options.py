@@ -1,0 +1,190 @@
+"""How `segdepth track` tracks, and what it writes where."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
+
+import typer
+
+from segdepth.errors import InvalidFrame
+from segdepth.export.growing import GrowingFile
+from segdepth.export.track_plot import CHANGED, NONE, track_numbers
+from segdepth.export.tracks import DEFAULT_FORMATS, FORMATS, LIVE_FORMATS, OF_A_FILE, TracksExport
+from segdepth.files import Movie
+from segdepth.tracks.regions import WRITTEN, Region, Regions
+from segdepth.tracks.settings import Tracking
+
+RESULTS, TRACKING = "Results", "Tracking"
+
+STDOUT = "-"
+
+_BY_DEFAULT = Tracking()
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """The options of tracking itself."""
+
+    hop_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            help="How probably a column's number of atoms changes from a frame to the next; 0: nothing may hop.",
+            rich_help_panel=TRACKING,
+        ),
+    ] = _BY_DEFAULT.hop_rate
+    false_alarms: Annotated[
+        float,
+        typer.Option(
+            metavar="RATE",
+            help="Changes that may be reported a column and frame where nothing changes.",
+            show_default=f"1/{round(1 / _BY_DEFAULT.false_alarms)}",
+            rich_help_panel=TRACKING,
+        ),
+    ] = _BY_DEFAULT.false_alarms
+    lag: Annotated[
+        int | None,
+        typer.Option(
+            metavar="FRAMES",
+            help="Later frames that are waited for before a frame is told; more is surer, and later."
+            f" By default {_BY_DEFAULT.lag_frames}.",
+            show_default=False,
+            rich_help_panel=TRACKING,
+        ),
+    ] = None
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Tell each frame at once, by those before it: --lag 0.", rich_help_panel=TRACKING),
+    ] = False
+
+    summed: Annotated[
+        int,
+        typer.Option(
+            metavar="FRAMES",
+            help="Frames that are added up, their drift taken out, and counted once more; 0: none.",
+            rich_help_panel=TRACKING,
+        ),
+    ] = _BY_DEFAULT.summed_frames
+
+    def settings(self) -> Tracking:
+        """As the SDK takes them. Raises InvalidFrame."""
+        if self.live and self.lag:
+            raise InvalidFrame(f"--live waits for no frame, --lag {self.lag} for {self.lag}; choose one", "lag")
+        lag = 0 if self.live else _BY_DEFAULT.lag_frames if self.lag is None else self.lag
+        return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
+
+
+@dataclass(frozen=True)
+class TrackOutputs:
+    """The options of the results."""
+
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for the results; without one only a report.", rich_help_panel=RESULTS
+        ),
+    ] = None
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="LIST",
+            help=f"Any of {','.join(FORMATS)}; by default {','.join(DEFAULT_FORMATS)}, live without"
+            f" {' and '.join(OF_A_FILE)}.",
+            show_default=False,
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar=WRITTEN,
+            help="Add up the atoms of a rectangle of the first frame [Å] that moves with the specimen; repeatable.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+    plot: Annotated[
+        str,
+        typer.Option(
+            metavar="TRACKS",
+            help=f"Tracks to draw, such as 12,57; or {CHANGED}, {NONE}. The format png.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = CHANGED
+    jsonl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="A JSON object a line for each frame, as they come: drift, changes, occupancy; - is stdout.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raises InvalidFrame for formats that there are not, regions and tracks that are none."""
+        chosen = self.chosen(live=False)
+        if chosen is not None and (not chosen or set(chosen) - set(FORMATS)):
+            raise InvalidFrame(f"--format {self.formats}: there is {','.join(FORMATS)}")
+        if self.plot.strip() != CHANGED:
+            track_numbers(self.plot)
+        self.regions()
+
+    def chosen(self, live: bool) -> tuple[str, ...] | None:
+        """The formats, by name; None for those by default. Raises InvalidFrame for one that a live source has not."""
+        if self.formats is None:
+            return None
+        chosen = tuple(part.strip() for part in self.formats.split(",") if part.strip())
+        if live and not set(chosen) <= set(LIVE_FORMATS):
+            raise InvalidFrame(f"--format {self.formats}: of a live source there is {','.join(LIVE_FORMATS)}")
+        return chosen
+
+    def regions(self) -> Regions:
+        """Their sums, from the first frame. Raises InvalidFrame."""
+        return Regions(Region.parse(written) for written in self.region or ())
+
+    def export(
+        self, movie: Movie | str, settings: Tracking, *, live: bool, interval_s: float | None, source: str
+    ) -> TracksExport:
+        """The files of a movie or of a live source's stem; without a folder for them, what they would be made of."""
+        return TracksExport(
+            self.out_dir,
+            movie,
+            self.chosen(live),
+            live=live,
+            regions=self.regions(),
+            settings=settings,
+            plot=self.plot,
+            interval_s=interval_s,
+            source=source,
+        )
+
+    def lines(self) -> "LinesOut":
+        """Where the JSON lines go."""
+        return LinesOut(self.jsonl)
+
+
+class LinesOut:
+    """Appends lines to a file, or writes them to stdout (`-`), each at once; or nowhere. Raises CannotWrite."""
+
+    def __init__(self, target: str | None):
+        self.wanted = target is not None
+        self._file = GrowingFile(Path(target), append=True) if target is not None and target != STDOUT else None
+
+    def write(self, line: str) -> None:
+        """One line."""
+        if self._file is not None:
+            self._file.write(line.encode())
+        elif self.wanted:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.discard() if error is not None else self._file.finish()

@@ -1,0 +1,248 @@
+"""Counts of a track: what all its frames, and the registered sums of some, say of it; across its changes, too.
+
+What frame i adds to the prior p(n) is p(n|i) / p(n). What a model gets wrong in a column, it gets wrong in each frame
+of a movie that shows the column under the same conditions, so k frames are worth beta k independent ones:
+
+    p(n | all) ~ p(n) prod_i [p(n|i) / p(n)] ** beta,    beta = 1 / (1 + (k - 1) correlation)
+
+(the design effect of a cluster of size k: Kish, Survey Sampling, 1965; the rule of `segdepth_protos.pooling`). A change
+moves what was known: evidence for n before it is evidence for n + d after it, for each step d as likely as the height
+of the step in the model's expected count says. Counts are the hidden states of a Markov chain that moves at changes.
+
+Suffixes: N tracks, K classes, D steps of a count.
+"""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segdepth.tracks.steps import WINDOW
+from segdepth_protos.contract import CLASSES
+
+Array = NDArray[Any]
+
+SMALLEST = 1e-6
+"""No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
+
+MISSED = 0.03
+"""Share of frames in which a column that is there is not found."""
+
+SUMS_CORRELATION = 0.9
+"""Of the model's error between registered sums of a movie: their noise is nearly gone, what it gets wrong stays."""
+
+RECENT_SUMS = 8
+"""Sums that a change found later may still be taken out of."""
+
+MOST_PIECES = 12
+"""Pieces of a track's time that are kept apart."""
+
+STEPS_D = np.arange(1 - CLASSES, CLASSES)
+"""By how many atoms a column may change."""
+
+STEP_SHARE = 0.45
+"""A step of one atom more is this much as likely as the one before, beforehand: most hops are of one atom."""
+
+RESPONSE_DOSE = (200.0, 500.0, 2000.0)
+RESPONSE = ((0.4, 0.5, 0.6), (0.07, 0.16, 0.35))
+"""By how much the model's expected count moves when a column gets an atom more, at each dose [e/Å²]: of its first and
+heavy species, and of others. What the surroundings let it expect holds it back. Measured on simulated movies for the
+model ceo2-110, as is how much that differs from column to column:"""
+
+RESPONSE_SPREAD, HEIGHT_SIGMA = 0.55, 0.1
+"""Relative standard deviation of the response, and standard deviation of the height of a step [atoms]."""
+
+
+def response_at(dose: float, species: int) -> float:
+    """RESPONSE of a species (0 is the model's first), linear in the logarithm of the dose [e/Å²]."""
+    return float(np.interp(np.log(max(dose, 1e-9)), np.log(RESPONSE_DOSE), RESPONSE[min(species, 1)]))
+
+
+def step_probability(height: float, response: float) -> Array:
+    """Probability of each step [D], given by how much the expected count moved; none stays."""
+    sigma = np.hypot(RESPONSE_SPREAD * response * STEPS_D, HEIGHT_SIGMA)
+    log = np.abs(STEPS_D) * np.log(STEP_SHARE) - ((height - response * STEPS_D) / sigma) ** 2 / 2 - np.log(sigma)
+    log[STEPS_D == 0] = -np.inf
+    likely = np.exp(log - log.max())
+    return np.asarray(likely / likely.sum())
+
+
+class Piece(NamedTuple):
+    """What is known of a track between two of its changes.
+
+    frames, sums: log p(n|i) / p(n) [K] added up over frames and over registered sums of frames, `number` and
+    `sums_number` of them; step: probability [D] of each change of the count at its end.
+    """
+
+    frames: Array
+    number: float
+    sums: Array
+    sums_number: float
+    step: Array
+
+
+class Counts:
+    """Evidence of N tracks, frame by frame. Rows are added and removed as tracks are."""
+
+    def __init__(self, prior_SK: Array, correlation: float, sums_correlation: float = SUMS_CORRELATION):
+        self._log_prior_SK = np.log(np.maximum(prior_SK, SMALLEST))
+        self._correlation, self._sums_correlation = correlation, sums_correlation
+        self._species = np.zeros(0, np.int64)
+        self._prior = np.zeros((0, CLASSES))
+        """Log prior of the first piece that is kept of each track [N, K]."""
+        self._total, self._number = np.zeros((0, CLASSES)), np.zeros(0)
+        self._begun, self._begun_number = np.zeros((0, CLASSES)), np.zeros(0)
+        """Both at the last change."""
+        self._sums, self._sums_number = np.zeros((0, CLASSES)), np.zeros(0)
+        self._totals = np.zeros((WINDOW, 0, CLASSES), np.float32)
+        self._numbers = np.zeros((WINDOW, 0))
+        self._recent: deque[tuple[int, int, NDArray[np.int64], Array]] = deque(maxlen=RECENT_SUMS)
+        self.pieces: dict[int, list[Piece]] = {}
+        """Of rows with changes: what was before."""
+        self.frame = 0
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def grow(self, species_N: Array) -> None:
+        """Rows for new tracks."""
+        number = len(species_N)
+
+        def more(values: Array) -> Array:
+            return np.concatenate([values, np.zeros((number, *values.shape[1:]), values.dtype)])
+
+        self._species = np.concatenate([self._species, species_N])
+        self._prior = np.concatenate([self._prior, self._log_prior_SK[species_N]])
+        self._total, self._begun, self._sums = more(self._total), more(self._begun), more(self._sums)
+        self._number, self._begun_number = more(self._number), more(self._begun_number)
+        self._sums_number = more(self._sums_number)
+        self._totals = np.concatenate([self._totals, np.zeros((WINDOW, number, CLASSES), np.float32)], axis=1)
+        self._numbers = np.concatenate([self._numbers, np.zeros((WINDOW, number))], axis=1)
+
+    def keep(self, rows_N: Array) -> None:
+        """Only these rows go on (a mask)."""
+        place = np.cumsum(rows_N) - 1
+        self.pieces = {int(place[row]): pieces for row, pieces in self.pieces.items() if rows_N[row]}
+        for entry in list(self._recent):
+            first, last, rows, told = entry
+            self._recent.remove(entry)
+            self._recent.append((first, last, place[rows[rows_N[rows]]], told[rows_N[rows]]))
+        for name in ("_species", "_prior", "_total", "_number", "_begun", "_begun_number", "_sums", "_sums_number"):
+            setattr(self, name, getattr(self, name)[rows_N])
+        self._totals, self._numbers = self._totals[:, rows_N], self._numbers[:, rows_N]
+
+    def add(self, rows: Array, probabilities_NK: Array, missed: Array) -> None:
+        """Posteriors of one more frame, of these rows; `missed` rows should be in the frame, but are not found."""
+        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+        self._total[rows] += told
+        self._number[rows] += 1
+        self._total[missed, 1:] += np.log(MISSED)
+        self._number[missed] += 1
+        self.frame += 1
+        self._totals[self.frame % WINDOW] = self._total
+        self._numbers[self.frame % WINDOW] = self._number
+
+    def add_sum(self, rows: Array, probabilities_NK: Array, first: int, last: int) -> None:
+        """Posteriors of the registered sum of frames `first` to `last`, of these rows."""
+        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+        self._sums[rows] += told
+        self._sums_number[rows] += 1
+        self._recent.append((first, last, rows, told))
+
+    def change(self, row: int, back: int, step_D: Array) -> None:
+        """The count of a row changed `back` frames ago, by each step with that probability (none included)."""
+        at, now = (self.frame - back) % WINDOW, self.frame - back
+        after, after_number = np.zeros(CLASSES), 0.0
+        before, before_number = self._sums[row].copy(), self._sums_number[row]
+        for first, last, rows, told in self._recent:
+            here = np.flatnonzero(rows == row)
+            if len(here) and last > now:
+                # A sum over the change says neither what was before nor what is after it.
+                before -= told[here[0]]
+                before_number -= 1
+                if first > now:
+                    after += told[here[0]]
+                    after_number += 1
+        piece = Piece(
+            self._totals[at, row] - self._begun[row],
+            float(self._numbers[at, row] - self._begun_number[row]),
+            before,
+            float(before_number),
+            step_D,
+        )
+        self.pieces.setdefault(row, []).append(piece)
+        self._begun[row], self._begun_number[row] = self._totals[at, row], self._numbers[at, row]
+        self._sums[row], self._sums_number[row] = after, after_number
+        self._forget(row)
+
+    def _forget(self, row: int) -> None:
+        """Of a track that keeps changing, what is long past only says where its later counts begin."""
+        pieces = self.pieces[row]
+        while len(pieces) > MOST_PIECES:
+            first = pieces.pop(0)
+            self._prior[row] = _moved(self._prior[row] + self._worth(first, first.number), first.step)
+
+    def posterior(self) -> Array:
+        """Posterior of each row now [N, K], given all frames so far; of rows with changes since the last one."""
+        log = self._prior + self._tempered()
+        result = np.exp(log - log.max(axis=1, keepdims=True))
+        result /= result.sum(axis=1, keepdims=True)
+        for row in self.pieces:
+            result[row] = self.through(row)[-1]
+        return np.asarray(result)
+
+    def _tempered(self) -> Array:
+        number = self._number - self._begun_number
+        beta = 1 / (1 + np.maximum(number - 1, 0) * self._correlation)
+        beta_sums = 1 / (1 + np.maximum(self._sums_number - 1, 0) * self._sums_correlation)
+        frames = (self._total - self._begun) * beta[:, None]
+        return np.where(self._sums_number[:, None] > 0, self._sums * beta_sums[:, None], frames)
+
+    def first_posterior(self, row: int) -> Array:
+        """Posterior [K] of a row in the first piece of its time that is kept apart."""
+        return np.asarray(self.through(row)[0]) if row in self.pieces else np.asarray(self.posterior()[row])
+
+    def through(self, row: int) -> Array:
+        """Posterior of a row with changes in each piece of its time [piece, K], given all frames (Rabiner, 1989)."""
+        own = Piece(
+            self._total[row] - self._begun[row],
+            float(self._number[row] - self._begun_number[row]),
+            self._sums[row],
+            float(self._sums_number[row]),
+            np.zeros(len(STEPS_D)),
+        )
+        pieces = [*self.pieces[row], own]
+        number = sum(piece.number for piece in pieces)
+        told = [self._worth(piece, number) for piece in pieces]
+        forward = [self._prior[row] + told[0]]
+        for piece, worth in zip(pieces[:-1], told[1:], strict=True):
+            forward.append(_moved(forward[-1], piece.step) + worth)
+        backward = [np.zeros(CLASSES)]
+        for piece, worth in zip(pieces[-2::-1], told[:0:-1], strict=True):
+            backward.append(_moved(backward[-1] + worth, piece.step[::-1]))
+        log = np.array(forward) + np.array(backward[::-1])
+        likely = np.exp(log - log.max(axis=1, keepdims=True))
+        return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+
+    def around(self, row: int, index: int) -> tuple[int, int]:
+        """The likeliest two different counts before and after the change at the end of a row's piece."""
+        through, step_D = self.through(row), self.pieces[row][index].step
+        counts = np.arange(CLASSES)
+        both = through[index][:, None] * step_D[counts[None, :] - counts[:, None] + CLASSES - 1] * through[index + 1]
+        np.fill_diagonal(both, 0.0)
+        before, after = np.unravel_index(int(both.argmax()), both.shape)
+        return int(before), int(after)
+
+    def _worth(self, piece: Piece, number: float) -> Array:
+        """What a piece says [K], tempered for a track of that many frames."""
+        if piece.sums_number > 0:
+            return np.asarray(piece.sums / (1 + (piece.sums_number - 1) * self._sums_correlation))
+        return np.asarray(piece.frames / (1 + max(number - 1, 0) * self._correlation))
+
+
+def _moved(log_K: Array, step_D: Array) -> Array:
+    """Log probabilities of counts after a step; beyond the ends there is nothing, or ten or more."""
+    likely = np.exp(log_K - log_K.max())
+    moved = np.convolve(likely, step_D)[CLASSES - 1 : 2 * CLASSES - 1]
+    return np.asarray(np.log(np.maximum(moved, SMALLEST * moved.max())))
