@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from segdepth.errors import CannotWrite, InvalidFrame
+from segdepth.errors import CannotWrite, InvalidFrame, NotInstalled
 from segdepth.export import track_tables
 from segdepth.export.growing import GrowingFile
 from segdepth.export.track_lines import track_line
@@ -17,7 +18,7 @@ from segdepth.export.tracks import TracksExport
 from segdepth.tracks.regions import Region, Regions
 from segdepth.tracks.results import TrackState
 from segdepth.tracks.settings import Tracking
-from tests.tracked import FRAMES, MODEL, at_most, change, columns, movie, tracked, without
+from tests.tracked import FRAMES, MODEL, at_most, change, columns, movie, tracked, without, write_movie
 
 TABLES = ("csv", "json")
 
@@ -182,6 +183,13 @@ class TestTables:
     def test_what_there_is_not(self, tmp_path, given):
         with pytest.raises(InvalidFrame, match=r"format|plot"):
             TracksExport(tmp_path, "m", **given)
+
+    @pytest.mark.parametrize("format_, library", [("mp4", "imageio_ffmpeg"), ("png", "matplotlib"), ("gif", "PIL")])
+    def test_a_library_that_is_missing_is_said_before_any_frame(self, tmp_path, monkeypatch, format_, library):
+        monkeypatch.setitem(sys.modules, library, None)
+        with write_movie(tmp_path, 2) as file, pytest.raises(NotInstalled, match="pip install"):
+            TracksExport(tmp_path / "out", file, (format_,)).__enter__()
+        assert not (tmp_path / "out").exists()
 
 
 class TestAllOrNothing:
