@@ -16,7 +16,6 @@ from segdepth_core.prediction import Prediction
 from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.pooling import Pooled, pooled
-from segdepth_training.benchmark.candidates import lengthened, with_room
 from segdepth_training.benchmark.contenders import Load, Released
 from segdepth_training.fitting.pooling import posteriors_of
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
@@ -24,6 +23,7 @@ from segdepth_training.frames.multislice import exit_wave
 from segdepth_training.frames.observation import Observation, conditions, movie, observe
 from segdepth_training.judging.figures import debiased_calibration_error, mean
 from segdepth_training.machine.storage import Storage
+from segdepth_training.specimens.changes import lengthened, with_room
 from segdepth_training.specimens.projection import project
 from segdepth_training.specimens.specimen import FAMILIES
 

@@ -16,15 +16,36 @@ from segdepth.tracks.steps import Evidence, Steps
 
 Array = NDArray[Any]
 
-ALARMS_AT, ALARMS_RATE, ALARMS_SLOPE = 4.0, 6e-4, 0.58
-"""Measured on simulated movies: of columns that keep their atoms, this share per frame has a log Bayes factor above
-ALARMS_AT, and e^-ALARMS_SLOPE as many above one more. Normal noise would have a slope of 1."""
 
-LIVE_MORE = 2.0
-"""Live, a change is announced as soon as it is seen, and each frame is another chance for noise."""
+class Alarms(NamedTuple):
+    """Of columns that keep their atoms, a share `rate` per frame has a log Bayes factor above `at`, and e^-slope times
+    that share one that is higher by one. Normal noise would have a slope of 1."""
+
+    at: float
+    rate: float
+    slope: float
+
+    def log_rate(self, total: float) -> float:
+        """Logarithm of the share above a log Bayes factor, per column and frame."""
+        return math.log(self.rate) - self.slope * (total - self.at)
+
+    def threshold(self, rate: float) -> float:
+        """The log Bayes factor that this share exceeds."""
+        return self.at + math.log(self.rate / rate) / self.slope
+
+
+SETTLED, LIVE = Alarms(4.0, 7e-4, 0.6), Alarms(6.0, 5e-4, 0.65)
+"""Measured on simulated movies of 60 frames: where evidence must last, and where each frame is another chance."""
+
+TRUE_PER_UNIT = 0.05
+"""Of true changes, the share whose log Bayes factor lies between one value and one higher by one, where noise is seen:
+they spread over some 20."""
 
 SETTLED_FRAMES = 12
 """Frames for which evidence must last before a change is announced, where there is time to wait."""
+
+LOOKED_FRAMES = 4
+"""Where there is time to wait, changes are looked for every so many frames."""
 
 NEIGHBOUR_A, NEIGHBOUR_FRAMES, NEIGHBOUR_SHARE = 3.5, 5, 0.7
 """A column's change shows in the image of those around it at the same time: there it is weaker than this share."""
@@ -37,13 +58,15 @@ LEAST_LIKELY = 1e-3
 class Event(NamedTuple):
     """A change of a track. first: the frame, counted from the segment's first, in which the new count is shown most
     likely first; moment: probability of each of the frames from `earliest` on to be that one; p_changed: that there was
-    a change."""
+    a change; before, after: the likeliest counts when it was announced."""
 
     track: int
     first: int
     earliest: int
     moment: Array
     p_changed: float
+    before: int
+    after: int
 
     def happened(self, time: int) -> float:
         """Probability that it had happened by a frame."""
@@ -61,11 +84,9 @@ class Changes:
 
     def __init__(self, settings: Tracking, steps: Steps, counts: Counts):
         self._settings, self._steps, self._counts = settings, steps, counts
-        live = settings.lag_frames == 0
-        self.threshold = (
-            ALARMS_AT + math.log(ALARMS_RATE / settings.false_alarms) / ALARMS_SLOPE + (LIVE_MORE if live else 0.0)
-        )
-        self._patience = min(settings.lag_frames, SETTLED_FRAMES)
+        self._alarms = SETTLED if settings.lag_frames >= SETTLED_FRAMES else LIVE
+        self.threshold = self._alarms.threshold(settings.false_alarms)
+        self._patience = SETTLED_FRAMES if settings.lag_frames >= SETTLED_FRAMES else 0
         self._since = np.zeros(0, np.int64)
         self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=1000)
         """Moment, position and evidence of changes announced."""
@@ -87,7 +108,7 @@ class Changes:
     ) -> list[Event]:
         """Changes that are sure since this frame. xy: where the columns stand [Å]; response_N: how much
         the model's count moves for an atom; last: no frame follows, so that none need be waited for."""
-        if not self._settings.hop_rate:
+        if not self._settings.hop_rate or (self._patience and self._steps.frame % LOOKED_FRAMES and not last):
             return []
         rows, evidence = self._steps.evidence(self.threshold)
         over = (evidence.total > self.threshold) & usable_N[rows]
@@ -136,13 +157,14 @@ class Changes:
         lags = np.flatnonzero(likely > LEAST_LIKELY)
         likely = likely[lags[0] : lags[-1] + 1][::-1]
         time = self._steps.frame
-        event = Event(track, time - back, time - int(lags[-1]), likely / likely.sum(), p_changed)
+        counts = self._counts.around(row, len(self._counts.pieces[row]) - 1)
+        event = Event(track, time - back, time - int(lags[-1]), likely / likely.sum(), p_changed, *counts)
         self._remember(event, xy_2, float(evidence.total[index]))
         return event
 
-    def appeared(self, track: int, first: int, watched: int) -> Event:
+    def appeared(self, track: int, first: int, watched: int, count: int) -> Event:
         """A column was found from frame `first` on where `watched` frames before showed none."""
-        event = Event(track, first, first, np.ones(1), 1 - 1 / (1 + watched))
+        event = Event(track, first, first, np.ones(1), 1 - 1 / (1 + watched), 0, count)
         self.appeared_at[track] = event
         return event
 
@@ -154,11 +176,7 @@ class Changes:
         self._recent.append((event.first, float(xy_2[0]), float(xy_2[1]), total))
 
     def _probability(self, total: float) -> float:
-        """Of a change, from its log Bayes factor: the stated hop rate beforehand, and noise as heavy as measured."""
-        log_odds = math.log(self._settings.hop_rate) - self._log_alarms(total)
-        return 1 / (1 + math.exp(-min(max(log_odds, -50.0), 50.0)))
-
-    @staticmethod
-    def _log_alarms(total: float) -> float:
-        """Logarithm of the rate at which noise alone exceeds a log Bayes factor, per column and frame."""
-        return math.log(ALARMS_RATE) - ALARMS_SLOPE * (total - ALARMS_AT)
+        """Of a change, from its log Bayes factor: how often one is as strong, beside how often noise is."""
+        change = math.log(self._settings.hop_rate * TRUE_PER_UNIT)
+        noise = math.log(self._alarms.slope) + self._alarms.log_rate(total)
+        return 1 / (1 + math.exp(-min(max(change - noise, -50.0), 50.0)))

@@ -4,7 +4,7 @@ The model's expected count, and the mean intensity around the column within thre
 column and knows what a count looks like, but is held back by what it expects; intensities know nothing, and miss
 nothing that the frame's noise does not hide.
 
-Suffixes: N columns, K classes, H W height and width, P pixels of a window's side, C figures.
+Suffixes: N columns, K classes, H W height and width, P pixels of a window's side, R radii.
 """
 
 from typing import Any
@@ -20,6 +20,9 @@ RADII_A = (0.25, 0.5, 0.9)
 REACH_A = 1.2
 """Half the side of the window that is weighed [Å]."""
 
+BINNED_A = 0.2
+"""Pixels are binned up to this size [Å], smaller than the finest weights."""
+
 FIGURES = 1 + len(RADII_A)
 
 
@@ -31,30 +34,49 @@ def expected_count(probabilities_NK: Array) -> Array:
 def intensities(image_HW: Array, x_px: Array, y_px: Array, sampling_A: float) -> Array:
     """Weighted mean intensity around each position for each of RADII_A [N, 3], the frame's own mean being 1.
 
-    NaN where a window holds a pixel without a value, or lies outside the frame.
+    NaN where a window holds a pixel without a value.
     """
-    height, width = image_HW.shape
+    mean = _mean(image_HW)
+    binned = max(1, int(BINNED_A / sampling_A))
+    if binned > 1:
+        image_HW, x_px, y_px = _binned(image_HW, binned), _in_bins(x_px, binned), _in_bins(y_px, binned)
+        sampling_A *= binned
     reach_px = max(1, round(REACH_A / sampling_A))
+    # Columns at the edge of the frame are weighed over what there is of their windows.
+    padded_HW = np.pad(image_HW.astype(np.float32), reach_px, mode="edge")
+    size = 2 * reach_px + 1
+    column_N = np.clip(np.round(x_px), 0, image_HW.shape[1] - 1).astype(np.int64)
+    row_N = np.clip(np.round(y_px), 0, image_HW.shape[0] - 1).astype(np.int64)
+    window_NPP = np.lib.stride_tricks.sliding_window_view(padded_HW, (size, size))[row_N, column_N]
     steps_P = np.arange(-reach_px, reach_px + 1)
-    column_N, row_N = np.round(x_px).astype(np.int64), np.round(y_px).astype(np.int64)
-    inside_N = (column_N >= 0) & (column_N < width) & (row_N >= 0) & (row_N < height)
-    across_NP = np.clip(column_N[:, None] + steps_P, 0, width - 1)
-    down_NP = np.clip(row_N[:, None] + steps_P, 0, height - 1)
-    window_NPP = image_HW[down_NP[:, :, None], across_NP[:, None, :]].astype(np.float32)
-    dx_NP = (steps_P - (x_px - column_N)[:, None]) * sampling_A
-    dy_NP = (steps_P - (y_px - row_N)[:, None]) * sampling_A
-    result = np.empty((len(x_px), len(RADII_A)))
-    for index, radius_A in enumerate(RADII_A):
-        weigh_x_NP, weigh_y_NP = _weights(dx_NP, radius_A), _weights(dy_NP, radius_A)
-        rows_NP = np.matmul(window_NPP, weigh_x_NP[:, :, None])[:, :, 0]
-        result[:, index] = (rows_NP * weigh_y_NP).sum(axis=1)
-    result[~inside_N] = np.nan
-    return result / _mean(image_HW)
+    across_NRP = _weights(((steps_P - (x_px - column_N)[:, None]) * sampling_A).astype(np.float32))
+    down_NRP = _weights(((steps_P - (y_px - row_N)[:, None]) * sampling_A).astype(np.float32))
+    # Products of small matrices are several times as fast as sums over axes; what is off the diagonal costs little.
+    weighed_NRR = np.matmul(down_NRP, np.matmul(window_NPP, across_NRP.swapaxes(1, 2)))
+    return np.asarray(np.diagonal(weighed_NRR, axis1=1, axis2=2) / np.float64(mean))
 
 
-def _weights(distance_A: Array, radius_A: float) -> Array:
-    weights = np.exp(-((distance_A / radius_A) ** 2) / 2).astype(np.float32)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+def _binned(image_HW: Array, number: int) -> Array:
+    """Means of number x number pixels; what is left over at the far edges is left out."""
+    height, width = (side // number for side in image_HW.shape)
+    whole = image_HW[: height * number, : width * number]
+    total = np.zeros((height, width), np.float32)
+    for y in range(number):
+        for x in range(number):
+            total += whole[y::number, x::number]
+    return total / number**2
+
+
+def _in_bins(place_px: Array, number: int) -> Array:
+    """Positions in binned pixels, (0, 0) the centre of the first."""
+    return np.asarray((place_px - (number - 1) / 2) / number)
+
+
+def _weights(distance_NP: Array) -> Array:
+    """Of pixels at these distances [Å], for each of RADII_A [N, R, P]; they add up to 1."""
+    falloff_R = (-0.5 / np.square(RADII_A)).astype(np.float32)
+    weights = np.exp(distance_NP[:, None, :] ** 2 * falloff_R[:, None])
+    return np.asarray(weights / weights.sum(axis=2, keepdims=True))
 
 
 def _mean(image_HW: Array) -> float:

@@ -225,6 +225,15 @@ class Counts:
         likely = np.exp(log - log.max(axis=1, keepdims=True))
         return np.asarray(likely / likely.sum(axis=1, keepdims=True))
 
+    def around(self, row: int, index: int) -> tuple[int, int]:
+        """The likeliest two different counts before and after the change at the end of a row's piece."""
+        through, step_D = self.through(row), self.pieces[row][index].step
+        counts = np.arange(CLASSES)
+        both = through[index][:, None] * step_D[counts[None, :] - counts[:, None] + CLASSES - 1] * through[index + 1]
+        np.fill_diagonal(both, 0.0)
+        before, after = np.unravel_index(int(both.argmax()), both.shape)
+        return int(before), int(after)
+
     def _worth(self, piece: Piece, number: float) -> Array:
         """What a piece says [K], tempered for a track of that many frames."""
         if piece.sums_number > 0:

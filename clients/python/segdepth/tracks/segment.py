@@ -21,7 +21,6 @@ from segdepth.tracks.settings import Tracking
 from segdepth.tracks.sites import Placement, Sites
 from segdepth.tracks.steps import WINDOW, Steps
 from segdepth.tracks.sums import Sum, Summing
-from segdepth_protos.contract import CLASSES
 from segdepth_protos.matching import MATCH_A, match
 
 Array = NDArray[Any]
@@ -134,6 +133,8 @@ class Segment:
 
     def _grow(self, species: NDArray[np.uint8]) -> None:
         number = len(species)
+        if not number:
+            return
         index = np.maximum(species.astype(np.int64) - 1, 0)
         self._steps.grow(index)
         self._counts.grow(index)
@@ -194,8 +195,9 @@ class Segment:
             for _, shift_A, turn_rad in list(self._history)[:-back][-WINDOW:]
         ]
         watched = int(self._in_field(np.array(turned).reshape(-1, 2), WATCHED_BORDER_A).sum())
-        if watched >= WATCHED_LEAST:
-            self._told.append(self._changes.appeared(int(self._track[row]), int(self._born[row]), watched))
+        count = int(self._counts.first_posterior(row).argmax())
+        if watched >= WATCHED_LEAST and count:
+            self._told.append(self._changes.appeared(int(self._track[row]), int(self._born[row]), watched, count))
 
     def _look(self, *, last: bool = False) -> None:
         response = self._response[self.species().astype(int) - 1]
@@ -302,14 +304,11 @@ class Segment:
         """The likeliest two different counts before and after an event."""
         if event is self._changes.appeared_at.get(event.track):
             return 0, int(self._counts.first_posterior(row).argmax())
-        through, pieces = self._counts.through(row), self._counts.pieces[row]
+        pieces = self._counts.pieces[row]
         events = self._changes.events[event.track][-len(pieces) :]
-        index = next(i for i, one in enumerate(events) if one is event)
-        step = pieces[index].step[np.subtract.outer(np.arange(CLASSES), np.arange(CLASSES)).T + CLASSES - 1]
-        both = through[index][:, None] * step * through[index + 1][None, :]
-        np.fill_diagonal(both, 0.0)
-        before, after = np.unravel_index(int(both.argmax()), both.shape)
-        return int(before), int(after)
+        index = next((index for index, one in enumerate(events) if one is event), None)
+        # Of a track that keeps changing, what is long past is not looked at again.
+        return (event.before, event.after) if index is None else self._counts.around(row, index)
 
     def _placed(self, time: int) -> tuple[int, Array, float]:
         """Sequence number, displacement and turn of a frame of the recent past, or of the oldest that is remembered."""

@@ -13,6 +13,9 @@ Array = NDArray[Any]
 REACH_A = 0.55
 """A column found this near to a site is that site's: less than half the smallest distance of two columns."""
 
+CLOSE_REACH_A = 0.4
+"""The same for what says how the frame lies, once that is nearly known: what lies further off is another column's."""
+
 FIRST_REACH_A = 0.67
 """The same before the frame's own displacement is known: half the smallest distance of two columns."""
 
@@ -155,9 +158,9 @@ class Sites:
 
     def _fitted(self, xy_M2: Array, shift_A: Array, turn_rad: float) -> Placement | None:
         """Placement near a guess, by repeated matching; None if too few columns are shared."""
-        for reach_A in (FIRST_REACH_A, REACH_A, REACH_A):
+        for reach_A in (FIRST_REACH_A, CLOSE_REACH_A):
             place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
-            site_M = self._nearest(place_M2, reach_A)
+            site_M, _ = self._near(place_M2, reach_A)
             shared = site_M >= 0
             if shared.sum() < max(LEAST_COLUMNS, 0.3 * len(xy_M2)):
                 return None
@@ -185,25 +188,29 @@ class Sites:
         return shared >= LEAST_COLUMNS and shared >= SHARED_SHARE * max(ours, theirs)
 
     def _nearest(self, place_M2: Array, reach_A: float) -> NDArray[np.int64]:
-        """The site of each place within reach, -1 without; of several for one site the nearest."""
+        """The site of each place within reach, -1 without; of several places for one site the nearest."""
+        site_M, distance_M = self._near(place_M2, reach_A)
+        here = np.flatnonzero(site_M >= 0)
+        order = here[np.argsort(-distance_M[here], kind="stable")]
+        # The nearest is written last.
+        owner_N = np.full(len(self), -1)
+        owner_N[site_M[order]] = order
+        site_M[here[owner_N[site_M[here]] != here]] = -1
+        return site_M
+
+    def _near(self, place_M2: Array, reach_A: float) -> tuple[NDArray[np.int64], Array]:
+        """The site nearest to each place and its distance [Å]; -1 for those without one in reach."""
         if self._map is None:
             self._draw_map()
         assert self._map is not None
-        cell_M2 = np.floor((place_M2 - self._corner_A) / CELL_A).astype(np.int64)
         height, width = self._map.shape
-        inside = ((cell_M2 >= 0) & (cell_M2 < (width, height))).all(axis=1)
-        site_M = np.full(len(place_M2), -1)
-        site_M[inside] = self._map[cell_M2[inside, 1], cell_M2[inside, 0]]
-        here = np.flatnonzero(site_M >= 0)
-        distance = np.hypot(*(place_M2[here] - self.xy_N2[site_M[here]]).T)
-        far = distance > reach_A
-        site_M[here[far]] = -1
-        here, distance = here[~far], distance[~far]
-        order = np.argsort(distance, kind="stable")
-        _, first = np.unique(site_M[here[order]], return_index=True)
-        chosen = np.full(len(place_M2), -1)
-        chosen[here[order[first]]] = site_M[here[order[first]]]
-        return chosen
+        x_M, y_M = np.floor((place_M2 - self._corner_A) / CELL_A).astype(np.int64).T
+        inside = (x_M >= 0) & (x_M < width) & (y_M >= 0) & (y_M < height)
+        site_M = np.where(inside, self._map[np.where(inside, y_M, 0), np.where(inside, x_M, 0)], -1)
+        apart_M2 = place_M2 - self.xy_N2[site_M]
+        distance_M = np.hypot(apart_M2[:, 0], apart_M2[:, 1])
+        site_M[distance_M > reach_A] = -1
+        return site_M, distance_M
 
     def _draw_map(self) -> None:
         """For each cell the nearest site within FIRST_REACH_A of it."""
@@ -291,12 +298,8 @@ def _turned(xy_N2: Array, turn_rad: float) -> Array:
 
 
 def _rigid(apart_N2: Array, arm_N2: Array) -> tuple[float, Array]:
-    """Turn and displacement that explain how far points lie apart, by least squares without the outer tenth."""
-    middle = np.median(apart_N2, axis=0)
-    distance = np.hypot(*(apart_N2 - middle).T)
-    kept = distance <= np.quantile(distance, 0.9)
-    apart, arm = apart_N2[kept], arm_N2[kept]
-    mean, arm_mean = apart.mean(axis=0), arm.mean(axis=0)
-    loose, lever = apart - mean, arm - arm_mean
+    """Turn and displacement that explain how far points lie apart, by least squares."""
+    mean, arm_mean = apart_N2.mean(axis=0), arm_N2.mean(axis=0)
+    loose, lever = apart_N2 - mean, arm_N2 - arm_mean
     turn = float((lever[:, 0] * loose[:, 1] - lever[:, 1] * loose[:, 0]).sum() / max((lever**2).sum(), 1e-9))
     return turn, mean - turn * np.array([-arm_mean[1], arm_mean[0]])
