@@ -290,15 +290,21 @@ class TestGrowingFile:
 class TestLines:
     def test_of_a_tracked_frame(self):
         frame = tracked(12, changes=(change(3, 10, 5, 3),))
-        said = json.loads(track_line(frame, Regions().sums(frame)))
+        said = json.loads(track_line(frame, Regions().sums(frame), "CAM"))
         assert (said["kind"], said["sequence"], said["state"], said["tracks"]) == ("tracked", 12, "tracked", 30)
         assert said["drift_A"] == [0.12, -0.24]
         assert (said["changes"][0]["track"], said["changes"][0]["after"]) == (3, 3)
         assert [one["species"] for one in said["occupancy"]] == ["Ce", "O"]
 
     def test_of_a_refused_one_without_nan(self):
-        line = track_line(without(4, TrackState.REFUSED, "noise"), [])
+        line = track_line(without(4, TrackState.REFUSED, "noise"), [], "CAM")
         said = json.loads(line)
         assert line.count("\n") == 1
-        assert "NaN" not in line
-        assert (said["drift_A"], said["why"], said["occupancy"]) == ([None, None], "noise", [])
+        assert said == {
+            "kind": "tracked",
+            "sequence": 4,
+            "source": "CAM",
+            "state": "refused",
+            "why": "noise",
+            "changes": [],
+        }
