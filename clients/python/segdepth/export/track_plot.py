@@ -250,7 +250,7 @@ def _draw_missing(axes: "Axes", series: Series) -> None:
     states = np.array([STATES.index(state) for state in series.state])
     tracked = states == STATES.index(TrackState.TRACKED)
     kinds = [(states == STATES.index(state), state.value, colour) for state, colour in STATE_COLOURS.items()]
-    kinds.append((tracked & ~series.shown, "not in the field", NOT_IN_FIELD))
+    kinds.append((tracked & ~series.shown, "left the field, or not known yet", NOT_IN_FIELD))
     for wanted, name, colour in kinds:
         at = series.sequence[wanted]
         if len(at):
