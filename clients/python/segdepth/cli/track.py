@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from segdepth.calibration import Options
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes, progress
+from segdepth.cli.live_status import ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.sampling import Sampling
-from segdepth.cli.track_options import STDOUT, TrackingOptions, TrackOutputs
+from segdepth.cli.track_options import TrackingOptions, TrackOutputs
 from segdepth.cli.track_report import report
 from segdepth.cli.track_source import TrackSource, open_source
 from segdepth.client import Client
@@ -92,18 +92,26 @@ def _track(
     try:
         with ExitStack() as stack:
             stack.enter_context(export)
+            if source.live:
+                stack.enter_context(ended_by_signals(source.close))
             _go_through(client, source, outputs, settings, options, export)
             with progress() as bar:
                 export.draw(_told(bar, "pictures"))
-    except KeyboardInterrupt:
-        if not source.live:
-            raise
-        source.close()
-    seconds = time.monotonic() - started
+    except BaseException:
+        # What a running source gave until then is kept, and told.
+        if source.live:
+            _say(source, outputs, export, time.monotonic() - started)
+        raise
+    _say(source, outputs, export, time.monotonic() - started)
+    return export.tally.states[TrackState.TRACKED]
+
+
+def _say(source: TrackSource, outputs: TrackOutputs, export: TracksExport, seconds: float) -> None:
+    """The report: to stdout, unless that has the JSON lines."""
+    console = err() if outputs.take_stdout else out()
     where = f"{outputs.out_dir / export.stem}.*" if outputs.out_dir else ""
     for line in report(source.name, export.tally, seconds, where, export.notes):
-        _results(outputs).print(escape(line))
-    return export.tally.states[TrackState.TRACKED]
+        console.print(escape(line))
 
 
 def _go_through(
@@ -124,8 +132,8 @@ def _go_through(
         )
         for number, frame in enumerate(frames, 1):
             sums = export.add(frame)
-            if lines.wanted:
-                lines.write(track_line(frame, sums))
+            if lines is not None:
+                lines.write(track_line(frame, sums, source.name))
             bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
 
 
@@ -133,8 +141,3 @@ def _told(bar: Progress, name: str) -> Callable[[int, int], None]:
     """What tells a bar how far something is."""
     task = bar.add_task(name, total=None, rate="")
     return lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _results(outputs: TrackOutputs) -> Console:
-    """Where the report goes: stdout, unless that has the JSON lines."""
-    return err() if outputs.jsonl == STDOUT else out()
