@@ -46,7 +46,7 @@ class TrackingOptions:
         typer.Option(
             metavar="FRAMES",
             help="Later frames that are waited for before a frame is told; more is surer, and later."
-            f" By default {_BY_DEFAULT.lag_frames}.",
+            f" By default {_BY_DEFAULT.lag_frames} of a file, 0 of what runs.",
             show_default=False,
             rich_help_panel=TRACKING,
         ),
@@ -65,11 +65,12 @@ class TrackingOptions:
         ),
     ] = _BY_DEFAULT.summed_frames
 
-    def settings(self) -> Tracking:
-        """As the SDK takes them. Raises InvalidFrame."""
+    def settings(self, *, live: bool) -> Tracking:
+        """As the SDK takes them; live: of a source that runs. Raises InvalidFrame."""
         if self.live and self.lag:
             raise InvalidFrame(f"--live waits for no frame, --lag {self.lag} for {self.lag}; choose one", "lag")
-        lag = 0 if self.live else _BY_DEFAULT.lag_frames if self.lag is None else self.lag
+        of_source = 0 if live else _BY_DEFAULT.lag_frames
+        lag = 0 if self.live else of_source if self.lag is None else self.lag
         return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
 
 
