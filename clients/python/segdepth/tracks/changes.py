@@ -108,7 +108,9 @@ class Changes:
     ) -> list[Event]:
         """Changes that are sure since this frame. xy: where the columns stand [Å]; response_N: how much
         the model's count moves for an atom; last: no frame follows, so that none need be waited for."""
-        if not self._settings.hop_rate or (self._patience and self._steps.frame % LOOKED_FRAMES and not last):
+        skipped = self._patience and self._steps.frame % LOOKED_FRAMES and not last
+        # Where nothing waits to be sure, the last frame has been looked at.
+        if not self._settings.hop_rate or skipped or (last and not self._patience):
             return []
         rows, evidence = self._steps.evidence(self.threshold)
         over = (evidence.total > self.threshold) & usable_N[rows]

@@ -94,6 +94,8 @@ class Counts:
         self._total, self._number = np.zeros((0, CLASSES)), np.zeros(0)
         self._begun, self._begun_number = np.zeros((0, CLASSES)), np.zeros(0)
         """Both at the last change."""
+        self._changed = np.zeros(0, np.int64)
+        """The frame of that."""
         self._sums, self._sums_number = np.zeros((0, CLASSES)), np.zeros(0)
         self._totals = np.zeros((WINDOW, 0, CLASSES), np.float32)
         self._numbers = np.zeros((WINDOW, 0))
@@ -116,7 +118,7 @@ class Counts:
         self._prior = np.concatenate([self._prior, self._log_prior_SK[species_N]])
         self._total, self._begun, self._sums = more(self._total), more(self._begun), more(self._sums)
         self._number, self._begun_number = more(self._number), more(self._begun_number)
-        self._sums_number = more(self._sums_number)
+        self._sums_number, self._changed = more(self._sums_number), more(self._changed)
         self._totals = np.concatenate([self._totals, np.zeros((WINDOW, number, CLASSES), np.float32)], axis=1)
         self._numbers = np.concatenate([self._numbers, np.zeros((WINDOW, number))], axis=1)
 
@@ -128,13 +130,21 @@ class Counts:
             first, last, rows, told = entry
             self._recent.remove(entry)
             self._recent.append((first, last, place[rows[rows_N[rows]]], told[rows_N[rows]]))
-        for name in ("_species", "_prior", "_total", "_number", "_begun", "_begun_number", "_sums", "_sums_number"):
+        for name in ("_species", "_prior", "_total", "_number", "_begun", "_begun_number", "_changed"):
             setattr(self, name, getattr(self, name)[rows_N])
+        self._sums, self._sums_number = self._sums[rows_N], self._sums_number[rows_N]
         self._totals, self._numbers = self._totals[:, rows_N], self._numbers[:, rows_N]
 
-    def add(self, rows: Array, probabilities_NK: Array, missed: Array) -> None:
-        """Posteriors of one more frame, of these rows; `missed` rows should be in the frame, but are not found."""
-        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+    def believe(self, species_N: Array) -> None:
+        """What the rows are by now: a frame may have taken one for another species."""
+        for row in np.flatnonzero(species_N != self._species):
+            self._prior[row] += self._log_prior_SK[species_N[row]] - self._log_prior_SK[self._species[row]]
+        self._species = species_N
+
+    def add(self, rows: Array, probabilities_NK: Array, species: Array, missed: Array) -> None:
+        """Posteriors of one more frame, of these rows and of what it takes them for; `missed` rows should be in the
+        frame, but are not found."""
+        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[species]
         self._total[rows] += told
         self._number[rows] += 1
         self._total[missed, 1:] += np.log(MISSED)
@@ -143,9 +153,12 @@ class Counts:
         self._totals[self.frame % WINDOW] = self._total
         self._numbers[self.frame % WINDOW] = self._number
 
-    def add_sum(self, rows: Array, probabilities_NK: Array, first: int, last: int) -> None:
-        """Posteriors of the registered sum of frames `first` to `last`, of these rows."""
-        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+    def add_sum(self, rows: Array, probabilities_NK: Array, species: Array, first: int, last: int) -> None:
+        """Posteriors of the registered sum of frames `first` to `last`, of these rows and of what it takes them for."""
+        # A sum over the last change says neither what was before nor what is after it.
+        since = first >= self._changed[rows]
+        rows = rows[since]
+        told = np.log(np.maximum(probabilities_NK[since], SMALLEST)) - self._log_prior_SK[species[since]]
         self._sums[rows] += told
         self._sums_number[rows] += 1
         self._recent.append((first, last, rows, told))
@@ -155,15 +168,17 @@ class Counts:
         at, now = (self.frame - back) % WINDOW, self.frame - back
         after, after_number = np.zeros(CLASSES), 0.0
         before, before_number = self._sums[row].copy(), self._sums_number[row]
-        for first, last, rows, told in self._recent:
+        for index, (first, last, rows, told) in enumerate(self._recent):
             here = np.flatnonzero(rows == row)
-            if len(here) and last > now:
-                # A sum over the change says neither what was before nor what is after it.
+            if len(here) and last >= now:
                 before -= told[here[0]]
                 before_number -= 1
-                if first > now:
+                if first >= now:
                     after += told[here[0]]
                     after_number += 1
+                else:
+                    others = rows != row
+                    self._recent[index] = (first, last, rows[others], told[others])
         piece = Piece(
             self._totals[at, row] - self._begun[row],
             float(self._numbers[at, row] - self._begun_number[row]),
@@ -174,6 +189,7 @@ class Counts:
         self.pieces.setdefault(row, []).append(piece)
         self._begun[row], self._begun_number[row] = self._totals[at, row], self._numbers[at, row]
         self._sums[row], self._sums_number[row] = after, after_number
+        self._changed[row] = now
         self._forget(row)
 
     def _forget(self, row: int) -> None:

@@ -99,7 +99,7 @@ class Segment:
         self._track = np.zeros(0, np.int64)
         self._votes = np.zeros((0, len(numbers.prior) + 1))
         self._watched = np.zeros(0)
-        """Frames whose field a site was in."""
+        """Frames that could show a site."""
         self._confirmed = np.zeros(0, bool)
         self._born = np.zeros(0, np.int64)
         self._history: deque[tuple[int, Array, float]] = deque(maxlen=REMEMBERED + 3 * settings.lag_frames)
@@ -128,14 +128,14 @@ class Segment:
                 return None
             placement = placed
             self._grow(frame.species[placement.site_M < 0])
-            site_M = self.sites.accept(placement)
+            site_M = self.sites.accept(placement, unanswered)
         return self._count(frame, image, placement, site_M)
 
     def _grow(self, species: NDArray[np.uint8]) -> None:
         number = len(species)
         if not number:
             return
-        index = np.maximum(species.astype(np.int64) - 1, 0)
+        index = _index(species)
         self._steps.grow(index)
         self._counts.grow(index)
         self._changes.grow(number)
@@ -160,9 +160,12 @@ class Segment:
         x_px, y_px = (xy_A[rows] / sampling_A).T
         figures = np.column_stack([expected_count(probabilities), intensities(image, x_px, y_px, sampling_A)])
         self._votes[site_M, frame.species] += 1
-        self._watched[rows] += 1
+        # At the edge, where columns are not asked for, what is found once is no column either.
+        self._watched[(column >= 0) | self._in_field(xy_A, 0.0)] += 1
         self._steps.add(rows, figures)
-        self._counts.add(rows[found], probabilities[found], rows[~found])
+        taken_for = _index(frame.species[column[rows[found]]])
+        self._counts.add(rows[found], probabilities[found], taken_for, rows[~found])
+        self._counts.believe(_index(self.species()))
         self._history.append((frame.sequence, placement.shift_A, placement.turn_rad))
         self.time += 1
         self._confirm()
@@ -231,7 +234,8 @@ class Segment:
         side_A = np.array(answer.shape[::-1]) * self.calibration.sampling_A
         inside = ((answer.xy_A > BORDER_A) & (answer.xy_A < side_A - BORDER_A)).all(axis=1)
         known = (site >= 0) & inside
-        self._counts.add_sum(site[known], answer.probabilities[known], total.first, total.last)
+        taken_for = _index(answer.species[known])
+        self._counts.add_sum(site[known], answer.probabilities[known], taken_for, total.first, total.last)
 
     def finish(self) -> None:
         """No frame follows: what waited to be sure is decided."""
@@ -313,3 +317,8 @@ class Segment:
     def _placed(self, time: int) -> tuple[int, Array, float]:
         """Sequence number, displacement and turn of a frame of the recent past, or of the oldest that is remembered."""
         return self._history[max(0, time - (self.time - len(self._history)))]
+
+
+def _index(species: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Of each column, which of the model's priors is its species'; an unknown one counts as the first."""
+    return np.asarray(np.maximum(species.astype(np.int64) - 1, 0))
