@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.tracks.occupancy import MOST_PIECES, STEPS_D, Counts, step_probability
+from segdepth.tracks.chains import MOST_PIECES
+from segdepth.tracks.occupancy import STEPS_D, Counts, step_probability
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.steps import Evidence, Steps
 
@@ -71,6 +72,11 @@ class Event(NamedTuple):
     def happened(self, time: int) -> float:
         """Probability that it had happened by a frame."""
         return float(self.moment[: max(0, time - self.earliest + 1)].sum())
+
+    @property
+    def over(self) -> int:
+        """The frame by which it has happened, if it has."""
+        return self.earliest + len(self.moment) - 1
 
     def between(self) -> tuple[int, int]:
         """Frames between which it happened with a probability of 0.90: no more than 0.05 before and after."""

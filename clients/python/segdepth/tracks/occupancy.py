@@ -13,18 +13,16 @@ Suffixes: N tracks, K classes, D steps of a count.
 """
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.tracks.chains import MOST_PIECES, SMALLEST, STEP_OF, Chains, Own, Piece, moved, normal
 from segdepth.tracks.steps import WINDOW
 from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
-
-SMALLEST = 1e-6
-"""No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
 
 MISSED = 0.03
 """Share of frames in which a column that is there is not found."""
@@ -34,9 +32,6 @@ SUMS_CORRELATION = 0.9
 
 RECENT_SUMS = 8
 """Sums that a change found later may still be taken out of."""
-
-MOST_PIECES = 12
-"""Pieces of a track's time that are kept apart."""
 
 STEPS_D = np.arange(1 - CLASSES, CLASSES)
 """By how many atoms a column may change."""
@@ -68,20 +63,6 @@ def step_probability(height: float, response: float) -> Array:
     return np.asarray(likely / likely.sum())
 
 
-class Piece(NamedTuple):
-    """What is known of a track between two of its changes.
-
-    frames, sums: log p(n|i) / p(n) [K] added up over frames and over registered sums of frames, `number` and
-    `sums_number` of them; step: probability [D] of each change of the count at its end.
-    """
-
-    frames: Array
-    number: float
-    sums: Array
-    sums_number: float
-    step: Array
-
-
 class Counts:
     """Evidence of N tracks, frame by frame. Rows are added and removed as tracks are."""
 
@@ -102,6 +83,7 @@ class Counts:
         self._recent: deque[tuple[int, int, NDArray[np.int64], Array]] = deque(maxlen=RECENT_SUMS)
         self.pieces: dict[int, list[Piece]] = {}
         """Of rows with changes: what was before."""
+        self._chains = Chains(correlation, sums_correlation)
         self.frame = 0
 
     def __len__(self) -> int:
@@ -126,6 +108,7 @@ class Counts:
         """Only these rows go on (a mask)."""
         place = np.cumsum(rows_N) - 1
         self.pieces = {int(place[row]): pieces for row, pieces in self.pieces.items() if rows_N[row]}
+        self._chains.keep(rows_N)
         for entry in list(self._recent):
             first, last, rows, told = entry
             self._recent.remove(entry)
@@ -191,55 +174,47 @@ class Counts:
         self._sums[row], self._sums_number[row] = after, after_number
         self._changed[row] = now
         self._forget(row)
+        self._chains.put(row, self.pieces[row])
 
     def _forget(self, row: int) -> None:
         """Of a track that keeps changing, what is long past only says where its later counts begin."""
         pieces = self.pieces[row]
         while len(pieces) > MOST_PIECES:
             first = pieces.pop(0)
-            self._prior[row] = _moved(self._prior[row] + self._worth(first, first.number), first.step)
+            worth = self._worth(first.frames, first.number, first.sums, first.sums_number)
+            self._prior[row] = moved((self._prior[row] + worth)[None], first.step[STEP_OF][None])[0]
 
     def posterior(self) -> Array:
         """Posterior of each row now [N, K], given all frames so far; of rows with changes since the last one."""
-        log = self._prior + self._tempered()
-        result = np.exp(log - log.max(axis=1, keepdims=True))
-        result /= result.sum(axis=1, keepdims=True)
-        for row in self.pieces:
-            result[row] = self.through(row)[-1]
-        return np.asarray(result)
+        own = self._own()
+        result = normal(self._prior + self._tempered(own))
+        if self.pieces:
+            result[self._chains.rows] = self._chains.posterior(own)
+        return result
 
-    def _tempered(self) -> Array:
-        number = self._number - self._begun_number
-        beta = 1 / (1 + np.maximum(number - 1, 0) * self._correlation)
-        beta_sums = 1 / (1 + np.maximum(self._sums_number - 1, 0) * self._sums_correlation)
-        frames = (self._total - self._begun) * beta[:, None]
-        return np.where(self._sums_number[:, None] > 0, self._sums * beta_sums[:, None], frames)
+    def _own(self) -> Own:
+        """What is known of each row since its last change."""
+        frames, number = self._total - self._begun, self._number - self._begun_number
+        return Own(self._prior, frames, number, self._sums, self._sums_number)
+
+    def _tempered(self, own: Own) -> Array:
+        return self._worth(own.frames, own.number, own.sums, own.sums_number)
 
     def first_posterior(self, row: int) -> Array:
         """Posterior [K] of a row in the first piece of its time that is kept apart."""
         return np.asarray(self.through(row)[0]) if row in self.pieces else np.asarray(self.posterior()[row])
 
+    def through_all(self) -> dict[int, Array]:
+        """Posterior of each row with changes in each piece of its time [piece, K], given all frames."""
+        if not self.pieces:
+            return {}
+        through, pieces = self._chains.through(self._own())
+        rows = self._chains.rows.tolist()
+        return {row: of[: number + 1] for row, of, number in zip(rows, through, pieces, strict=True)}
+
     def through(self, row: int) -> Array:
-        """Posterior of a row with changes in each piece of its time [piece, K], given all frames (Rabiner, 1989)."""
-        own = Piece(
-            self._total[row] - self._begun[row],
-            float(self._number[row] - self._begun_number[row]),
-            self._sums[row],
-            float(self._sums_number[row]),
-            np.zeros(len(STEPS_D)),
-        )
-        pieces = [*self.pieces[row], own]
-        number = sum(piece.number for piece in pieces)
-        told = [self._worth(piece, number) for piece in pieces]
-        forward = [self._prior[row] + told[0]]
-        for piece, worth in zip(pieces[:-1], told[1:], strict=True):
-            forward.append(_moved(forward[-1], piece.step) + worth)
-        backward = [np.zeros(CLASSES)]
-        for piece, worth in zip(pieces[-2::-1], told[:0:-1], strict=True):
-            backward.append(_moved(backward[-1] + worth, piece.step[::-1]))
-        log = np.array(forward) + np.array(backward[::-1])
-        likely = np.exp(log - log.max(axis=1, keepdims=True))
-        return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+        """The same of one row."""
+        return self.through_all()[row]
 
     def around(self, row: int, index: int) -> tuple[int, int]:
         """The likeliest two different counts before and after the change at the end of a row's piece."""
@@ -250,15 +225,9 @@ class Counts:
         before, after = np.unravel_index(int(both.argmax()), both.shape)
         return int(before), int(after)
 
-    def _worth(self, piece: Piece, number: float) -> Array:
-        """What a piece says [K], tempered for a track of that many frames."""
-        if piece.sums_number > 0:
-            return np.asarray(piece.sums / (1 + (piece.sums_number - 1) * self._sums_correlation))
-        return np.asarray(piece.frames / (1 + max(number - 1, 0) * self._correlation))
-
-
-def _moved(log_K: Array, step_D: Array) -> Array:
-    """Log probabilities of counts after a step; beyond the ends there is nothing, or ten or more."""
-    likely = np.exp(log_K - log_K.max())
-    moved = np.convolve(likely, step_D)[CLASSES - 1 : 2 * CLASSES - 1]
-    return np.asarray(np.log(np.maximum(moved, SMALLEST * moved.max())))
+    def _worth(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
+        """What frames say [..., K], tempered for so many; their sums instead, where there are some."""
+        beta = 1 / (1 + np.maximum(np.asarray(number) - 1, 0) * self._correlation)
+        beta_sums = 1 / (1 + np.maximum(np.asarray(sums_number) - 1, 0) * self._sums_correlation)
+        summed = np.asarray(sums_number)[..., None] > 0
+        return np.where(summed, sums * beta_sums[..., None], frames * beta[..., None])

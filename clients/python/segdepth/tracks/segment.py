@@ -254,7 +254,11 @@ class Segment:
     def columns(self, seen: list[Seen]) -> list[TrackedColumns]:
         """Tracks of frames, given all that was added."""
         now, species, sampling_A = self._counts.posterior(), self.species(), self.calibration.sampling_A
-        through = {row: self._counts.through(row) for row in self._counts.pieces}
+        over = np.full(len(self._track), -1)
+        for row in self._counts.pieces:
+            over[row] = self._changes.events[int(self._track[row])][-1].over
+        earliest = min((one.time for one in seen), default=0)
+        through = self._counts.through_all() if (over >= earliest).any() else {}
         result = []
         for one in seen:
             rows = np.searchsorted(self._track, one.track)
@@ -262,7 +266,8 @@ class Segment:
             kept[kept] = self._confirmed[rows[kept]]
             rows, xy_px = rows[kept], one.xy_A[kept] / sampling_A
             posterior, changed = now[rows], np.zeros(len(rows))
-            for index in np.flatnonzero(np.isin(rows, list(through))):
+            # The others changed long before, if ever.
+            for index in np.flatnonzero(over[rows] >= one.time):
                 row = int(rows[index])
                 posterior[index], changed[index] = self._at(row, one.time, through[row])
             columns = TrackedColumns(
@@ -275,8 +280,9 @@ class Segment:
     def _at(self, row: int, time: int, through: Array) -> tuple[Array, float]:
         """Posterior of a row with changes at a time, and the probability that it changed just then."""
         events = self._changes.events[int(self._track[row])][-(len(through) - 1) :]
-        posterior, changed = through[0], 0.0
-        for event, after in zip(events, through[1:], strict=True):
+        done = next((index for index in range(len(events), 0, -1) if events[index - 1].over < time), 0)
+        posterior, changed = through[done], 0.0
+        for event, after in zip(events[done:], through[done + 1 :], strict=True):
             happened = event.happened(time)
             posterior = (1 - happened) * posterior + happened * after
             changed = max(changed, event.p_changed * (happened - event.happened(time - 1)))
