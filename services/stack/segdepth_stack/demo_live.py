@@ -114,7 +114,7 @@ def compared(
             continue
         own = [change for change in left if _is_of(change, true, frames, sampling_A)]
         nearest = min(own, key=lambda change: abs(change.frame - true.frame), default=None)
-        if nearest is not None and abs(nearest.frame - true.frame) <= NEAR_FRAMES:
+        if nearest is not None and _is_then(nearest, true):
             left.remove(nearest)
             found.append((true, nearest))
         else:
@@ -128,6 +128,11 @@ def _is_of(change: Change, true: TrueChange, frames: dict[int, NDArray[np.float6
         return False
     at_A = np.array([change.x_px, change.y_px]) * sampling_A - drift_A
     return bool(np.hypot(at_A[0] - true.x_A, at_A[1] - true.y_A) < NEAR_A)
+
+
+def _is_then(change: Change, true: TrueChange) -> bool:
+    """Said to be near its moment; of frames that were dropped nobody knows which it was."""
+    return change.first_frame <= true.frame <= change.last_frame or abs(change.frame - true.frame) <= NEAR_FRAMES
 
 
 def _drift_error_A(said: CameraTruth, tracked: list[TrackedFrame]) -> float:

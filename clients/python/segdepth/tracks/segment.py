@@ -118,17 +118,17 @@ class Segment:
     def add(self, frame: Observed, image: Array, unanswered: int) -> Seen | None:
         """Take one more frame in; None if it lies on no track. unanswered: frames since the last one that did."""
         if self.time == 0:
-            self.sites.begin(frame.xy_A)
+            self.sites.begin(frame.xy_A, frame.species)
             self._grow(frame.species)
             site_M = np.arange(len(frame.xy_A))
             placement = Placement(np.zeros(2), 0.0, 0.0, site_M, frame.xy_A)
         else:
-            placed = self.sites.place(frame.xy_A, unanswered)
+            placed = self.sites.place(frame.xy_A, frame.species, unanswered)
             if placed is None:
                 return None
             placement = placed
             self._grow(frame.species[placement.site_M < 0])
-            site_M = self.sites.accept(placement)
+            site_M = self.sites.accept(placement, frame.species)
         return self._count(frame, image, placement, site_M)
 
     def _grow(self, species: NDArray[np.uint8]) -> None:
@@ -290,7 +290,8 @@ class Segment:
         return Change(
             track=event.track,
             frame=self._placed(event.first)[0],
-            first_frame=self._placed(first)[0],
+            # Frames without an answer before it may have been the first, too.
+            first_frame=self._placed(first - 1)[0] + 1,
             last_frame=self._placed(last)[0],
             species=named(self.species()[[row]], self.elements)[0],
             before=before,
