@@ -1,6 +1,6 @@
 """Every benchmark on this machine, as a table and as out/bench/bench.json.
 
-    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only model,checks,service,gateway]
+    python -m tests.benchmarks.bench [--seconds 30] [--runs 5] [--frames 100000] [--only checks,camera]
 
 Run it on an otherwise idle machine; the load at the start is written beside the figures.
 """
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segdepth_core.released import released_store
-from tests.benchmarks import checks, machine, predictor, service
+from tests.benchmarks import camera, checks, machine, predictor, service
 
 OUT = Path("out/bench/bench.json")
 BARS = {
@@ -30,6 +30,8 @@ BARS = {
     "checks_ms_512": "≤ 3",
     "file_fps_mrc": "≥ 1000",
     "file_fps_dm4": "≥ 1000",
+    "camera_fps_200": "≥ 1000",
+    "camera_fps_2000": "≥ 1000",
 }
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="length of a gateway run [s]")
     parser.add_argument("--runs", type=int, default=5, help="gateway runs, of which the median counts")
     parser.add_argument("--frames", type=int, default=100_000, help="frames over which memory must stay flat")
-    parser.add_argument("--only", default="model,checks,service,gateway")
+    parser.add_argument("--only", default="model,checks,camera,service,gateway")
     options = parser.parse_args()
     parts = options.only.split(",")
     about = machine.described()
@@ -51,6 +53,8 @@ def main() -> None:
             figures |= predictor.measure(frames, threads)
         if "checks" in parts:
             figures |= checks.measure(threads)
+        if "camera" in parts:
+            figures |= camera.measure()
         if "service" in parts:
             figures |= service.measure(frames, released_store(), threads)
         if "gateway" in parts:

@@ -10,17 +10,14 @@ from segdepth_core.scoring import BORDER_A, inside
 from segdepth_training.benchmark import neighbours
 from segdepth_training.benchmark.bound import ROW, Bound, answered, figures
 from segdepth_training.benchmark.candidates import (
-    APART_A,
     CHANGES,
     LEAST_BELIEF,
     MOST_POSSIBLE,
     Hypotheses,
     Question,
-    lengthened,
     particle,
     perturbed,
     prior,
-    with_room,
 )
 from segdepth_training.benchmark.neighbours import Neighbours, learnt, rings, sites, surroundings
 from segdepth_training.benchmark.terraces import MOVES_A, drawn, paper, steps
@@ -29,6 +26,7 @@ from segdepth_training.frames.multislice import exit_wave
 from segdepth_training.frames.observation import conditions
 from segdepth_training.recipes.recipe import load_recipe
 from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.specimens.changes import APART_A, lengthened, with_room
 from segdepth_training.specimens.families import perturbation, sites_for_benchmark
 from segdepth_training.specimens.projection import project
 from segdepth_training.specimens.specimen import Specimen

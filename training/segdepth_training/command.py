@@ -285,6 +285,22 @@ def demo_movie(
     say(f"wrote {make_movie(out, seed)}")
 
 
+@app.command()
+def camera_scenes(
+    out: Annotated[Path, typer.Argument(help="File for the scenes; the client ships segdepth/camera/scenes.npz.")],
+    recipe: Annotated[Path, typer.Option(help="TOML recipe of the crystal and the microscope.")],
+) -> None:
+    """Simulate the scenes of the client's detector simulator: specimens that training never saw, and columns that hop.
+
+    Example: `segdepth-train camera-scenes clients/python/segdepth/camera/scenes.npz --recipe
+    training/recipes/ceo2-110.toml`
+    """
+    from segdepth_training.frames.camera_scenes import write_scenes
+    from segdepth_training.recipes.recipe import load_recipe
+
+    say(f"wrote {write_scenes(load_recipe(recipe), out)}")
+
+
 def main() -> None:
     """Run the command line; errors that a person can mend end with status 2 and say how."""
     from segdepth_artefacts.errors import ArtefactError, LeaseHeld

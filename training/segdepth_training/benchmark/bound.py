@@ -32,7 +32,7 @@ from torch import Tensor
 from segdepth_core.scoring import BORDER_A, inside
 from segdepth_protos.contract import CLASSES
 from segdepth_protos.count_interval import count_interval
-from segdepth_training.benchmark.candidates import REACH_A, Hypotheses, Question, particle, perturbed
+from segdepth_training.benchmark.candidates import Hypotheses, Question, particle, perturbed
 from segdepth_training.benchmark.neighbours import Neighbours, learnt
 from segdepth_training.benchmark.terraces import paper
 from segdepth_training.frames.exit_waves import Plan
@@ -40,6 +40,7 @@ from segdepth_training.frames.imaging import expected, intensity
 from segdepth_training.frames.multislice import exit_wave
 from segdepth_training.frames.observation import conditions
 from segdepth_training.judging.figures import Figure, mean
+from segdepth_training.specimens.changes import REACH_A
 from segdepth_training.specimens.families import CHANGED_SHARE
 from segdepth_training.specimens.projection import project
 from segdepth_training.specimens.specimen import FAMILIES, Specimen

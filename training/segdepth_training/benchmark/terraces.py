@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from segdepth_training.benchmark.candidates import APART_A, Hypotheses, Question, extended, with_room
+from segdepth_training.benchmark.candidates import Hypotheses, Question
 from segdepth_training.frames.exit_waves import Plan
 from segdepth_training.recipes.seeds import generator
+from segdepth_training.specimens.changes import APART_A, extended, with_room
 from segdepth_training.specimens.families import sites_for_benchmark
 from segdepth_training.specimens.projection import project
 from segdepth_training.specimens.specimen import Specimen, Stacks

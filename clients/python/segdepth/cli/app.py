@@ -2,7 +2,7 @@
 
 import typer
 
-from segdepth.cli import batch, doctor, estimate, models, stream, track
+from segdepth.cli import batch, camera, doctor, estimate, models, pva, stream, track, watch
 from segdepth.cli.plugins import Commands
 
 app = typer.Typer(
@@ -15,6 +15,12 @@ app = typer.Typer(
 )
 app.command("estimate")(estimate.estimate)
 app.command("stream")(stream.stream)
+app.command("track")(track.track)
+app.command("watch")(watch.watch)
+app.command("pva")(pva.pva)
+app.command("camera")(camera.camera)
+app.command("watch")(watch.watch)
+app.command("pva")(pva.pva)
 app.command("track")(track.track)
 app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import segdepth
+from segdepth.backoff import Patience
 from segdepth.cli.console import errors_end_the_command
 from segdepth.client import Client
 from segdepth.detector import Detector
@@ -101,11 +102,11 @@ class Connection:
     certificate: Certificate = None
     key: Key = None
 
-    def open(self) -> Client:
-        """A client. Raises SegDepthError."""
+    def open(self, patience: Patience | None = None) -> Client:
+        """A client; patience: of its streams with a server that goes away. Raises SegDepthError."""
         if self.server is None:
             return segdepth.connect("local")
-        return segdepth.connect(self.server, token=self.token, tls=self.security())
+        return segdepth.connect(self.server, token=self.token, tls=self.security(), patience=patience)
 
     def security(self) -> TLS | bool:
         """How to encrypt the connection, False for not at all."""

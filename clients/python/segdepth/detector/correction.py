@@ -105,6 +105,11 @@ class Detector:
             corrected[top & np.isfinite(corrected)] = np.nanmax(corrected)
         return corrected
 
+    def corrects(self, shape: tuple[int, int]) -> bool:
+        """Whether `correct` changes frames of that shape [px] at all."""
+        dark = np.any(0 if self.dark is None else self.dark)
+        return bool(self._scale is not None or dark or self._bad(shape).any())
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """InvalidFrame unless a frame of that shape [px] is one of this detector."""
         if self.shape is not None and shape != self.shape:
@@ -133,10 +138,8 @@ class Detector:
         movie = open_movie(path, sampling_A)
         try:
             self.check_shape(movie.shape)
-            corrects = self._scale is not None or np.any(0 if self.dark is None else self.dark)
-            corrects = corrects or self._bad(movie.shape).any()
             calibration = self.calibration(movie.calibration)
-            if corrects:
+            if self.corrects(movie.shape):
                 movie = movie.corrected(self.correct, calibration)
                 # A corrected pixel has four bytes.
                 check_size(movie)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.export.atomic import AtomicFile
+from segdepth.export.growing import GrowingFile
 from segdepth.results import Answer, FrameResult
 
 CSV_HEADER = "frame,x_px,y_px,x_A,y_A,species,count,p_count,lo90,hi90,abstained,status\n"
@@ -41,7 +42,7 @@ def rounded(values: NDArray[Any], digits: int) -> NDArray[np.float64]:
 class CsvTable:
     """Writes the table as the frames come. Raises CannotWrite."""
 
-    def __init__(self, file: AtomicFile):
+    def __init__(self, file: AtomicFile | GrowingFile):
         self._file = file
         file.write(CSV_HEADER.encode())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from segdepth.errors import NotInstalled, UnreadableFile
@@ -45,14 +46,19 @@ class Format:
     folder: bool = False
     instead: str = ""
     """What to send where one file alone is not all of a movie."""
+    growing: Reader | None = None
+    """Opens a file that is still being written, with the frames that are whole; None where `reader` serves as well."""
 
 
-def _hdf5(path: Path, dataset: str) -> Stack:
+def _hdf5(path: Path, dataset: str, *, growing: bool = False) -> Stack:
     try:
         from segdepth.files.hdf5 import open_hdf5
     except ImportError as error:
         raise NotInstalled("HDF5 files need: pip install 'segdepth[files]'") from error
-    return open_hdf5(path, dataset)
+    return open_hdf5(path, dataset, growing=growing)
+
+
+_GROWING_HDF5 = partial(_hdf5, growing=True)
 
 
 def _zarr(path: Path, dataset: str) -> Stack:
@@ -89,6 +95,7 @@ FORMATS = (
             "pixel size of the FEI2 extended header",
         ),
         (_ENERGY,),
+        growing=_one_movie(partial(open_mrc, growing=True)),
     ),
     Format(
         "TIFF",
@@ -129,6 +136,7 @@ FORMATS = (
         ("dimN of the EMD group", "BinaryResult.PixelSize"),
         (_ENERGY, _COUNTS, _START, _INTERVAL),
         "the path of a dataset, `movie.emd::/data/movie/data`",
+        growing=_GROWING_HDF5,
     ),
     Format(
         "HDF5",
@@ -139,6 +147,7 @@ FORMATS = (
         ("dimN of the EMD group", "scale of axis-N"),
         (_ENERGY, _INTERVAL),
         "the path of a dataset, `movie.h5::/entry/data`",
+        growing=_GROWING_HDF5,
     ),
     Format(
         "SER",
@@ -181,6 +190,7 @@ FORMATS = (
         "numpy",
         "one array [frame, height, width] or [height, width]",
         extra="segdepth",
+        growing=_one_movie(partial(open_npy, growing=True)),
     ),
     Format(
         "PNG, JPEG",

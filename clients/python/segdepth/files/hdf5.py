@@ -31,15 +31,17 @@ LEAST_VOLTAGE_V = 10_000.0
 """A high tension below that is given in another unit."""
 
 
-def open_hdf5(path: Path, dataset: str) -> Stack:
+def open_hdf5(path: Path, dataset: str, *, growing: bool = False) -> Stack:
     """A stack of frames: `dataset` is its path in the file, by default the only one that can be a movie.
+
+    growing: also beside a writer that lets others read meanwhile (SWMR).
 
     Raises UnreadableFile: damaged, incomplete, several movies, a spectrum, a diffraction pattern, a 4-D scan, complex
     numbers, or numbers that lie in another file.
     """
-    _check_in_another_process(path)
+    _check_in_another_process(path, growing)
     try:
-        file = h5py.File(path, "r", locking="best-effort", rdcc_nbytes=CHUNK_CACHE_BYTES)
+        file = hdf5_probe.opened(path, growing=growing, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except DAMAGED as error:
         raise UnreadableFile(f"not an HDF5 file, truncated or damaged: {error}") from error
     try:
@@ -53,9 +55,10 @@ def open_hdf5(path: Path, dataset: str) -> Stack:
         raise UnreadableFile(f"damaged: {error}") from error
 
 
-def _check_in_another_process(path: Path) -> None:
+def _check_in_another_process(path: Path, growing: bool) -> None:
     """Raises UnreadableFile for a file on which the HDF5 library fails, hangs or crashes."""
     probe = [sys.executable, "-P", hdf5_probe.__file__, str(path.absolute())]
+    probe += [hdf5_probe.GROWING] if growing else []
     # numpy's threads would need more memory than the process may have.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     try:

@@ -1,4 +1,4 @@
-"""Looks through an HDF5 file as the reader will, in a process of its own: `python -P hdf5_probe.py FILE`.
+"""Looks through an HDF5 file as the reader will, in a process of its own: `python -P hdf5_probe.py FILE [growing]`.
 
 A damaged file can make the HDF5 library loop forever or crash, which no exception tells. Imports nothing of ours, for
 speed. Ends with 0 if the file can be read, and with a word on stdout if not.
@@ -13,6 +13,7 @@ import h5py
 
 CPU_S = 5
 MEMORY_BYTES = 2 * 1024**3
+GROWING = "growing"
 MOST_OBJECTS = 20_000
 """A file of more groups and datasets is not looked through."""
 
@@ -21,7 +22,7 @@ def main() -> int:
     """Open every object that lies in the file, with all its attributes."""
     _limit()
     try:
-        with h5py.File(sys.argv[1], "r", locking="best-effort") as file:
+        with opened(sys.argv[1], growing=sys.argv[2:] == [GROWING]) as file:
             _attributes(file)
             for number, found in enumerate(objects(file)):
                 if number == MOST_OBJECTS:
@@ -34,6 +35,16 @@ def main() -> int:
         print(error)
         return 1
     return 0
+
+
+def opened(path: Any, *, growing: bool = False, **options: Any) -> h5py.File:
+    """The file, to read; also, of one that is `growing`, beside a writer that lets others read meanwhile (SWMR)."""
+    try:
+        return h5py.File(path, "r", locking="best-effort", **options)
+    except OSError:
+        if not growing:
+            raise
+    return h5py.File(path, "r", locking="best-effort", swmr=True, **options)
 
 
 def objects(file: h5py.File) -> Iterator[Any]:

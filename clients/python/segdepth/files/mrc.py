@@ -5,13 +5,16 @@ from pathlib import Path
 
 from segdepth.errors import NotInstalled, UnreadableFile
 from segdepth.files.movie import Stack
-from segdepth.files.raw_frames import RawFrames
+from segdepth.files.raw_frames import RawFrames, whole_frames
 
 _STANDARD, _TURNED, _BLANK = (1, 2, 3), (2, 1, 3), (0, 0, 0)
 
 
-def open_mrc(path: Path) -> Stack:
-    """A stack of 2D sections, rows along Y. Raises UnreadableFile, with the cause, for a file that is none."""
+def open_mrc(path: Path, *, growing: bool = False) -> Stack:
+    """A stack of 2D sections, rows along Y; of a `growing` file those that are there of the announced ones.
+
+    Raises UnreadableFile, with the cause, for a file that is none.
+    """
     try:
         from segdepth.files.mrc_header import facts, read_header
     except ImportError as error:
@@ -22,6 +25,8 @@ def open_mrc(path: Path) -> Stack:
     length, rows, columns = header.size
     dtype = header.dtype
     assert dtype is not None
+    if growing:
+        length = min(length, whole_frames(path, header.data_offset, (rows, columns), dtype))
     frames = RawFrames(path, header.data_offset, length, (rows, columns), dtype)
     return Stack(
         length=length,

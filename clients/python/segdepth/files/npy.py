@@ -7,7 +7,7 @@ import numpy as np
 
 from segdepth.errors import UnreadableFile
 from segdepth.files.movie import Header, Stack
-from segdepth.files.raw_frames import RawFrames
+from segdepth.files.raw_frames import RawFrames, whole_frames
 
 # A header of numpy's is a line of Python.
 _DAMAGED = (ValueError, TypeError, OverflowError, EOFError, OSError, SyntaxError, TokenError)
@@ -17,8 +17,14 @@ _FEW = 32
 """A frame as narrow as this is more likely a number of frames."""
 
 
-def open_npy(path: Path) -> Stack:
-    """An array [frame, height, width] or [height, width]. Raises UnreadableFile for anything else."""
+def open_npy(path: Path, *, growing: bool = False) -> Stack:
+    """An array [frame, height, width] or [height, width]. Raises UnreadableFile for anything else.
+
+    Of a `growing` file the frames that are there of those that its header announces.
+    """
+    stack = _growing(path) if growing else None
+    if stack is not None:
+        return stack
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGED as error:
@@ -40,6 +46,28 @@ def open_npy(path: Path) -> Stack:
         return Stack(length, (height, width), data.dtype, header, lambda index: np.asarray(frames[index]), lambda: None)
     raw = RawFrames(path, data.offset, length, (height, width), data.dtype)
     return Stack(length, (height, width), data.dtype, header, raw.read, raw.close)
+
+
+def _growing(path: Path) -> Stack | None:
+    """The frames of a file that is too short for its header; None for any other, and what cannot be read so far."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = header(file)
+            offset = file.tell()
+    except _DAMAGED:
+        return None
+    if len(shape) != 3 or fortran or dtype.hasobject:
+        return None
+    length, height, width = shape
+    there = whole_frames(path, offset, (height, width), dtype)
+    if there >= length:
+        return None
+    _check_order(shape)
+    raw = RawFrames(path, offset, there, (height, width), dtype)
+    about = Header(missing="an NPY file has no place for it", notes=_doubt(shape))
+    return Stack(there, (height, width), dtype, about, raw.read, raw.close)
 
 
 def _check_order(shape: tuple[int, ...]) -> None:

@@ -3,23 +3,24 @@
 from pathlib import Path
 
 from segdepth.errors import InvalidFrame, SegDepthError, UnreadableFile
-from segdepth.files.formats import FOLDERS, INSIDE, SUFFIXES, Reader
+from segdepth.files.formats import FOLDERS, INSIDE, SUFFIXES, Reader, format_of
 from segdepth.files.movie import Movie, Stack
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2
 
 
-def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
+def open_movie(path: str | Path, sampling_A: float | None = None, *, growing: bool = False) -> Movie:
     """The movie in a file; pixels are read frame by frame.
 
     path: may end in ::/path/of/a/dataset where a file holds several; sampling_A: pixel size [Å/px], instead of the
-    header's. Raises UnreadableFile: no such file, unknown format, truncated, not a stack of grey frames, or no sampling
-    (a header's 1.0 Å default is none).
+    header's; growing: the file is still being written: as many frames as are there by now, where its format lets see
+    them. Raises UnreadableFile: no such file, unknown format, truncated, not a stack of grey frames, or no sampling (a
+    header's 1.0 Å default is none).
     """
     name, inside, dataset = str(path).partition(INSIDE)
     path = Path(name)
     try:
-        stack = _reader(path)(path, dataset)
+        stack = _reader(path, growing)(path, dataset)
     except UnreadableFile as error:
         raise UnreadableFile(f"{path}: {error}") from error
     except OSError as error:
@@ -33,9 +34,9 @@ def open_movie(path: str | Path, sampling_A: float | None = None) -> Movie:
         raise UnreadableFile(f"{path}: {error}") from error
 
 
-def _reader(path: Path) -> Reader:
-    reader = SUFFIXES.get(path.suffix.lower())
-    if reader is None:
+def _reader(path: Path, growing: bool) -> Reader:
+    known = format_of(path)
+    if known is None:
         raise UnreadableFile(f"unknown format; there is {', '.join(SUFFIXES)}")
     if not path.exists():
         raise UnreadableFile("no such file")
@@ -44,7 +45,7 @@ def _reader(path: Path) -> Reader:
     if not path.is_dir() and not path.is_file():
         # To open a pipe would wait for whoever writes into it.
         raise UnreadableFile("a pipe or device, not a file")
-    return reader
+    return known.growing or known.reader if growing else known.reader
 
 
 def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> Movie:

@@ -35,6 +35,11 @@ class RawFrames:
         self._file.close()
 
 
+def whole_frames(path: Path, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> int:
+    """How many frames the file has behind `offset`, a last one that is cut off not counted."""
+    return max(0, path.stat().st_size - offset) // max(1, math.prod(shape) * dtype.itemsize)
+
+
 def read_array(file: RawIOBase, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The array that begins at byte `offset`. UnreadableFile if the file ends before it does."""
     array = np.empty(shape, dtype)

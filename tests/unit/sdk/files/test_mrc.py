@@ -274,3 +274,22 @@ class TestFeiHeader:
         more = fei(Pixel_size_X=5e7, Pixel_size_Y=5e7)
         with pytest.raises(UnreadableFile, match="diffraction pattern"):
             open_movie(raw_mrc(tmp_path / "m.mrc", movie_of("f4"), 2, **more), 0.1)
+
+
+def test_a_growing_file_has_the_frames_that_are_whole(tmp_path):
+    data = frames_of("u2")
+    path = raw_mrc(tmp_path / "m.mrc", data, 6, extended=b"x" * 100)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 1124 + 2 * data[0].nbytes - 1])
+    with pytest.raises(UnreadableFile, match="truncated"):
+        open_movie(path)
+    with open_movie(path, growing=True) as movie:
+        assert len(movie) == 1
+        assert np.array_equal(movie[0], data[0])
+    path.write_bytes(whole[:1100])
+    with pytest.raises(UnreadableFile, match="no frames"):
+        open_movie(path, growing=True)
+    # Behind what is announced there may be anything.
+    path.write_bytes(whole + bytes(data[0].nbytes))
+    with open_movie(path, growing=True) as movie:
+        assert len(movie) == len(data)

@@ -1,0 +1,171 @@
+"""`segdepth watch`: a folder in which movies arrive and grow."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from segdepth.backoff import Patience
+from segdepth.calibration import Options, Policy
+from segdepth.cli import options as given
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, out
+from segdepth.cli.option_groups import with_option_groups
+from segdepth.live.account import FrameAccount
+from segdepth.live.folder.told import Told
+from segdepth.live.folder.watch import FolderWatch, Target
+from segdepth.live.json_lines import STDOUT
+from segdepth.live.states import SourceState
+
+REFRESH_PER_S = 4
+
+PATIENCE = Patience(reconnection_s=3600.0)
+"""A watch runs unattended: a service that is away for the night's upgrade is waited for."""
+
+_QUIET = {SourceState.RUNNING, SourceState.ENDED, SourceState.STOPPED, SourceState.RENAMED}
+"""States that are no trouble."""
+
+
+@with_option_groups
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder in which the movies arrive.")],
+    connection: given.Connection,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results of each movie.")
+    ] = None,
+    jsonl: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Answers as JSON lines, appended to FILE; - is stdout.")
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option(metavar="GLOB", help="Names to look at; '**/*.mrc' also in folders below.")
+    ] = "*",
+    settle: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="S", help="A file that has not changed for so long is complete, or damaged."),
+    ] = 5.0,
+    sampling: given.Sampling = None,
+    detector: given.Profile = None,
+    policy: Annotated[
+        Policy,
+        typer.Option(help="When the service is slower than the camera: wait, or drop the oldest frame as a live view."),
+    ] = "block",
+    deadline: Annotated[
+        float | None, typer.Option(min=0.001, metavar="S", help="A frame not answered after this long is a gap.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when all that is there is complete.")] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Let interactive users go first.")] = False,
+    model: given.Model = "",
+    version: given.Version = "",
+) -> None:
+    """Count the atoms in movies as they arrive in a folder, and as they grow.
+
+    With --out DIR each movie gives STEM.columns.csv, which grows with it, and
+    STEM.summary.json once it is complete. Files that are no movies are named once
+    and left alone; half-written ones are waited for.
+
+    Start it again, after whatever ended it, and it goes on where it was: each
+    frame stands in the results exactly once. Ctrl-C answers what is under way,
+    and says what became of every frame.
+
+    Exit status: 0 any frame answered or none came, 3 all refused, 2 unusable
+    input or full disk, 1 the service failed.
+
+    Examples:
+
+      segdepth watch /data/today --server 127.0.0.1:50051 --out results
+
+      segdepth watch /data --pattern '**/*.mrc' --server gateway.lab:50051 --tls --out results
+
+      segdepth watch /data/today --server 127.0.0.1:50051 --jsonl - | jq .status
+
+      segdepth watch /data/today --sampling 0.08 --detector k3.toml --out results --once
+    """
+    console, options = err(), Options(model, version, priority="batch" if batch else "interactive")
+    unreadable: list[str] = []
+
+    def say(told: Told) -> None:
+        if told.state is SourceState.UNREADABLE:
+            unreadable.append(told.name)
+        _print(console, told)
+
+    with (
+        errors_end_the_command(),
+        FolderWatch(
+            folder,
+            Target(out_dir, jsonl),
+            say,
+            pattern=pattern,
+            settle_s=settle,
+            sampling_A=sampling,
+            detector=given.detector(detector),
+            once=once,
+        ) as watched,
+        connection.open(PATIENCE) as client,
+        _ctrl_c(watched.stop),
+    ):
+        try:
+            with _live(console, watched.account):
+                watched.run(client, options, policy=policy, frame_deadline_s=deadline)
+        finally:
+            (console if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
+    raise typer.Exit(_status(watched.account, unreadable=bool(unreadable)))
+
+
+def _live(console: Console, account: FrameAccount) -> AbstractContextManager[object]:
+    """The account as it changes, at the foot of a terminal."""
+    if not console.is_terminal:
+        return nullcontext()
+    return Live(
+        get_renderable=lambda: escape("\n".join(account.lines())),
+        console=console,
+        refresh_per_second=REFRESH_PER_S,
+        transient=True,
+    )
+
+
+def _print(console: Console, told: Told) -> None:
+    colour = "cyan" if told.state in _QUIET else "yellow"
+    detail = f": {told.detail}" if told.detail else ""
+    console.print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{escape(detail)}")
+    for note in told.notes:
+        console.print(f"[yellow]note:[/] {escape(told.name)}: {escape(note)}")
+
+
+def _status(account: FrameAccount, *, unreadable: bool) -> int:
+    if account.usable:
+        return ANSWERED
+    if not account.seen:
+        return UNUSABLE if unreadable else ANSWERED
+    return ALL_REFUSED
+
+
+@contextmanager
+def _ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM stop cleanly; a second one at once, and what is under way is done after the next start."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping = threading.Event()
+
+    def handle(_: int, __: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        stop()
+        # Not by the console: the signal may have come while that was writing.
+        os.write(2, b"stopping: what is under way is answered first; once more to stop at once\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

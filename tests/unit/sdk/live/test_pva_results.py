@@ -1,0 +1,46 @@
+"""What a live command shows, and how it is ended."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from segdepth.cli.live_status import LiveStatus, ended_by_signals
+from segdepth.live.account import FrameAccount
+from segdepth.results import Gap, GapReason
+from tests.answers import result
+
+
+def status():
+    return LiveStatus(FrameAccount(), lambda: "CAM, running")
+
+
+def test_the_latency_is_that_of_the_frame():
+    live = status()
+    live.sending(3)
+    live.sending(5)
+    live.sending(7)
+    assert live.add(result(3))["latency_ms"] >= 0
+    assert live.add(Gap(4, 5, GapReason.DROPPED)) == {}
+    assert live.add(result(6)) == {}
+    assert set(live.add(result(7))) == {"latency_ms"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_for_the_end_and_the_second_interrupts(number):
+    asked = threading.Event()
+    before = signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _signalled_twice(number, asked)
+    finally:
+        signal.signal(number, before)
+
+
+def _signalled_twice(number, asked):
+    with ended_by_signals(asked.set):
+        os.kill(os.getpid(), number)
+        assert asked.wait(10)
+        os.kill(os.getpid(), number)
+        threading.Event().wait(10)
