@@ -14,6 +14,7 @@ from segdepth import Gap, GapReason, errors
 from segdepth.results import FrameResult
 from segdepth_protos import contract
 from tests.answers import result
+from tests.tracked import tracked
 
 COPIES = [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy, copy.copy]
 
@@ -45,6 +46,12 @@ class TestCopies:
     def test_of_a_gap(self, twin):
         gap = Gap(3, 9, GapReason.DROPPED, "late")
         assert twin(gap) == gap
+
+    def test_of_a_tracked_frame(self, twin):
+        one = tracked(3)
+        other = twin(one)
+        assert (other.sequence, other.state, other.drift_A, other.model) == (3, one.state, one.drift_A, one.model)
+        np.testing.assert_array_equal(other.columns.probabilities, one.columns.probabilities)
 
     def test_of_a_table(self, twin):
         table = segdepth.table([result(0), Gap(1, 2, GapReason.LOST)])
