@@ -16,7 +16,7 @@ from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames, check_source
 from segdepth.streaming.window import WAITING_FRAMES, Window
-from segdepth.tracks.kept import KeptFrames
+from segdepth.tracks.kept import KeptFrames, OnAnswer
 from segdepth.tracks.results import TrackedFrame
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.tracker import Tracker
@@ -145,12 +145,14 @@ class AsyncClient:
         frame_deadline_s: float | None = None,
         name: str = "",
         timeout_s: float = TIMEOUT_S,
+        answered: OnAnswer | None = None,
     ) -> AsyncIterator[TrackedFrame]:
         """Columns of a movie or a live camera through time: drift, each column's count, and when it changed.
 
         frames, calibration, options, policy, frame_deadline_s, name: as of `stream`; tracking: how, see `Tracking`:
         `Tracking(lag_frames=0)` is live. What comes back are the frames in order, each once, also those without an
-        answer. Sums of frames are asked about beside the stream, each within `timeout_s`.
+        answer. Sums of frames are asked about beside the stream, each within `timeout_s`. `answered` is told of each
+        answer of the stream as it comes.
         Raises NotSupported for a model that was released without the numbers that tracking needs, and what `stream` and
         `estimate` do.
         """
@@ -162,13 +164,21 @@ class AsyncClient:
         stream = self.stream(
             kept.frames(), calibration, options, policy=policy, frame_deadline_s=frame_deadline_s, name=name
         )
-        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s))
+        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), answered)
 
     async def _tracked(
-        self, stream: AsyncStream, kept: KeptFrames, tracker: Tracker, options: Options, timeout_s: float
+        self,
+        stream: AsyncStream,
+        kept: KeptFrames,
+        tracker: Tracker,
+        options: Options,
+        timeout_s: float,
+        answered: OnAnswer | None,
     ) -> AsyncIterator[TrackedFrame]:
         async with stream:
             async for answer in stream:
+                if answered is not None:
+                    answered(answer)
                 if isinstance(answer, FrameResult) and not answer.refused and not tracker.knows(answer.model):
                     tracker.learn(answer.model, numbers_of(await self.models(answer.model.family), answer.model))
                 last = answer.last if isinstance(answer, Gap) else answer.sequence

@@ -275,6 +275,17 @@ def test_a_detector_corrects_the_frames(camera, command, tmp_path):
     assert frame["columns"]["x_px"] == [7.0]
 
 
+def test_a_service_that_is_not_there_leaves_nothing_under_way(camera):
+    camera.post(0)
+    running = Command(camera, "127.0.0.1:1", "--jsonl", "-")
+    status, stderr = running.end()
+    assert status == 1, stderr
+    assert "error: 127.0.0.1:1" in stderr
+    (account,) = running.told("account")
+    assert account["dropped"] == {"not answered": account["seen"]}
+    assert account["under_way"] == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_ends_it_in_that_state_and_keeps_what_was_written(camera, command, tmp_path):
     camera.post(0)

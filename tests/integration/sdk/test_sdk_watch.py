@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from typer.testing import CliRunner
 
 from segdepth.cli.app import app
+from segdepth.detector import Detector
 from segdepth.live.states import SourceState
 from tests.integration.sdk.watching import (
     Watching,
@@ -117,6 +119,11 @@ class TestArrival:
         assert (damaged["frame"], damaged["status"]) == (1, "unanswered")
         assert "damaged" in damaged["detail"]
 
+    def test_corrected_by_a_detector(self, server, folder, out):
+        write_mrc(folder / "m.mrc", data := frames(3))
+        done = watched_once(server, folder, out, detector=Detector(dark=np.full((16, 24), 3.0, "f4")))
+        assert done.rows("m") == expected(data.astype("f4") - 3)
+
     def test_more_files_than_are_followed_at_once(self, server, folder, out, monkeypatch):
         monkeypatch.setattr("segdepth.live.folder.source.MOST_AT_A_TIME", 4)
         for number in range(15):
@@ -199,6 +206,14 @@ class TestGrowth:
                 movie.resize(number, 0)
                 movie[number - 1] = frame
                 movie.flush()
+                running.until(lambda number=number: running.rows("m") == expected(data)[:number])
+
+    def test_zarr_chunk_by_chunk(self, server, folder, out):
+        data = frames(3)
+        with Watching(server, folder, out, settle_s=5.0, sampling_A=0.1) as running:
+            store = zarr.create_array(folder / "m.zarr", shape=(0, 16, 24), chunks=(1, 16, 24), dtype="u2")
+            for number, frame in enumerate(data, 1):
+                store.append(frame[None])
                 running.until(lambda number=number: running.rows("m") == expected(data)[:number])
 
     def test_laid_out_beforehand_and_filled(self, server, folder, out):

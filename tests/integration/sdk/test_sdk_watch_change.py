@@ -1,5 +1,6 @@
 """A watched folder whose files change, vanish and come back; a service, a disk and results that fail it."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 
 from segdepth.errors import CannotWrite, InvalidFrame, Unavailable, UnreadableFile
+from segdepth.live.folder.ledger import Ledger
 from segdepth.live.folder.watch import FolderWatch, Target
 from segdepth.live.states import SourceState
 from tests.integration.sdk.watching import Watching, expected, frames, lines, table, watched_once, write_mrc
@@ -206,6 +208,29 @@ class TestTrouble:
             pytest.raises(CannotWrite, match="another `segdepth watch` writes these results"),
         ):
             FolderWatch(folder, Target(out), print)
+
+    def test_results_of_two_folders_are_not_mixed(self, server, folder, out):
+        write_mrc(folder / "m.mrc", data := frames(2))
+        watched_once(server, folder, out)
+        other = folder.with_name("other")
+        other.mkdir()
+        with pytest.raises(CannotWrite, match="these are results of"):
+            FolderWatch(other, Target(out), print)
+        # The same folder at another place.
+        other.rmdir()
+        folder.rename(other)
+        assert watched_once(server, other, out).account.seen == 0
+        assert table(out / "m.columns.csv") == expected(data)
+
+    def test_a_ledger_that_is_full_ends_as_full_tables_do(self, server, folder, out, monkeypatch):
+        def full(*_):
+            raise CannotWrite(errno.ENOSPC, "no space left")
+
+        monkeypatch.setattr(Ledger, "add", full)
+        write_mrc(folder / "m.mrc", frames(2))
+        done = watched_once(server, folder, out)
+        assert isinstance(done.error, CannotWrite)
+        assert done.states(str(folder)) == ["disk full"]
 
     def test_a_ledger_that_is_none(self, folder, out):
         out.mkdir()

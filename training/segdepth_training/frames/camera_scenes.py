@@ -179,9 +179,11 @@ def imaged(
     return fourier_resampled(torch.fft.fft2(seen) * vibration, round(CELL_A / sampling_A))[0].numpy()
 
 
-def patch(difference: NDArray[np.float32], xy_A: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What a difference [n, n] is round a column, in a square, and the square's first row and column."""
-    sampling_A = CELL_A / len(difference)
+def patch(
+    difference: NDArray[np.float32], xy_A: NDArray[np.float32], side_A: float = CELL_A
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What a difference [n, n] of a cell is round a column, in a square, and the square's first row and column."""
+    sampling_A = side_A / len(difference)
     reach = math.ceil(NONE_A / sampling_A)
     x, y = np.round(xy_A / sampling_A).astype(int)
     row, column = np.arange(y - reach, y + reach + 1), np.arange(x - reach, x + reach + 1)

@@ -30,6 +30,9 @@ PANEL = "Camera"
 
 REFRESH_PER_S = 4
 
+NOT_ANSWERED = "not answered"
+"""Frames that were under way when the service failed."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -179,6 +182,9 @@ def pva(
                     leaving.state(SourceState.DISK_FULL, str(error))
             raise
         finally:
+            source.close()
+            if left := source.account.under_way:
+                source.account.drop(NOT_ANSWERED, left)
             (err() if results.take_stdout else out()).print(status.table())
             leaving.finish()
     raise typer.Exit(_exit_status(source.account))

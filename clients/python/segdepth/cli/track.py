@@ -6,28 +6,35 @@ from contextlib import ExitStack
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from segdepth.calibration import Options
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes, progress
+from segdepth.cli.live_status import ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.sampling import Sampling
-from segdepth.cli.track_options import STDOUT, TrackingOptions, TrackOutputs
-from segdepth.cli.track_report import report
+from segdepth.cli.track_options import TrackingOptions, TrackOutputs
+from segdepth.cli.track_report import change_line, report
 from segdepth.cli.track_source import TrackSource, open_source
 from segdepth.client import Client
 from segdepth.export.track_lines import track_line
 from segdepth.export.tracks import TracksExport
-from segdepth.tracks.results import TrackState
+from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.settings import Tracking
 
 
 @with_option_groups
 def track(
-    source: Annotated[str, typer.Argument(metavar="FILE", help=given.FILES)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|DIR|pva://CHANNEL",
+            help="A movie; or what runs: a folder in which a camera's files arrive, a PV Access channel."
+            f" {given.FILES}",
+        ),
+    ],
     connection: given.Connection,
     sampling: Sampling,
     outputs: TrackOutputs,
@@ -36,6 +43,12 @@ def track(
         float | None,
         typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of what runs: end after so many frames.")
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
+    ] = 5.0,
     detector: given.Profile = None,
     model: given.Model = "",
     version: given.Version = "",
@@ -63,13 +76,17 @@ def track(
       segdepth track movie.npy --sampling 0.08 --fps 40 --hop-rate 0.002 --out results
 
       segdepth track movie.mrc --live --jsonl - --hop-rate 0.01
+
+      segdepth track pva://CAM1:Pva1:Image --server 127.0.0.1:50051 --out results
+
+      segdepth track /data/today --server 127.0.0.1:50051 --out results --jsonl -
     """
     with errors_end_the_command():
-        settings = tracking.settings()
+        tracking.settings(live=False)
         outputs.check()
         camera, stated_A = given.detector(detector), sampling.stated_A()
-        with connection.open() as client, open_source(source, camera, stated_A) as opened:
-            options = Options(model, version)
+        with connection.open() as client, open_source(source, camera, stated_A, settle, frames) as opened:
+            options, settings = Options(model, version), tracking.settings(live=opened.live)
             if opened.movie is not None:
                 print_notes(opened.movie)
                 sampling.settle(client, opened.movie, options)
@@ -92,18 +109,28 @@ def _track(
     try:
         with ExitStack() as stack:
             stack.enter_context(export)
+            if source.live:
+                stack.enter_context(ended_by_signals(source.close))
             _go_through(client, source, outputs, settings, options, export)
             with progress() as bar:
                 export.draw(_told(bar, "pictures"))
-    except KeyboardInterrupt:
-        if not source.live:
-            raise
-        source.close()
-    seconds = time.monotonic() - started
+    except BaseException:
+        # What a running source gave until then is kept, and told.
+        if source.live:
+            _say(source, outputs, export, time.monotonic() - started)
+        raise
+    _say(source, outputs, export, time.monotonic() - started)
+    return export.tally.states[TrackState.TRACKED]
+
+
+def _say(source: TrackSource, outputs: TrackOutputs, export: TracksExport, seconds: float) -> None:
+    """The report: to stdout, unless that has the JSON lines."""
+    console = err() if outputs.take_stdout else out()
     where = f"{outputs.out_dir / export.stem}.*" if outputs.out_dir else ""
     for line in report(source.name, export.tally, seconds, where, export.notes):
-        _results(outputs).print(escape(line))
-    return export.tally.states[TrackState.TRACKED]
+        console.print(escape(line))
+    for line in source.account.lines() if source.account is not None else ():
+        console.print(f"  {escape(line)}")
 
 
 def _go_through(
@@ -120,21 +147,30 @@ def _go_through(
     with outputs.lines() as lines, progress() as bar:
         task = bar.add_task(escape(source.name), total=source.total, rate="")
         frames = client.track(
-            source.frames, calibration, options, tracking=settings, policy=source.policy, name=source.name
+            source.frames,
+            calibration,
+            options,
+            tracking=settings,
+            policy=source.policy,
+            name=source.name,
+            answered=source.account.answer if source.account is not None else None,
         )
         for number, frame in enumerate(frames, 1):
             sums = export.add(frame)
-            if lines.wanted:
-                lines.write(track_line(frame, sums))
+            if source.live:
+                _announce(frame)
+            if lines is not None:
+                lines.write(track_line(frame, sums, source.name))
             bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
+
+
+def _announce(frame: TrackedFrame) -> None:
+    """Changes of a running source, as they become known."""
+    for change in frame.changes:
+        err().print(escape(f"frame {frame.sequence}: {change_line(change)}"))
 
 
 def _told(bar: Progress, name: str) -> Callable[[int, int], None]:
     """What tells a bar how far something is."""
     task = bar.add_task(name, total=None, rate="")
     return lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _results(outputs: TrackOutputs) -> Console:
-    """Where the report goes: stdout, unless that has the JSON lines."""
-    return err() if outputs.jsonl == STDOUT else out()

@@ -1,24 +1,21 @@
 """How `segdepth track` tracks, and what it writes where."""
 
-import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 
 from segdepth.errors import InvalidFrame
-from segdepth.export.growing import GrowingFile
 from segdepth.export.track_plot import CHANGED, NONE, track_numbers
 from segdepth.export.tracks import DEFAULT_FORMATS, FORMATS, LIVE_FORMATS, OF_A_FILE, TracksExport
 from segdepth.files import Movie
+from segdepth.live.json_lines import STDOUT, JsonLines
 from segdepth.tracks.regions import WRITTEN, Region, Regions
 from segdepth.tracks.settings import Tracking
 
 RESULTS, TRACKING = "Results", "Tracking"
-
-STDOUT = "-"
 
 _BY_DEFAULT = Tracking()
 
@@ -49,7 +46,7 @@ class TrackingOptions:
         typer.Option(
             metavar="FRAMES",
             help="Later frames that are waited for before a frame is told; more is surer, and later."
-            f" By default {_BY_DEFAULT.lag_frames}.",
+            f" By default {_BY_DEFAULT.lag_frames} of a file, 0 of what runs.",
             show_default=False,
             rich_help_panel=TRACKING,
         ),
@@ -68,11 +65,12 @@ class TrackingOptions:
         ),
     ] = _BY_DEFAULT.summed_frames
 
-    def settings(self) -> Tracking:
-        """As the SDK takes them. Raises InvalidFrame."""
+    def settings(self, *, live: bool) -> Tracking:
+        """As the SDK takes them; live: of a source that runs. Raises InvalidFrame."""
         if self.live and self.lag:
             raise InvalidFrame(f"--live waits for no frame, --lag {self.lag} for {self.lag}; choose one", "lag")
-        lag = 0 if self.live else _BY_DEFAULT.lag_frames if self.lag is None else self.lag
+        of_source = 0 if live else _BY_DEFAULT.lag_frames
+        lag = 0 if self.live else of_source if self.lag is None else self.lag
         return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
 
 
@@ -117,7 +115,7 @@ class TrackOutputs:
         str | None,
         typer.Option(
             metavar="FILE|-",
-            help="A JSON object a line for each frame, as they come: drift, changes, occupancy; - is stdout.",
+            help="Append a JSON object for each frame, as they come: drift, changes, occupancy; - is stdout.",
             rich_help_panel=RESULTS,
         ),
     ] = None
@@ -160,31 +158,11 @@ class TrackOutputs:
             source=source,
         )
 
-    def lines(self) -> "LinesOut":
-        """Where the JSON lines go."""
-        return LinesOut(self.jsonl)
+    def lines(self) -> AbstractContextManager[JsonLines | None]:
+        """Where the JSON lines go, if anywhere. Raises CannotWrite."""
+        return nullcontext() if self.jsonl is None else JsonLines(self.jsonl)
 
-
-class LinesOut:
-    """Appends lines to a file, or writes them to stdout (`-`), each at once; or nowhere. Raises CannotWrite."""
-
-    def __init__(self, target: str | None):
-        self.wanted = target is not None
-        self._file = GrowingFile(Path(target), append=True) if target is not None and target != STDOUT else None
-
-    def write(self, line: str) -> None:
-        """One line."""
-        if self._file is not None:
-            self._file.write(line.encode())
-        elif self.wanted:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            self._file.discard() if error is not None else self._file.finish()
+    @property
+    def take_stdout(self) -> bool:
+        """Whether stdout is for JSON lines, and for nothing else."""
+        return self.jsonl == STDOUT

@@ -57,10 +57,11 @@ def _changes(tally: TrackTally) -> Iterator[str]:
     shown = sorted(tally.changes, key=lambda change: -change.p_changed)[:SHOWN_CHANGES]
     yield f"{number} {'change' if number == 1 else 'changes'}{', the surest:' if number > len(shown) else ':'}"
     for change in sorted(shown, key=lambda change: (change.frame, change.track)):
-        yield f"  {_change(change)}"
+        yield f"  {change_line(change)}"
 
 
-def _change(change: Change) -> str:
+def change_line(change: Change) -> str:
+    """What changed, when, and how sure that is."""
     atoms = f"{change.before:>2} → {change.after:<2}"
     frame = f"frame {change.frame} ({change.first_frame}-{change.last_frame})"
     return f"track {change.track:<5} {change.species:<2} {atoms}  {frame:<24} p {change.p_changed:.2f}"

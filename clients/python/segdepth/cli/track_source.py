@@ -1,15 +1,26 @@
 """Where `segdepth track` takes its frames from."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from rich.markup import escape
 
-from segdepth.calibration import Calibration, Frame, Policy
+from segdepth.calibration import Calibration, Frame, Policy, as_calibration
+from segdepth.cli.console import err
 from segdepth.detector import Detector
 from segdepth.files import Movie
+from segdepth.files.formats import FOLDERS
+from segdepth.live.account import FrameAccount
+from segdepth.live.folder.ledger import Ledger
+from segdepth.live.folder.listing import Listing
+from segdepth.live.folder.source import FolderSource
+from segdepth.live.folder.told import Told
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,8 @@ class TrackSource:
     """Frames of a file, or of something that runs.
 
     name: for people; stem: what its results' files are called; movie: of a file; total: how many frames, None where
-    nobody knows; calibration: for frames that bring none; close: ends a running source, from any thread.
+    nobody knows; calibration: for frames that bring none; account: of a running source's frames; close: ends it, from
+    any thread.
     """
 
     name: str
@@ -26,6 +38,7 @@ class TrackSource:
     calibration: Calibration | None = None
     movie: Movie | None = None
     total: int | None = None
+    account: FrameAccount | None = None
     close: Callable[[], None] = lambda: None
 
     @property
@@ -39,8 +52,71 @@ class TrackSource:
         return "drop_oldest" if self.live else "block"
 
 
+PVA = "pva://"
+"""A source's name that begins so is a channel of EPICS PV Access."""
+
+
 @contextmanager
-def open_source(source: str, camera: Detector, sampling_A: float | None) -> Iterator[TrackSource]:
-    """The source of that name. Raises UnreadableFile, and what a running source does."""
-    with camera.open_movie(source, sampling_A) as movie:
-        yield TrackSource(movie.path.name, movie.path.stem, movie, movie.calibration, movie, len(movie))
+def open_source(
+    source: str, camera: Detector, sampling_A: float | None, settle_s: float, most: int | None = None
+) -> Iterator[TrackSource]:
+    """The source of that name: a channel, a folder in which one camera's files arrive, or a file.
+
+    sampling_A: instead of what the source says [Å/px]; settle_s: a file in a folder that has not changed for so long is
+    complete [s]; most: frames after which what runs is left. Raises UnreadableFile, and what a running source does.
+    """
+    if source.startswith(PVA):
+        with _channel(source.removeprefix(PVA), camera, sampling_A) as opened:
+            yield replace(opened, frames=islice(opened.frames, most), total=most)
+    elif Path(source).is_dir() and Path(source).suffix.lower() not in FOLDERS:
+        with _folder(Path(source), camera, sampling_A, settle_s) as opened:
+            yield replace(opened, frames=islice(opened.frames, most), total=most)
+    else:
+        with camera.open_movie(source, sampling_A) as movie:
+            yield TrackSource(movie.path.name, movie.path.stem, movie, movie.calibration, movie, len(movie))
+
+
+@contextmanager
+def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[TrackSource]:
+    from segdepth.live.pva import PvaSource
+
+    source = PvaSource(
+        name,
+        None if sampling_A is None else Calibration(sampling_A),
+        on_state=lambda state, detail: _say(f"{state.value}{': ' if detail else ''}{detail}", name),
+        on_note=lambda note: _say(note, name),
+    )
+    with source:
+        stem = re.sub(r"[^\w.-]+", "_", name)
+        frames = (_corrected(frame, camera) for frame in source.frames())
+        yield TrackSource(name, stem, frames, account=source.account, close=source.close)
+
+
+@contextmanager
+def _folder(folder: Path, camera: Detector, sampling_A: float | None, settle_s: float) -> Iterator[TrackSource]:
+    def tell(told: Told) -> None:
+        _say(f"{told.state.value}{': ' if told.detail else ''}{told.detail}", told.name)
+
+    ledger = Ledger(None)
+    try:
+        listing = Listing(folder.absolute())
+        source = FolderSource(listing, ledger, tell, sampling_A=sampling_A, detector=camera, settle_s=settle_s)
+
+        def frames() -> Iterator[Frame]:
+            for frame in source.frames():
+                # Which file it is of matters to those who go on after a restart alone.
+                source.pending.pop(frame.sequence or 0, None)
+                yield frame
+
+        yield TrackSource(str(folder), folder.absolute().name, frames(), account=source.account, close=source.close)
+    finally:
+        ledger.close()
+
+
+def _corrected(frame: Frame, camera: Detector) -> Frame:
+    calibration = None if frame.calibration is None else camera.calibration(as_calibration(frame.calibration))
+    return replace(frame, image=camera.correct(frame.image), calibration=calibration)
+
+
+def _say(what: str, name: str) -> None:
+    err().print(f"[yellow]note:[/] {escape(name)}: {escape(what)}")

@@ -3,8 +3,9 @@
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,22 @@ class Thinned:
         return f"{len(self)} of {self.frames} frames, {ordinal}"
 
 
+def check_installed(formats: Collection[str]) -> None:
+    """Raises NotInstalled where a library of one of the formats png, gif and mp4 is missing."""
+    if not {"png", "gif", "mp4"}.isdisjoint(formats):
+        _check_installed("drawing", "export,files", "matplotlib", "PIL")
+    if "mp4" in formats:
+        _check_installed("MP4 output", "mp4", "imageio_ffmpeg")
+
+
+def _check_installed(what: str, extra: str, *libraries: str) -> None:
+    try:
+        for library in libraries:
+            import_module(library)
+    except ImportError as error:
+        raise NotInstalled(f"{what} needs: pip install 'segdepth[{extra}]'") from error
+
+
 def draw_movie(
     movie: Movie,
     history: History,
@@ -70,8 +87,8 @@ def draw_movie(
 ) -> Thinned | None:
     """Draw a movie's pictures once, into the files that are wanted; which frames they show, None for no frames at all.
 
-    interval_s: from one frame to the next [s]. Raises NotInstalled without pillow, matplotlib or, for an MP4,
-    imageio-ffmpeg; CannotWrite; UnreadableFile where no frame of the movie can be read.
+    interval_s: from one frame to the next [s]; of libraries see `check_installed`. Raises CannotWrite; UnreadableFile
+    where no frame of the movie can be read.
     """
     frames = sum(1 for _ in history)
     if not frames:
@@ -96,12 +113,8 @@ def _pictures(
     interval_s: float | None,
     progress: Progress | None,
 ) -> Iterator[Any]:
-    try:
-        from segdepth.export.track_panels import Brightness, Panels
-    except ImportError as error:
-        if isinstance(error, SegDepthError):
-            raise
-        raise NotInstalled("pictures need: pip install 'segdepth[export,files]'") from error
+    from segdepth.export.track_panels import Brightness, Panels
+
     sampling_A = movie.calibration.sampling_A
     panels = Panels(movie.shape, sampling_A, history.elements, changes, thinned.frames, interval_s)
     brightness = Brightness.of([panels.prepared(image) for image in _samples(movie)])
@@ -162,10 +175,8 @@ def _palette() -> list[int]:
 
 def _recorded(pictures: Iterator[Any], file: AtomicFile) -> Iterator[Any]:
     """The same pictures, while they go into an MP4, too."""
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise NotInstalled("MP4 output needs: pip install 'segdepth[mp4]'") from error
+    import imageio_ffmpeg
+
     first = next(pictures)
     sent = 0
     with _folder(file) as folder:

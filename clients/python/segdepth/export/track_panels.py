@@ -5,20 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, font_manager
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from segdepth.errors import NotInstalled
 from segdepth.export.picture import CERTAIN, MARKER_A, scale_bar_nm
 from segdepth.export.smoothing import SIGMA_A, smoothed
 from segdepth.export.track_history import Record
 from segdepth.tracks.results import Change
 from segdepth_protos import contract
-
-try:
-    from matplotlib import colormaps, font_manager
-    from PIL import Image, ImageDraw, ImageFont
-except ImportError as error:
-    raise NotInstalled("pictures need: pip install 'segdepth[export,files]'") from error
 
 PANEL_PX = 420, 840
 """Longer side of a panel [px]: as much as a marker on every column needs, within these limits."""
@@ -79,7 +74,7 @@ def _relative(frame: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Panels:
-    """Draws picture after picture of a movie of one shape. Raises NotInstalled without matplotlib and pillow."""
+    """Draws picture after picture of a movie of one shape. Needs matplotlib and pillow."""
 
     def __init__(
         self,

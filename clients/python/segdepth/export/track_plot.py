@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.errors import InvalidFrame, NotInstalled
+from segdepth.errors import InvalidFrame
 from segdepth.export.picture import scale_bar_nm
 from segdepth.export.smoothing import smoothed
 from segdepth.export.track_history import History, Record
@@ -168,14 +168,11 @@ def track_png(
     """The track's picture as a PNG: its posterior as shades, its count as a line, its changes, and what is missing.
 
     changes: the track's own; interval_s: from one frame to the next [s], for a second axis; image: frame
-    `series.shown_at(changes)`, of which the surroundings of the column are shown. Raises NotInstalled without
-    matplotlib.
+    `series.shown_at(changes)`, of which the surroundings of the column are shown. Needs matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NotInstalled("pictures need: pip install 'segdepth[export]'") from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     changes = sorted(changes, key=lambda change: change.frame)
     figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -253,7 +250,7 @@ def _draw_missing(axes: "Axes", series: Series) -> None:
     states = np.array([STATES.index(state) for state in series.state])
     tracked = states == STATES.index(TrackState.TRACKED)
     kinds = [(states == STATES.index(state), state.value, colour) for state, colour in STATE_COLOURS.items()]
-    kinds.append((tracked & ~series.shown, "not in the field", NOT_IN_FIELD))
+    kinds.append((tracked & ~series.shown, "left the field, or not known yet", NOT_IN_FIELD))
     for wanted, name, colour in kinds:
         at = series.sequence[wanted]
         if len(at):

@@ -10,7 +10,7 @@ from segdepth.export import track_tables
 from segdepth.export.atomic import AtomicFile, cannot_write
 from segdepth.export.growing import GrowingFile
 from segdepth.export.track_history import History
-from segdepth.export.track_movie import Progress, draw_movie, readable
+from segdepth.export.track_movie import Progress, check_installed, draw_movie, readable
 from segdepth.export.track_plot import CHANGED, chosen_tracks, series_of, track_numbers, track_png
 from segdepth.export.track_summary import summary
 from segdepth.files import Movie
@@ -109,6 +109,8 @@ class TracksExport:
     def __enter__(self) -> Self:
         if not self._formats:
             return self
+        # Now, not when hours of frames have been tracked.
+        check_installed(self._formats)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

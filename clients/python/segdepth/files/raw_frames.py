@@ -21,7 +21,7 @@ class RawFrames:
         self._offset, self._shape, self._dtype = offset, shape, dtype
         self._frame_bytes = math.prod(shape) * dtype.itemsize
         size = path.stat().st_size
-        if self._frame_bytes and offset + length * self._frame_bytes > size:
+        if self._frame_bytes and length and offset + length * self._frame_bytes > size:
             there = max(0, size - offset) // self._frame_bytes
             raise UnreadableFile(f"truncated: {length} frames announced, {there} there")
         self._file = path.open("rb", buffering=0)

@@ -2,14 +2,18 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.calibration import Frame
+from segdepth.results import Answer
 from segdepth.streaming.source import Frames
+
+OnAnswer = Callable[[Answer], None]
+"""What is told of each answer of a stream, in the thread that reads it."""
 
 KEPT_BYTES = 1 << 30
 """Of frames that wait for their answers; more than a stream has under way unless frames are dropped by the second."""

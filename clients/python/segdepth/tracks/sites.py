@@ -279,7 +279,8 @@ def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float) -> list[Array]:
     cells = np.floor((apart + reach_A) / step_A).astype(np.int64)
     votes = np.bincount(cells[:, 1] * size + cells[:, 0], minlength=size * size).reshape(size, size).astype(float)
     # A peak may lie on the border of cells.
-    wide = np.sum([np.roll(votes, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)], axis=0)
+    padded = np.pad(votes, 1)
+    wide = np.sum([padded[y : y + size, x : x + size] for y in range(3) for x in range(3)], axis=0)
     result = []
     for _ in range(12):
         y, x = np.unravel_index(int(np.argmax(wide)), wide.shape)

@@ -27,7 +27,8 @@ KEPT_SEGMENTS = 100
 class Span:
     """A segment from its `first` to its `last` tracked frame, and the atoms of each region in both.
 
-    Only of columns that are in the field in both: what drifts in and out is no change of the specimen.
+    Only of columns that are in the field in both: what drifts in and out is no change of the specimen. Live, tracking
+    tells of hardly any column at first: `first` is then the frame from which on it does.
     """
 
     segment: int
@@ -78,7 +79,9 @@ class TrackTally:
         self._add_drift(frame)
         self.segments = max(self.segments, frame.segment + 1)
         if frame.segment in self._ends or len(self._ends) < KEPT_SEGMENTS:
-            self._ends[frame.segment] = (self._ends.get(frame.segment, (frame, frame))[0], frame)
+            first, _ = self._ends.get(frame.segment, (frame, frame))
+            few = first.columns is None or len(frame.columns) > 2 * len(first.columns)
+            self._ends[frame.segment] = (frame if few else first, frame)
 
     def _add_changes(self, changes: tuple[Change, ...]) -> None:
         self.changed.update(change.species for change in changes)

@@ -1,5 +1,6 @@
 """Parts of the folder source: what is looked at, what wakes it, when a frame is there, and what the ledger keeps."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,12 @@ class TestListing:
         deep = Listing(tmp_path, "**/*").look()
         assert list(deep.movies) == ["a.mrc", "b.MRC", "below/h.mrc", "c.npy", "j.zarr"]
         assert not Listing(tmp_path, "**/*", (tmp_path / "below",)).look().movies.keys() & {"below/h.mrc"}
+
+    def test_a_name_in_no_encoding_is_foreign(self, tmp_path: Path) -> None:
+        (tmp_path / os.fsdecode(b"\xff.mrc")).write_bytes(b"x")
+        found = Listing(tmp_path).look()
+        assert (found.movies, found.foreign) == ({}, ["\\udcff.mrc"])
+        assert not Listing(tmp_path).is_movie(os.fsdecode(b"\xff.mrc"))
 
     def test_one_name_is_judged_as_all_are(self, tmp_path: Path) -> None:
         (tmp_path / "a.mrc").write_bytes(b"x")

@@ -90,6 +90,10 @@ class TestTally:
         assert [one.columns for one in span.before] == [one.columns for one in span.after] == [10, 10]
         assert span.after[0].atoms == pytest.approx(span.before[0].atoms, abs=0.6)
 
+    def test_a_beginning_without_columns_is_none(self):
+        (span,) = tally([tracked(0, 0), tracked(1, 1), tracked(2, 20), tracked(3, 30), tracked(4, 30)]).spans()
+        assert (span.first, span.last, span.before[0].columns) == (2, 4, 10)
+
     def test_two_models(self):
         first = tracked(0)
         other = replace(tracked(1), model=replace(first.model, version="8"))

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from segdepth.errors import CannotWrite, InvalidFrame
+from segdepth.errors import CannotWrite, InvalidFrame, NotInstalled
 from segdepth.export import track_tables
 from segdepth.export.growing import GrowingFile
 from segdepth.export.track_lines import track_line
@@ -17,7 +18,7 @@ from segdepth.export.tracks import TracksExport
 from segdepth.tracks.regions import Region, Regions
 from segdepth.tracks.results import TrackState
 from segdepth.tracks.settings import Tracking
-from tests.tracked import FRAMES, MODEL, at_most, change, columns, movie, tracked, without
+from tests.tracked import FRAMES, MODEL, at_most, change, columns, movie, tracked, without, write_movie
 
 TABLES = ("csv", "json")
 
@@ -183,6 +184,13 @@ class TestTables:
         with pytest.raises(InvalidFrame, match=r"format|plot"):
             TracksExport(tmp_path, "m", **given)
 
+    @pytest.mark.parametrize("format_, library", [("mp4", "imageio_ffmpeg"), ("png", "matplotlib"), ("gif", "PIL")])
+    def test_a_library_that_is_missing_is_said_before_any_frame(self, tmp_path, monkeypatch, format_, library):
+        monkeypatch.setitem(sys.modules, library, None)
+        with write_movie(tmp_path, 2) as file, pytest.raises(NotInstalled, match="pip install"):
+            TracksExport(tmp_path / "out", file, (format_,)).__enter__()
+        assert not (tmp_path / "out").exists()
+
 
 class TestAllOrNothing:
     def test_nothing_is_there_before_the_end(self, tmp_path):
@@ -282,15 +290,21 @@ class TestGrowingFile:
 class TestLines:
     def test_of_a_tracked_frame(self):
         frame = tracked(12, changes=(change(3, 10, 5, 3),))
-        said = json.loads(track_line(frame, Regions().sums(frame)))
+        said = json.loads(track_line(frame, Regions().sums(frame), "CAM"))
         assert (said["kind"], said["sequence"], said["state"], said["tracks"]) == ("tracked", 12, "tracked", 30)
         assert said["drift_A"] == [0.12, -0.24]
         assert (said["changes"][0]["track"], said["changes"][0]["after"]) == (3, 3)
         assert [one["species"] for one in said["occupancy"]] == ["Ce", "O"]
 
     def test_of_a_refused_one_without_nan(self):
-        line = track_line(without(4, TrackState.REFUSED, "noise"), [])
+        line = track_line(without(4, TrackState.REFUSED, "noise"), [], "CAM")
         said = json.loads(line)
         assert line.count("\n") == 1
-        assert "NaN" not in line
-        assert (said["drift_A"], said["why"], said["occupancy"]) == ([None, None], "noise", [])
+        assert said == {
+            "kind": "tracked",
+            "sequence": 4,
+            "source": "CAM",
+            "state": "refused",
+            "why": "noise",
+            "changes": [],
+        }

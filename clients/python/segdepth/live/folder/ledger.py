@@ -71,7 +71,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None):
-        self._path = path or Path("the ledger in memory")
+        self.path = path or Path("the ledger in memory")
         self._lock = threading.RLock()
         self._rows: WeakValueDictionary[int, Row] = WeakValueDictionary()
         with self._errors():
@@ -81,7 +81,7 @@ class Ledger:
             with self._transaction():
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
                 if version not in (0, FORMAT):
-                    raise CannotWrite(f"{self._path}: of another version of SegDepth; name another --out")
+                    raise CannotWrite(f"{self.path}: of another version of SegDepth; name another --out")
                 if version == 0:
                     for statement in _TABLES.split(";"):
                         self._db.execute(statement)
@@ -217,10 +217,10 @@ class Ledger:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         match code:
             case sqlite3.SQLITE_FULL:
-                return CannotWrite(errno.ENOSPC, f"{self._path}: no space left on the disk")
+                return CannotWrite(errno.ENOSPC, f"{self.path}: no space left on the disk")
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return CannotWrite(f"{self._path}: another `segdepth watch` writes these results; name another --out")
+                return CannotWrite(f"{self.path}: another `segdepth watch` writes these results; name another --out")
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return CannotWrite(f"{self._path}: damaged ({error}); name another --out, or move these results away")
+                return CannotWrite(f"{self.path}: damaged ({error}); name another --out, or move these results away")
             case _:
-                return CannotWrite(f"{self._path}: {error}")
+                return CannotWrite(f"{self.path}: {error}")

@@ -42,11 +42,14 @@ class Listing:
             name = path.relative_to(self.folder).as_posix()
             if not self._concerns(path, is_folder):
                 continue
-            signature = self.signature(name) if self._is_movie(path, is_folder) else None
+            printable = name.encode(errors="backslashreplace").decode()
+            movie = self._is_movie(path, is_folder) and printable == name
+            signature = self.signature(name) if movie else None
             if signature is not None:
                 found.movies[name] = signature
             elif not is_folder and path.exists():
-                found.foreign.append(name)
+                # A name in no encoding, which neither a ledger nor JSON can hold, is foreign too.
+                found.foreign.append(printable)
         return found
 
     def _paths(self) -> Iterator[tuple[Path, bool]]:
@@ -86,6 +89,7 @@ class Listing:
         path = self.folder / name
         is_folder = path.is_dir()
         wanted = not self.recursive and "/" not in name and fnmatch.fnmatchcase(name, self.pattern)
+        wanted = wanted and name.encode(errors="backslashreplace").decode() == name
         return wanted and self._concerns(path, is_folder) and self._is_movie(path, is_folder)
 
     def name_of(self, path: Path) -> str | None:

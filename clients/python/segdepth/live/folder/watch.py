@@ -26,7 +26,8 @@ from segdepth.results import Answer, Gap
 EVENTS_AHEAD = 32
 """Packs of answers and messages that wait to be written. Beyond that the source and the service wait."""
 
-NEXT_SEQUENCE = "next sequence"
+NEXT_SEQUENCE, FOLDER = "next sequence", "folder"
+"""Values in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class FolderWatch:
         self._over = self._stopped = False
         self._ledger = target.ledger()
         try:
+            self._check_folder()
             self._results = Results(self._ledger, target.out, target.jsonl)
             self._next_sequence = int(self._ledger.meta(NEXT_SEQUENCE, 0))
             left_out = () if target.out is None or target.out.absolute() == folder.absolute() else (target.out,)
@@ -104,6 +106,14 @@ class FolderWatch:
         except BaseException:
             self._ledger.close()
             raise
+
+    def _check_folder(self) -> None:
+        """Names in the ledger are relative to a folder, which may be moved; two of them would be mixed up."""
+        here, known = str(self._folder.absolute()), str(self._ledger.meta(FOLDER, ""))
+        if known and known != here and Path(known).is_dir():
+            raise CannotWrite(f"{self._ledger.path}: these are results of {known}; name another --out")
+        if known != here:
+            self._ledger.commit([], [], {FOLDER: here})
 
     @property
     def account(self) -> FrameAccount:
@@ -137,6 +147,9 @@ class FolderWatch:
         threading.Thread(target=self._receive, args=(stream,), name="segdepth-answers", daemon=True).start()
         try:
             error = self._until_the_end()
+            if isinstance(error, CannotWrite):
+                # Of the ledger, in the thread that reads the files.
+                raise error
             self._conclude(error)
         except CannotWrite as cause:
             if disk_full(cause):
@@ -253,6 +266,8 @@ class FolderWatch:
         """The last lines."""
         if isinstance(error, SegDepthError):
             self._tell(Told(SourceState.DIED, "service", str(error)))
+        elif error is not None:
+            self._tell(Told(SourceState.DIED, str(self._folder), repr(error)))
         else:
             self._tell(Told(SourceState.STOPPED if self._stopped else SourceState.ENDED, str(self._folder)))
         self._results.say(account_line(self.account))
