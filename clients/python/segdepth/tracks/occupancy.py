@@ -1,13 +1,9 @@
 """Counts of a track: what all its frames, and the registered sums of some, say of it; across its changes, too.
 
-What frame i adds to the prior p(n) is p(n|i) / p(n). What a model gets wrong in a column, it gets wrong in each frame
-of a movie that shows the column under the same conditions, so k frames are worth beta k independent ones:
-
-    p(n | all) ~ p(n) prod_i [p(n|i) / p(n)] ** beta,    beta = 1 / (1 + (k - 1) correlation)
-
-(the design effect of a cluster of size k: Kish, Survey Sampling, 1965; the rule of `segdepth_protos.pooling`). A change
-moves what was known: evidence for n before it is evidence for n + d after it, for each step d as likely as the height
-of the step in the model's expected count says. Counts are the hidden states of a Markov chain that moves at changes.
+Frames count by the rule of `segdepth_protos.pooling`: each adds to the prior p(n) what it has `told`, log p(n|i)/p(n),
+and k frames of a track are `worth` beta k independent ones. A change moves what was known: evidence for n before it is
+evidence for n + d after it, for each step d as likely as the height of the step in the model's expected count says.
+Counts are the hidden states of a Markov chain that moves at changes.
 
 Suffixes: N tracks, K classes, D steps of a count.
 """
@@ -19,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.tracks.steps import WINDOW
+from segdepth_protos import pooling
 from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
-
-SMALLEST = 1e-6
-"""No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
 
 MISSED = 0.03
 """Share of frames in which a column that is there is not found."""
@@ -86,7 +80,7 @@ class Counts:
     """Evidence of N tracks, frame by frame. Rows are added and removed as tracks are."""
 
     def __init__(self, prior_SK: Array, correlation: float, sums_correlation: float = SUMS_CORRELATION):
-        self._log_prior_SK = np.log(np.maximum(prior_SK, SMALLEST))
+        self._log_prior_SK = pooling.log_of(prior_SK)
         self._correlation, self._sums_correlation = correlation, sums_correlation
         self._species = np.zeros(0, np.int64)
         self._prior = np.zeros((0, CLASSES))
@@ -134,7 +128,7 @@ class Counts:
 
     def add(self, rows: Array, probabilities_NK: Array, missed: Array) -> None:
         """Posteriors of one more frame, of these rows; `missed` rows should be in the frame, but are not found."""
-        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+        told = pooling.told(probabilities_NK, self._log_prior_SK[self._species[rows]])
         self._total[rows] += told
         self._number[rows] += 1
         self._total[missed, 1:] += np.log(MISSED)
@@ -145,7 +139,7 @@ class Counts:
 
     def add_sum(self, rows: Array, probabilities_NK: Array, first: int, last: int) -> None:
         """Posteriors of the registered sum of frames `first` to `last`, of these rows."""
-        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[self._species[rows]]
+        told = pooling.told(probabilities_NK, self._log_prior_SK[self._species[rows]])
         self._sums[rows] += told
         self._sums_number[rows] += 1
         self._recent.append((first, last, rows, told))
@@ -194,10 +188,9 @@ class Counts:
 
     def _tempered(self) -> Array:
         number = self._number - self._begun_number
-        beta = 1 / (1 + np.maximum(number - 1, 0) * self._correlation)
-        beta_sums = 1 / (1 + np.maximum(self._sums_number - 1, 0) * self._sums_correlation)
-        frames = (self._total - self._begun) * beta[:, None]
-        return np.where(self._sums_number[:, None] > 0, self._sums * beta_sums[:, None], frames)
+        frames = (self._total - self._begun) * pooling.worth(number, self._correlation)[:, None]
+        sums = self._sums * pooling.worth(self._sums_number, self._sums_correlation)[:, None]
+        return np.where(self._sums_number[:, None] > 0, sums, frames)
 
     def first_posterior(self, row: int) -> Array:
         """Posterior [K] of a row in the first piece of its time that is kept apart."""
@@ -237,12 +230,12 @@ class Counts:
     def _worth(self, piece: Piece, number: float) -> Array:
         """What a piece says [K], tempered for a track of that many frames."""
         if piece.sums_number > 0:
-            return np.asarray(piece.sums / (1 + (piece.sums_number - 1) * self._sums_correlation))
-        return np.asarray(piece.frames / (1 + max(number - 1, 0) * self._correlation))
+            return np.asarray(piece.sums * pooling.worth(piece.sums_number, self._sums_correlation))
+        return np.asarray(piece.frames * pooling.worth(number, self._correlation))
 
 
 def _moved(log_K: Array, step_D: Array) -> Array:
     """Log probabilities of counts after a step; beyond the ends there is nothing, or ten or more."""
     likely = np.exp(log_K - log_K.max())
     moved = np.convolve(likely, step_D)[CLASSES - 1 : 2 * CLASSES - 1]
-    return np.asarray(np.log(np.maximum(moved, SMALLEST * moved.max())))
+    return np.asarray(np.log(np.maximum(moved, pooling.SMALLEST * moved.max())))

@@ -89,6 +89,7 @@ class Segment:
         self._counts = Counts(np.array(numbers.prior), numbers.correlation_at(first.dose))
         self._response = np.array([response_at(first.dose, species) for species in range(len(numbers.prior))])
         self._changes = Changes(settings, self._steps, self._counts)
+        self._may_change = settings.hop_rate > 0
         self._summing = Summing(settings.summed_frames) if settings.summed_frames else None
         self._sum: Sum | None = None
         self._told: list[Event] = []
@@ -183,7 +184,7 @@ class Segment:
     def _confirm(self) -> None:
         found = self.sites.found_N
         now = ~self._confirmed & (found >= CONFIRMED_FOUND) & (found >= CONFIRMED_SHARE * self._watched)
-        for row in np.flatnonzero(now & (self._born > 0)):
+        for row in np.flatnonzero(now & (self._born > 0) & self._may_change):
             self._appeared(int(row))
         self._confirmed |= now
 
