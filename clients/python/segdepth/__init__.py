@@ -17,8 +17,7 @@ from segdepth.connect import connect, connect_async
 from segdepth.detector import BadPixels, Detector
 from segdepth.errors import SegDepthError
 from segdepth.lattice import LatticeSampling, NoLattice, lattice_sampling
-from segdepth.models import PoolingNumbers
-from segdepth.pooling import Pool, PooledColumns, PooledFrames, numbers_of, pool
+from segdepth.models import PoolingNumbers, numbers_of
 from segdepth.results import (
     Answer,
     ChannelChange,
@@ -70,11 +69,7 @@ __all__ = [
     "ModelVersion",
     "ModelInfo",
     "PoolingNumbers",
-    "Pool",
-    "PooledColumns",
-    "PooledFrames",
     "numbers_of",
-    "pool",
     "Shadow",
     "ShadowCounts",
     "ChannelChange",

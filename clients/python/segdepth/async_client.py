@@ -1,6 +1,6 @@
 """The client for asyncio. Its twin without, client.py, is generated from this file: `make client`."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -8,10 +8,10 @@ from typing import Any, NoReturn, Self
 from numpy.typing import NDArray
 
 from segdepth.account import Account
-from segdepth.arguments import checked, flag, image_array, text, wait_s, whole, wrong_type
+from segdepth.arguments import checked, flag, image_array, text, wait_s, whole
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, InvalidType, NotSupported, OutsideDomain, from_contract
-from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
+from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, from_contract
+from segdepth.models import numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames, check_source
@@ -133,60 +133,6 @@ class AsyncClient:
             raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
         opening = stream_request(name, calibration, options, policy, frame_deadline_s)
         return AsyncStream(self._transport, opening, Window(policy, waiting_frames), frames)
-
-    def pool(
-        self,
-        answers: AsyncIterable[Answer],
-        frames: int,
-        images: Images | None = None,
-        options: Options | None = None,
-        *,
-        timeout_s: float = TIMEOUT_S,
-    ) -> AsyncIterator[PooledFrames]:
-        """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
-
-        answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
-        images: the movie's frames by their sequence numbers; with them the model is asked about each group's sum, too,
-        within `timeout_s`, which counts better than the single frames' posteriors do together. `options` are the
-        stream's own: a sum is asked with their priority.
-        Drift is not tracked: frames that have moved are left out and counted too.
-        Raises InvalidFrame for fewer than two frames, NotSupported for a model that was released without the numbers,
-        and for a sum what `estimate` does.
-        """
-        checked(answers, AsyncIterable, "answers", "the answers of a stream")
-        if images is not None and not hasattr(images, "__getitem__"):
-            raise wrong_type(images, "images", "a movie whose frames can be had by number", "list(frames) is one")
-        options, timeout_s = as_options(options), wait_s(timeout_s)
-        models: dict[tuple[str, str], list[ModelInfo]] = {}
-        pool = Pool(lambda version: numbers_of(models[version.family, version.version], version), frames)
-        groups = self._groups(answers, pool, models)
-        return self._pooled(groups, images, options, timeout_s)
-
-    async def _groups(
-        self, answers: AsyncIterable[Answer], pool: Pool, models: dict[tuple[str, str], list[ModelInfo]]
-    ) -> AsyncIterator[Group]:
-        async for answer in answers:
-            if isinstance(answer, FrameResult) and not answer.refused:
-                model = answer.model
-                if (model.family, model.version) not in models:
-                    models[model.family, model.version] = await self.models(model.family)
-            try:
-                group = pool.add(answer)
-            except NotSupported:  # What was answered before is pooled, as `pooling.groups` does.
-                if rest := pool.finish():
-                    yield rest
-                raise
-            if group:
-                yield group
-        if rest := pool.finish():
-            yield rest
-
-    async def _pooled(
-        self, groups: AsyncIterable[Group], images: Images | None, options: Options, timeout_s: float
-    ) -> AsyncIterator[PooledFrames]:
-        async for group in groups:
-            query = None if images is None else group.summed(images, options)
-            yield group.pooled(await self.estimate(*query, timeout_s=timeout_s) if query else None)
 
     def track(
         self,

@@ -1,6 +1,6 @@
 """The client without asyncio. Generated from async_client.py by clients/python/generate.py: `make client`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from segdepth import background
 from segdepth.account import Account
-from segdepth.arguments import checked, flag, image_array, text, wait_s, whole, wrong_type
+from segdepth.arguments import checked, flag, image_array, text, wait_s, whole
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, InvalidType, NotSupported, OutsideDomain, from_contract
-from segdepth.pooling import Group, Images, Pool, PooledFrames, numbers_of
+from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, from_contract
+from segdepth.models import numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames, check_source
@@ -134,60 +134,6 @@ class Client:
             raise InvalidFrame(f"waiting_frames: {waiting_frames} is less than one", "waiting_frames")
         opening = stream_request(name, calibration, options, policy, frame_deadline_s)
         return Stream(self._transport, opening, Window(policy, waiting_frames), frames)
-
-    def pool(
-        self,
-        answers: Iterable[Answer],
-        frames: int,
-        images: Images | None = None,
-        options: Options | None = None,
-        *,
-        timeout_s: float = TIMEOUT_S,
-    ) -> Iterator[PooledFrames]:
-        """Pool every `frames` answered frames of a stream of a movie that stands still, by the model's own numbers.
-
-        answers: a `stream`, or results of `estimate`, in order; refused frames and gaps are left out and counted.
-        images: the movie's frames by their sequence numbers; with them the model is asked about each group's sum, too,
-        within `timeout_s`, which counts better than the single frames' posteriors do together. `options` are the
-        stream's own: a sum is asked with their priority.
-        Drift is not tracked: frames that have moved are left out and counted too.
-        Raises InvalidFrame for fewer than two frames, NotSupported for a model that was released without the numbers,
-        and for a sum what `estimate` does.
-        """
-        checked(answers, Iterable, "answers", "the answers of a stream")
-        if images is not None and not hasattr(images, "__getitem__"):
-            raise wrong_type(images, "images", "a movie whose frames can be had by number", "list(frames) is one")
-        options, timeout_s = as_options(options), wait_s(timeout_s)
-        models: dict[tuple[str, str], list[ModelInfo]] = {}
-        pool = Pool(lambda version: numbers_of(models[version.family, version.version], version), frames)
-        groups = self._groups(answers, pool, models)
-        return self._pooled(groups, images, options, timeout_s)
-
-    def _groups(
-        self, answers: Iterable[Answer], pool: Pool, models: dict[tuple[str, str], list[ModelInfo]]
-    ) -> Iterator[Group]:
-        for answer in answers:
-            if isinstance(answer, FrameResult) and not answer.refused:
-                model = answer.model
-                if (model.family, model.version) not in models:
-                    models[model.family, model.version] = self.models(model.family)
-            try:
-                group = pool.add(answer)
-            except NotSupported:  # What was answered before is pooled, as `pooling.groups` does.
-                if rest := pool.finish():
-                    yield rest
-                raise
-            if group:
-                yield group
-        if rest := pool.finish():
-            yield rest
-
-    def _pooled(
-        self, groups: Iterable[Group], images: Images | None, options: Options, timeout_s: float
-    ) -> Iterator[PooledFrames]:
-        for group in groups:
-            query = None if images is None else group.summed(images, options)
-            yield group.pooled(self.estimate(*query, timeout_s=timeout_s) if query else None)
 
     def track(
         self,

@@ -1,11 +1,13 @@
 """The models that there are, which one answers, and who changed that."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 import numpy as np
 
+from segdepth.errors import NotSupported
 from segdepth_protos import contract
 from segdepth_protos.v1 import frame_pb2, models_pb2
 
@@ -87,7 +89,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class PoolingNumbers:
-    """A model's own numbers for pooling a movie (segdepth_protos.pooling)."""
+    """A model's own numbers for what several frames say of a column together (segdepth_protos.pooling)."""
 
     prior: tuple[tuple[float, ...], ...]
     """Of each species: probability of each class."""
@@ -96,6 +98,7 @@ class PoolingNumbers:
     correlation: tuple[float, ...]
     """Of the model's error between frames, at each dose."""
     hop: float
+    """Of no effect: `Tracking` says how probably a column changes."""
     abstain_below: float
 
     def correlation_at(self, dose: float) -> float:
@@ -146,6 +149,17 @@ class ModelInfo:
             shadow=Shadow.from_message(model.shadow) if model.HasField("shadow") else None,
             pooling=PoolingNumbers.from_message(model.pooling) if model.HasField("pooling") else None,
         )
+
+
+def numbers_of(models: Iterable[ModelInfo], version: ModelVersion) -> PoolingNumbers:
+    """The numbers of the model that answered. Raises NotSupported where it has none."""
+    for info in models:
+        if (info.version.family, info.version.version) == (version.family, version.version) and info.pooling:
+            return info.pooling
+    raise NotSupported(
+        f"{version.family} {version.version} was released without what tracking needs; calibrate and release it anew"
+        " (segdepth-train calibrate), or take the frames one by one"
+    )
 
 
 @dataclass(frozen=True)

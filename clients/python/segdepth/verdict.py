@@ -1,6 +1,5 @@
 """Whether a frame may be believed, and which question it failed."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -14,11 +13,6 @@ class Status(Enum):
     OK = "ok"
     SUSPECT = "suspect"
     REFUSED = "refused"
-
-
-def worst(verdicts: Iterable[Status]) -> Status:
-    """The worst of several verdicts; ok of none."""
-    return max(verdicts, key=list(Status).index, default=Status.OK)
 
 
 _STATUS = {

@@ -127,7 +127,7 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class Pooling(_message.Message):
-    """The numbers of a model by which clients pool a movie (segdepth_protos.pooling has the rule)."""
+    """The numbers of a model by which clients track columns through a movie (segdepth_protos.pooling has the rule)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,7 +137,7 @@ class Pooling(_message.Message):
     HOP_FIELD_NUMBER: _builtins.int
     ABSTAIN_BELOW_FIELD_NUMBER: _builtins.int
     hop: _builtins.float
-    """Probability that a column changes during a movie, before it is seen."""
+    """Of no effect: tracking states a rate of its own. Clients of before tracking read it."""
     abstain_below: _builtins.float
     """Posterior below which a count is abstained."""
     @_builtins.property

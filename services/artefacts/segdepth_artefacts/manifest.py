@@ -74,7 +74,7 @@ class Pooling(Strict):
     correlation: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         description="of the model's error between frames, at each dose"
     )
-    hop: float = Field(ge=0, lt=1, description="probability that a column changes during a movie")
+    hop: float = Field(ge=0, lt=1, description="of no effect; for clients of before tracking")
 
     @model_validator(mode="after")
     def _table(self) -> "Pooling":
@@ -114,7 +114,7 @@ class Manifest(Strict):
     )
     domain: Domain
     calibration: Calibration
-    pooling: Pooling | None = Field(None, description="absent in models that cannot pool")
+    pooling: Pooling | None = Field(None, description="absent in models whose columns cannot be tracked")
     engines: tuple[Engine, ...]
     recipe: dict[str, Any]
     seeds: dict[str, int]

@@ -1,4 +1,5 @@
-"""The demo: a noisy movie with a known truth, through the whole service, to atom counts and how right they are.
+"""The demo: a noisy movie with a known truth, through the whole service, to atom counts and how right they are; then a
+camera that runs, and what hopped before it.
 
 python -m segdepth_stack.demo [--out out/demo]
 """
@@ -26,6 +27,7 @@ from segdepth.export import MovieExport
 from segdepth.export.picture import png
 from segdepth.files import Movie, open_movie
 from segdepth.results import FrameResult
+from segdepth_stack.demo_live import watched
 from segdepth_stack.demo_score import Score, TrueFrame, compare, read_truth, total
 from segdepth_stack.node_process import StackFailed
 from segdepth_stack.settings import StackSettings
@@ -78,15 +80,16 @@ def main(
                 speed, results = estimated(client, frames, console)
                 with console.status("writing files"):
                     export(out, frames, results, truth)
+                print_report(console, speed, scored(results, truth), results)
+                watched(client, out, console, seed)
         finally:
             with console.status("stopping the service"):
                 stack.stop()
     except (StackFailed, segdepth.SegDepthError) as error:
         console.print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None
-    scores = scored(results, truth)
-    print_report(console, speed, scores, results, out)
-    write_scores(out / f"{movie.stem}.scores.json", speed, scores)
+    write_scores(out / f"{movie.stem}.scores.json", speed, scored(results, truth))
+    console.print(f"files in [bold]{out}[/]: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def make_movie(out: Path, seed: int) -> Path:
@@ -148,7 +151,7 @@ def scored(results: dict[int, FrameResult], truth: list[TrueFrame]) -> dict[floa
 
 
 def print_report(
-    console: Console, speed: Speed, scores: dict[float | None, Score], results: dict[int, FrameResult], out: Path
+    console: Console, speed: Speed, scores: dict[float | None, Score], results: dict[int, FrameResult]
 ) -> None:
     """Say how fast and how right."""
     model = next(iter(results.values())).model
@@ -172,7 +175,6 @@ def print_report(
         )
     console.print(table)
     console.print(LEGEND)
-    console.print(f"files in [bold]{out}[/]: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def write_scores(path: Path, speed: Speed, scores: dict[float | None, Score]) -> None:

@@ -50,6 +50,8 @@ def test_the_report_has_every_family_dose_and_shift(work: Path):
         assert report["bound"][family]["2000"]["all"]["columns"] >= 1
     page = (work / "work" / "benchmark.md").read_text()
     assert "Outside its domain" in page
+    pooled = page.partition("## Movies")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\w+) \| \d.*\|$", pooled, re.MULTILINE) == ["paper", "perturbed", "particle"]
     for picture in re.findall(r"\(([a-z]+\.(?:png|jpg))\)", page):
         assert (work / "work" / picture).stat().st_size > 1000
 

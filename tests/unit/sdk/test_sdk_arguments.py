@@ -146,7 +146,7 @@ class TestOptions:
         says = r"an Options, such as Options\(model="
         refused(lambda: client.estimate(IMAGE, 0.1, options), says)
         refused(lambda: client.stream([IMAGE], 0.1, options), says)
-        refused(lambda: client.pool([], 2, options=options), says)
+        refused(lambda: client.track([IMAGE], 0.1, options), says)
 
     @pytest.mark.parametrize(
         "options, field",
@@ -225,16 +225,15 @@ class TestStream:
             client.stream([IMAGE], 0.1, frame_deadline_s=deadline)
 
 
-class TestPool:
-    def test_what_is_pooled(self, client):
-        refused(lambda: client.pool(None, 2), "the answers of a stream")
-        refused(lambda: list(client.pool([IMAGE], 2)), "a FrameResult or a Gap")
-        refused(lambda: client.pool([], 2, iter([IMAGE])), r"list\(frames\)")
-        refused(lambda: client.pool([], "2"), "frames")
+class TestTrack:
+    def test_what_is_tracked(self, client):
+        refused(lambda: client.track(None, 0.1), "frames")
+        refused(lambda: client.track(IMAGE, 0.1), "of one frame")
 
-    def test_too_few(self, client):
-        with pytest.raises(errors.InvalidFrame, match="two or more"):
-            client.pool([], 1)
+    def test_how(self, client):
+        for settings in (15, {"hop_rate": 0}, "live"):
+            says = r"a Tracking, such as Tracking\(\)"
+            refused(lambda settings=settings: client.track([IMAGE], 0.1, tracking=settings), says)
 
 
 CALLS = {
@@ -245,7 +244,7 @@ CALLS = {
     "history": lambda client, **given: client.history("f", **given),
     "whoami": lambda client, **given: client.whoami(**given),
     "healthy": lambda client, **given: client.healthy(**given),
-    "pool": lambda client, **given: client.pool([], 2, **given),
+    "track": lambda client, **given: client.track([IMAGE], 0.1, **given),
 }
 
 

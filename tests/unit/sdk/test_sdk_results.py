@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import segdepth
-from segdepth import Gap, GapReason, PoolingNumbers, errors, pool
+from segdepth import Gap, GapReason, errors
 from segdepth.results import FrameResult
 from segdepth_protos import contract
 from tests.answers import result
+from tests.tracked import tracked
 
 COPIES = [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy, copy.copy]
-NUMBERS = PoolingNumbers(((1 / 11,) * 11,) * 2, (100.0, 1000.0), (0.1, 0.3), 0.02, 0.4)
 
 
 @pytest.fixture(params=COPIES, ids=["pickle", "deepcopy", "copy"])
@@ -47,11 +47,11 @@ class TestCopies:
         gap = Gap(3, 9, GapReason.DROPPED, "late")
         assert twin(gap) == gap
 
-    def test_of_pooled_frames(self, twin):
-        (group,) = pool([result(0), result(1)], NUMBERS, 2)
-        other = twin(group)
-        assert (other.first, other.last, other.model) == (0, 1, group.model)
-        np.testing.assert_array_equal(other.columns.probabilities, group.columns.probabilities)
+    def test_of_a_tracked_frame(self, twin):
+        one = tracked(3)
+        other = twin(one)
+        assert (other.sequence, other.state, other.drift_A, other.model) == (3, one.state, one.drift_A, one.model)
+        np.testing.assert_array_equal(other.columns.probabilities, one.columns.probabilities)
 
     def test_of_a_table(self, twin):
         table = segdepth.table([result(0), Gap(1, 2, GapReason.LOST)])
@@ -135,11 +135,6 @@ class TestRepr:
     def test_of_a_gap(self):
         assert repr(Gap(2, 3, GapReason.DROPPED)) == "Gap(first=2, last=3, reason='dropped')"
         assert repr(Gap(2, 3, GapReason.INVALID, "why")) == "Gap(first=2, last=3, reason='invalid', detail='why')"
-
-    def test_of_pooled_frames_is_short(self):
-        (group,) = pool([result(0), result(1)], NUMBERS, 2)
-        assert "columns=PooledColumns(size=3, Ce=2, O=1" in repr(group)
-        assert len(repr(group)) < 400
 
 
 def test_each_kind_of_answer_has_a_sequence_number():

@@ -86,42 +86,22 @@ def test_a_model_that_finds_nothing_gains_nothing_from_more_frames() -> None:
     np.testing.assert_allclose(numbers.prior, FLAT)
 
 
-def rows(right: float, stated: float, hopped: float) -> np.ndarray:
-    """Columns of `perturbed`, half of them changed: counted right by pooling with this share, by one frame always."""
+def rows(right: float, stated: float) -> np.ndarray:
+    """Columns of `perturbed`: counted right by pooling with this share, by one frame always."""
     made = np.zeros(4000, movies.ROW)
     rng = np.random.default_rng(0)
     made["specimen"], made["family"], made["true"] = np.arange(4000) // 100, "perturbed", 6
-    made["changed"] = np.arange(4000) % 2
     made["pooled"], made["one"], made["summed"], made["first"] = np.where(rng.random(4000) < right, 6, 5), 6, 6, 5
-    made["p_pooled"], made["p_one"], made["p_summed"], made["hop_still"] = stated, 0.99, 0.99, 0.02
-    made["before"], made["p_before"], made["p_hopped"], made["hop_hopped"] = 5, stated, hopped, 0.6
+    made["p_pooled"], made["p_one"], made["p_summed"] = stated, 0.99, 0.99
     return made
 
 
 def test_bars_of_movies() -> None:
-    def bars(right: float, stated: float, hopped: float) -> dict[str, bool]:
-        found = movies.figures(rows(right, stated, hopped))
-        return {bar.what: bar.reached for bar in judged({}, None, None, found)}
+    def bars(right: float, stated: float) -> dict[str, bool]:
+        return {bar.what: bar.reached for bar in judged({}, None, None, movies.figures(rows(right, stated)))}
 
-    assert bars(1.0, 0.99, 0.5) == {
-        "ten frames pooled, less one of their dose": True,
-        "calibration error pooled": True,
-        "confidence of all columns that hop, fall": True,
-        "confidence of columns seen to hop, fall": True,
-    }
-    assert not any(bars(0.9, 0.99, 0.99).values())
-
-
-def test_a_change_that_no_still_movie_shows_is_reported_apart() -> None:
-    made = rows(1.0, 0.9, 0.5)
-    made["before"][: len(made) // 2] = made["pooled"][: len(made) // 2]
-    figures = movies.figures(made)["perturbed"]
-    assert figures["hops"]["columns"] == 1000
-    assert figures["hops_of_all"]["columns"] == 2000
-    made["before"] = made["pooled"]
-    unseen = {bar.what for bar in judged({}, None, None, movies.figures(made))}
-    assert "confidence of columns seen to hop, fall" not in unseen
-    assert "confidence of all columns that hop, fall" in unseen
+    assert bars(1.0, 0.99) == {"ten frames pooled, less one of their dose": True, "calibration error pooled": True}
+    assert not any(bars(0.9, 0.99).values())
 
 
 def test_a_model_that_cannot_pool_is_left_out() -> None:

@@ -93,11 +93,6 @@ def _pooled(movies: dict[str, Any]) -> Iterator[Bar]:
         yield Bar(family, "10 x 500", what, "interval reaches 0", against["value"], against["high"] >= 0)
         error = figures["ece"]["value"]
         yield Bar(family, "10 x 500", "calibration error pooled", f"<= {POOLED_ECE:g}", error, error <= POOLED_ECE)
-        for name, which in (("hops_of_all", "all columns that hop"), ("hops", "columns seen to hop")):
-            if figures.get(name, {}).get("columns"):
-                fall = figures[name]["fall"]
-                what = f"confidence of {which}, fall"
-                yield Bar(family, "10 x 500", what, "interval above 0", fall["value"], fall["low"] > 0)
 
 
 def _beaten(against: dict[str, Report]) -> Iterator[Bar]:

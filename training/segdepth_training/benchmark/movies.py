@@ -1,4 +1,4 @@
-"""Pooling examined: ten frames at 500 e/Å² against one at 5000 and against their sum, and columns that hop."""
+"""Pooling examined: ten frames at 500 e/Å² of columns that stand still, against one at 5000 and against their sum."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,35 +19,29 @@ from segdepth_protos.pooling import Pooled, pooled
 from segdepth_training.benchmark.contenders import Load, Released
 from segdepth_training.fitting.pooling import posteriors_of
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
-from segdepth_training.frames.multislice import exit_wave
 from segdepth_training.frames.observation import Observation, conditions, movie, observe
 from segdepth_training.judging.figures import debiased_calibration_error, mean
 from segdepth_training.machine.storage import Storage
-from segdepth_training.specimens.changes import lengthened, with_room
-from segdepth_training.specimens.projection import project
 from segdepth_training.specimens.specimen import FAMILIES
 
 FRAMES, DOSE = 10, 500.0
 """Of a movie; e/Å² of a frame."""
 
 WAYS = ("pooled", "posteriors", "one", "summed")
-"""As clients pool: the frames' posteriors and their sum's; the posteriors alone; one frame of the whole dose; the sum
-alone."""
+"""The frames' posteriors pooled, and in their place their sum's where it shows the column; the posteriors alone; one
+frame of the whole dose; the sum alone."""
 
 ROW = np.dtype(
     [
-        *(("specimen", "i4"), ("family", "U10"), ("true", "i2"), ("species", "i2"), ("changed", "i2")),
+        *(("specimen", "i4"), ("family", "U10"), ("true", "i2"), ("species", "i2")),
         *((kind, type_) for name in WAYS for kind, type_ in ((name, "i2"), (f"p_{name}", "f4"))),
-        *(("first", "i2"), ("hop_still", "f4"), ("before", "i2"), ("p_before", "f4"), ("p_hopped", "f4")),
-        ("hop_hopped", "f4"),
+        ("first", "i2"),
     ]
 )
 """A true column: counts and their probabilities in each of WAYS, and the count of the first frame alone; -1 where it
-was not found. `hop_still`: probability of a hop in that movie. Of `perturbed` also: `before` and `p_before`, pooled
-count and its probability in a movie of the specimen without its changes; `p_hopped` and `hop_hopped`, of a movie that
-is without them in its first half."""
+was not found."""
 
-RULES = 4
+RULES = 5
 """Counts up whenever the same movie gives other rows: rows kept before are not used again."""
 
 
@@ -97,33 +91,14 @@ class Movies:
         rows = np.zeros(len(truth), ROW)
         rows["specimen"], rows["family"] = index, frames[0].family
         rows["true"] = np.minimum(truth[:, 2], CLASSES - 1)
-        rows["species"], rows["changed"] = truth[:, 3], truth[:, 4]
-        rows["pooled"], rows["p_pooled"], rows["hop_still"] = answered(said)
-        rows["posteriors"], rows["p_posteriors"], _ = answered(without_sum)
+        rows["species"] = truth[:, 3]
+        rows["pooled"], rows["p_pooled"] = answered(said)
+        rows["posteriors"], rows["p_posteriors"] = answered(without_sum)
         for name, answer in (("one", whole), ("summed", summed)):
             rows[name], rows[f"p_{name}"] = counted(frames[0], answer)
         rows["first"], _ = counted(frames[0], answers[0])
-        rows["p_before"] = rows["p_hopped"] = rows["hop_hopped"] = np.nan
-        if rows["changed"].any() and frames[0].family == "perturbed":
-            before = movie(self._unchanged(index, waves), self.plan, index, DOSE, FRAMES)
-            earlier = [contender.answer(frame) for frame in before]
-            still = together(frames[0], earlier, numbers, contender.answer(added(before)))
-            rows["before"], rows["p_before"], _ = answered(still)
-            half = FRAMES // 2
-            both = contender.answer(added([*before[:half], *frames[half:]]))
-            hopped = together(frames[0], [*earlier[:half], *answers[half:]], numbers, both)
-            _, rows["p_hopped"], rows["hop_hopped"] = answered(hopped)
         border = BORDER_A / frames[0].sampling_A
         return rows[inside(truth[:, :2], frames[0].frame.shape, border)]
-
-    def _unchanged(self, index: int, waves: ExitWaves) -> ExitWaves:
-        """The same specimen with its changed columns as its surface has them."""
-        recipe = self.plan.recipe
-        period_A = project(recipe.crystal).period_A
-        specimen = with_room(self.plan.specimen(index), 4, period_A)
-        change = specimen.columns[:, 4].astype(np.int64)
-        wave = exit_wave(lengthened(specimen, -change, period_A), recipe.multislice, recipe.microscope)
-        return dataclasses.replace(waves, waves=torch.from_numpy(np.asarray(wave))[None])
 
 
 def at_dose(waves: ExitWaves, plan: Plan, index: int, dose: float) -> Observation:
@@ -141,10 +116,10 @@ def added(frames: list[Observation]) -> Observation:
     return dataclasses.replace(frames[0], frame=np.stack([frame.frame for frame in frames]).sum(axis=0))
 
 
-def answered(said: Pooled) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Pooled count of each column, its probability, and that of a hop; -1 and NaN for what is no column."""
+def answered(said: Pooled) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pooled count of each column and its probability; -1 and NaN for what is no column."""
     count = np.where(said.seen, said.posterior.argmax(1), -1)
-    return count, np.where(said.seen, said.posterior.max(1), np.nan), np.where(said.seen, said.hopping, np.nan)
+    return count, np.where(said.seen, said.posterior.max(1), np.nan)
 
 
 def counted(first: Observation, answer: Prediction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -162,12 +137,11 @@ def together(
     prior = np.array(numbers.prior)[first.columns[:, 3].astype(int)]
     correlation = float(np.interp(np.log(DOSE), np.log(numbers.dose), numbers.correlation))
     total = None if summed is None else posteriors_of(first, summed)
-    return pooled(posteriors, prior, correlation, numbers.hop, total)
+    return pooled(posteriors, prior, correlation, total)
 
 
 def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
-    """By family: shares of right counts, their paired differences, calibration; of hopping columns what becomes of
-    them."""
+    """By family: shares of right counts, their paired differences, calibration."""
     if rows is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
@@ -184,34 +158,10 @@ def figures(rows: NDArray[np.void] | None) -> dict[str, dict[str, Any]]:
             "against_summed": vars(mean(right["pooled"] - right["summed"], who)),
             "ece": _error(some, "pooled"),
             **{f"ece_{name}": _error(some, name) for name in WAYS[1:]},
-            "hopping": vars(mean(*_known(some, "hop_still"))),
         }
-        changed = (some["changed"] != 0) & (some["pooled"] >= 0) & np.isfinite(some["p_before"] + some["p_hopped"])
-        if changed.any():
-            # A change that the model does not see in still movies cannot show in one that hops.
-            visible = changed & (some["pooled"] != some["before"])
-            found[family] |= {"hops": _hops(some[visible]), "hops_of_all": _hops(some[changed])}
     return found
 
 
 def _error(rows: NDArray[np.void], name: str) -> dict[str, float]:
     seen = rows[rows[name] >= 0]
     return vars(debiased_calibration_error(seen[f"p_{name}"], seen[name] == seen["true"], seen["specimen"]))
-
-
-def _known(rows: NDArray[np.void], name: str) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-    """The field where it is a number, and the specimens of these rows."""
-    kept = rows[np.isfinite(rows[name])]
-    return kept[name].astype(float), kept["specimen"]
-
-
-def _hops(rows: NDArray[np.void]) -> dict[str, Any]:
-    """Confidence in columns that hop against the mean of what it is where they stand still, as before and as after."""
-    still = (rows["p_before"].astype(float) + rows["p_pooled"]) / 2
-    return {
-        "columns": len(rows),
-        "p_still": vars(mean(still, rows["specimen"])),
-        "p_hopped": vars(mean(rows["p_hopped"].astype(float), rows["specimen"])),
-        "fall": vars(mean(still - rows["p_hopped"], rows["specimen"])),
-        "hopping": vars(mean(rows["hop_hopped"].astype(float), rows["specimen"])),
-    }

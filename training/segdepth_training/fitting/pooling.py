@@ -1,4 +1,4 @@
-"""What a model's clients need to pool a movie: the prior of its counts, and how alike its errors are in every frame."""
+"""What tracking needs of a model: the prior of its counts, and how alike its errors are in all frames of a movie."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ MOVIES = 10
 """Of each family."""
 
 HOP = 0.02
-"""Columns that change during a movie, before it is seen: few, so that only frames that contradict each other say so."""
+"""Share of columns that change during a movie, for clients of before tracking: nothing else reads it."""
 
 
 class Watched(NamedTuple):
@@ -97,7 +97,7 @@ def correlation(parts: list[Watched], prior: NDArray[np.float64]) -> float:
     def loss(value: float) -> float:
         total, number = 0.0, 0
         for part in parts:
-            said = pooled(part.posteriors, prior[part.species], value, 0.0).posterior
+            said = pooled(part.posteriors, prior[part.species], value).posterior
             total -= float(np.log(said[np.arange(len(part.true)), part.true].clip(1e-9)).sum())
             number += len(part.true)
         return total / number

@@ -1,8 +1,6 @@
 """`segdepth estimate`: movies in, files out."""
 
 import time
-from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +19,8 @@ from segdepth.cli.tally import Tally, exit_status
 from segdepth.client import Client
 from segdepth.errors import UnreadableFile
 from segdepth.export import MovieExport, Request
-from segdepth.export.pooled import PooledTable
 from segdepth.files import Movie
 from segdepth.lattice import NoLattice
-from segdepth.results import Answer
 
 
 @with_option_groups
@@ -61,8 +57,6 @@ def estimate(
 
       segdepth estimate movie.npy --sampling auto-lattice --sampling-about 0.1 --out results
 
-      segdepth estimate movie.mrc --pool 10 --out results
-
       segdepth estimate movie.mrc --detector k3.toml --out results
 
       segdepth estimate movie.mrc --out results --format csv,json,xyz,python
@@ -97,42 +91,24 @@ def _estimate_movie(client: Client, movie: Movie, outputs: Outputs, request: Req
         export = outputs.export(movie, request)
         if export:
             stack.enter_context(export)
-        pooled = outputs.pooled(movie)
-        if pooled:
-            stack.enter_context(pooled)
         bar = stack.enter_context(progress())
         task = bar.add_task(escape(movie.path.name), total=len(movie), rate="")
         stream = stack.enter_context(client.stream(movie, movie.calibration, options, name=movie.path.name))
-
-        def seen() -> Iterator[Answer]:
-            for answer in stream:
-                if export:
-                    export.add(answer)
-                tally.add(answer)
-                rate = f"{tally.frames / (time.monotonic() - started):.1f} frames/s"
-                bar.update(task, completed=tally.frames, rate=rate)
-                yield answer
-
-        if pooled and outputs.pool:
-            for group in client.pool(seen(), outputs.pool, movie, options):
-                pooled.add(group)
-        else:
-            deque(seen(), maxlen=0)
-    _report(movie, tally, outputs, pooled, time.monotonic() - started)
+        for answer in stream:
+            if export:
+                export.add(answer)
+            tally.add(answer)
+            rate = f"{tally.frames / (time.monotonic() - started):.1f} frames/s"
+            bar.update(task, completed=tally.frames, rate=rate)
+    _report(movie, tally, outputs, time.monotonic() - started)
     return tally
 
 
-def _report(movie: Movie, tally: Tally, outputs: Outputs, pooled: PooledTable | None, seconds: float) -> None:
+def _report(movie: Movie, tally: Tally, outputs: Outputs, seconds: float) -> None:
     where = f" → {outputs.out_dir / movie.path.stem}.*" if outputs.out_dir else ""
     out().print(escape(f"{movie.path}: {tally.line()} in {seconds:.1f} s, {' and '.join(tally.models)}{where}"))
     for why in tally.why():
         out().print(escape(f"  {why}"))
-    if pooled:
-        parts = [f"{pooled.groups} groups of up to {outputs.pool} frames"]
-        parts += [f"{pooled.moved} frames left out that have moved"] if pooled.moved else []
-        if pooled.without_sum:
-            parts.append(f"{pooled.without_sum} groups not added up (they drift, or the sum was refused)")
-        out().print(f"  pooled: {', '.join(parts)}")
     drawn = outputs.pictures
     if outputs.out_dir is not None and "png" in outputs.chosen and drawn < len(movie):
         out().print(f"  pictures of the first {drawn} of {len(movie)} frames; --pictures {len(movie)} draws all")

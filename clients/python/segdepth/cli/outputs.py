@@ -9,7 +9,6 @@ import typer
 
 from segdepth.errors import InvalidFrame
 from segdepth.export import DEFAULT_FORMATS, FORMATS, MovieExport, Request
-from segdepth.export.pooled import PooledTable
 from segdepth.files import INSIDE, Movie
 
 PANEL = "Results"
@@ -36,15 +35,6 @@ class Outputs:
             min=0, help="Frames of each movie to draw, from its first; the format png.", rich_help_panel=PANEL
         ),
     ] = PICTURES
-    pool: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            metavar="N",
-            help="Also pool every N frames of a still movie: STEM.pooled.csv.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None
     period: Annotated[
         float | None,
         typer.Option(
@@ -61,8 +51,6 @@ class Outputs:
         unknown = [name for name in chosen if name not in FORMATS]
         if unknown or not chosen:
             raise InvalidFrame(f"--format {self.formats}: there is {','.join(FORMATS)}")
-        if self.pool and self.out_dir is None:
-            raise InvalidFrame(f"--pool {self.pool}: name a folder for the pooled table (--out DIR)")
         stems = Counter(Path(str(path).partition(INSIDE)[0]).stem for path in files)
         twice = [stem for stem, count in stems.items() if count > 1]
         if self.out_dir is not None and twice:
@@ -78,7 +66,3 @@ class Outputs:
         if self.out_dir is None:
             return None
         return MovieExport(self.out_dir, movie, self.chosen, self.pictures, request=request, period_A=self.period)
-
-    def pooled(self, movie: Movie) -> PooledTable | None:
-        """The table of pooled frames, where it is wanted."""
-        return PooledTable(self.out_dir, movie.path.stem) if self.pool and self.out_dir else None

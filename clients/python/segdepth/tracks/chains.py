@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth_protos import pooling
 from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
-
-SMALLEST = 1e-6
-"""No class is less probable than this in a frame: one frame's rounding must not rule out what all others say."""
 
 MOST_PIECES = 12
 """Pieces of a track's time that are kept apart."""
@@ -116,8 +114,8 @@ class Chains:
         at = np.arange(number), pieces
         frames[at], sums[at] = own.frames[self.rows], own.sums[self.rows]
         of_frames[at], of_sums[at] = own.number[self.rows], own.sums_number[self.rows]
-        beta = 1 / (1 + np.maximum(of_frames.sum(axis=1) - 1, 0) * self._correlation)
-        beta_sums = 1 / (1 + np.maximum(of_sums - 1, 0) * self._sums_correlation)
+        beta = pooling.worth(of_frames.sum(axis=1), self._correlation)
+        beta_sums = pooling.worth(of_sums, self._sums_correlation)
         return np.where(of_sums[..., None] > 0, sums * beta_sums[..., None], frames * beta[:, None, None]), pieces
 
     def _forward(self, own: Own, told: Array, pieces: Array) -> Array:
@@ -134,7 +132,7 @@ def moved(log_RK: Array, move_RKK: Array) -> Array:
     likely = np.exp(log_RK - log_RK.max(axis=1, keepdims=True))
     after = np.matmul(likely[:, None], move_RKK)[:, 0]
     # What follows a track's last piece is nobody's, and nothing.
-    least = np.maximum(SMALLEST * after.max(axis=1, keepdims=True), np.finfo(float).tiny)
+    least = np.maximum(pooling.SMALLEST * after.max(axis=1, keepdims=True), np.finfo(float).tiny)
     return np.asarray(np.log(np.maximum(after, least)))
 
 

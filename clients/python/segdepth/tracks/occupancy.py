@@ -1,13 +1,9 @@
 """Counts of a track: what all its frames, and the registered sums of some, say of it; across its changes, too.
 
-What frame i adds to the prior p(n) is p(n|i) / p(n). What a model gets wrong in a column, it gets wrong in each frame
-of a movie that shows the column under the same conditions, so k frames are worth beta k independent ones:
-
-    p(n | all) ~ p(n) prod_i [p(n|i) / p(n)] ** beta,    beta = 1 / (1 + (k - 1) correlation)
-
-(the design effect of a cluster of size k: Kish, Survey Sampling, 1965; the rule of `segdepth_protos.pooling`). A change
-moves what was known: evidence for n before it is evidence for n + d after it, for each step d as likely as the height
-of the step in the model's expected count says. Counts are the hidden states of a Markov chain that moves at changes.
+Frames count by the rule of `segdepth_protos.pooling`: each adds to the prior p(n) what it has `told`, log p(n|i)/p(n),
+and k frames of a track are `worth` beta k independent ones. A change moves what was known: evidence for n before it is
+evidence for n + d after it, for each step d as likely as the height of the step in the model's expected count says.
+Counts are the hidden states of a Markov chain that moves at changes.
 
 Suffixes: N tracks, K classes, D steps of a count.
 """
@@ -18,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.tracks.chains import MOST_PIECES, SMALLEST, STEP_OF, Chains, Own, Piece, moved, normal
+from segdepth.tracks.chains import MOST_PIECES, STEP_OF, Chains, Own, Piece, moved, normal
 from segdepth.tracks.steps import WINDOW
+from segdepth_protos import pooling
 from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
@@ -67,7 +64,7 @@ class Counts:
     """Evidence of N tracks, frame by frame. Rows are added and removed as tracks are."""
 
     def __init__(self, prior_SK: Array, correlation: float, sums_correlation: float = SUMS_CORRELATION):
-        self._log_prior_SK = np.log(np.maximum(prior_SK, SMALLEST))
+        self._log_prior_SK = pooling.log_of(prior_SK)
         self._correlation, self._sums_correlation = correlation, sums_correlation
         self._species = np.zeros(0, np.int64)
         self._prior = np.zeros((0, CLASSES))
@@ -127,7 +124,7 @@ class Counts:
     def add(self, rows: Array, probabilities_NK: Array, species: Array, missed: Array) -> None:
         """Posteriors of one more frame, of these rows and of what it takes them for; `missed` rows should be in the
         frame, but are not found."""
-        told = np.log(np.maximum(probabilities_NK, SMALLEST)) - self._log_prior_SK[species]
+        told = pooling.told(probabilities_NK, self._log_prior_SK[species])
         self._total[rows] += told
         self._number[rows] += 1
         self._total[missed, 1:] += np.log(MISSED)
@@ -141,7 +138,7 @@ class Counts:
         # A sum over the last change says neither what was before nor what is after it.
         since = first >= self._changed[rows]
         rows = rows[since]
-        told = np.log(np.maximum(probabilities_NK[since], SMALLEST)) - self._log_prior_SK[species[since]]
+        told = pooling.told(probabilities_NK[since], self._log_prior_SK[species[since]])
         self._sums[rows] += told
         self._sums_number[rows] += 1
         self._recent.append((first, last, rows, told))
@@ -227,7 +224,6 @@ class Counts:
 
     def _worth(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
         """What frames say [..., K], tempered for so many; their sums instead, where there are some."""
-        beta = 1 / (1 + np.maximum(np.asarray(number) - 1, 0) * self._correlation)
-        beta_sums = 1 / (1 + np.maximum(np.asarray(sums_number) - 1, 0) * self._sums_correlation)
+        beta, beta_sums = pooling.worth(number, self._correlation), pooling.worth(sums_number, self._sums_correlation)
         summed = np.asarray(sums_number)[..., None] > 0
         return np.where(summed, sums * beta_sums[..., None], frames * beta[..., None])

@@ -13,8 +13,9 @@ from segdepth.errors import InvalidFrame
 from segdepth.tracks.results import TrackedColumns, TrackedFrame
 from segdepth_protos import contract
 
-COLUMN_CORRELATION = 0.1
-"""Correlation that is assumed between the errors of two columns of the same frame."""
+COLUMN_CORRELATION = 0.3
+"""Correlation between the errors of two columns of the same frame: with it the sums of 115 simulated movies (500 e/Å² a
+frame) are as far from the truth as their errors say."""
 
 WRITTEN = "NAME=x0,y0,x1,y1"
 """How a region is written, in Å."""

@@ -89,6 +89,7 @@ class Segment:
         self._counts = Counts(np.array(numbers.prior), numbers.correlation_at(first.dose))
         self._response = np.array([response_at(first.dose, species) for species in range(len(numbers.prior))])
         self._changes = Changes(settings, self._steps, self._counts)
+        self._may_change = settings.hop_rate > 0
         self._summing = Summing(settings.summed_frames) if settings.summed_frames else None
         self._sum: Sum | None = None
         self._told: list[Event] = []
@@ -118,17 +119,17 @@ class Segment:
     def add(self, frame: Observed, image: Array, unanswered: int) -> Seen | None:
         """Take one more frame in; None if it lies on no track. unanswered: frames since the last one that did."""
         if self.time == 0:
-            self.sites.begin(frame.xy_A)
+            self.sites.begin(frame.xy_A, frame.species)
             self._grow(frame.species)
             site_M = np.arange(len(frame.xy_A))
             placement = Placement(np.zeros(2), 0.0, 0.0, site_M, frame.xy_A)
         else:
-            placed = self.sites.place(frame.xy_A, unanswered)
+            placed = self.sites.place(frame.xy_A, frame.species, unanswered)
             if placed is None:
                 return None
             placement = placed
             self._grow(frame.species[placement.site_M < 0])
-            site_M = self.sites.accept(placement, unanswered)
+            site_M = self.sites.accept(placement, frame.species)
         return self._count(frame, image, placement, site_M)
 
     def _grow(self, species: NDArray[np.uint8]) -> None:
@@ -186,7 +187,7 @@ class Segment:
     def _confirm(self) -> None:
         found = self.sites.found_N
         now = ~self._confirmed & (found >= CONFIRMED_FOUND) & (found >= CONFIRMED_SHARE * self._watched)
-        for row in np.flatnonzero(now & (self._born > 0)):
+        for row in np.flatnonzero(now & (self._born > 0) & self._may_change):
             self._appeared(int(row))
         self._confirmed |= now
 
@@ -300,7 +301,8 @@ class Segment:
         return Change(
             track=event.track,
             frame=self._placed(event.first)[0],
-            first_frame=self._placed(first)[0],
+            # Frames without an answer before it may have been the first, too.
+            first_frame=self._placed(first - 1)[0] + 1,
             last_frame=self._placed(last)[0],
             species=named(self.species()[[row]], self.elements)[0],
             before=before,

@@ -73,12 +73,14 @@ class Sites:
     def __init__(self) -> None:
         self.xy_N2 = np.zeros((0, 2))
         """Positions in the first frame's coordinates [Å]."""
+        self.species_N = np.zeros(0, np.int64)
+        """As each was found first. Two species are as near to each other as drift may be between two frames."""
         self.found_N = np.zeros(0)
         """Frames in which each was found."""
         self.centre_A = np.zeros(2)
         self.shift_A, self.turn_rad = np.zeros(2), 0.0
-        self._speed_A = np.zeros(2)
-        """Displacement from frame to frame."""
+        self._speed_A, self._frames = np.zeros(2), 1
+        """Displacement from frame to frame, and how many frames back the one before the last placed lies."""
         self._usual_score = 1.0
         self._map: Array | None = None
         self._distance = np.zeros((0, 0), np.float32)
@@ -92,23 +94,24 @@ class Sites:
         """Where sites lie in a frame in Å [N, 2], or one of them [2]."""
         return _turned(self.xy_N2[rows] - self.centre_A, turn_rad) + self.centre_A + shift_A
 
-    def place(self, xy_M2: Array, unanswered: int = 0) -> Placement | None:
-        """Where a frame lies whose columns are at xy [Å]; None if that cannot be told.
+    def place(self, xy_M2: Array, species_M: Array, unanswered: int = 0) -> Placement | None:
+        """Where a frame lies whose columns of some species are at xy [Å]; None if that cannot be told.
 
         unanswered: frames since the last one that was placed.
         """
         if len(self) < LEAST_COLUMNS or len(xy_M2) < LEAST_COLUMNS:
             return None
-        expected_A = self.shift_A + self._speed_A * (unanswered + 1)
-        nearby = self._fitted(xy_M2, expected_A, self.turn_rad)
+        self._frames = unanswered + 1
+        expected_A = self.shift_A + self._speed_A * self._frames
+        nearby = self._fitted(xy_M2, species_M, expected_A, self.turn_rad)
         if unanswered == 0:
             if nearby is not None and self._score(nearby) > USUAL_SHARE * self._usual_score:
                 return nearby
             # A jump by some period of the lattice shows at the specimen's edges alone.
-            return self._searched(xy_M2, expected_A, SEARCHED_MOST_A) or nearby
+            return self._searched(xy_M2, species_M, expected_A, SEARCHED_MOST_A) or nearby
         # Nobody watched meanwhile: what fits may be one lattice period off.
         reach_A = min(SEARCHED_A + SEARCHED_MORE_A * unanswered, SEARCHED_MOST_A)
-        found = self._searched(xy_M2, expected_A, reach_A)
+        found = self._searched(xy_M2, species_M, expected_A, reach_A)
         as_expected = nearby is not None and np.hypot(*(nearby.shift_A - expected_A)) < FIRST_REACH_A / 2
         return found or (nearby if as_expected else None)
 
@@ -133,13 +136,9 @@ class Sites:
                 return True
         return False
 
-    def accept(self, placement: Placement, unanswered: int = 0) -> NDArray[np.int64]:
-        """Take a placed frame in; returns the site of each of its columns, new sites last.
-
-        unanswered: as of `place`.
-        """
-        moved_A = (placement.shift_A - self.shift_A) / (unanswered + 1)
-        self._speed_A += 0.2 * (moved_A - self._speed_A)
+    def accept(self, placement: Placement, species_M: Array) -> NDArray[np.int64]:
+        """Take a placed frame in; returns the site of each of its columns, new sites last."""
+        self._speed_A += 0.2 * ((placement.shift_A - self.shift_A) / self._frames - self._speed_A)
         self.shift_A, self.turn_rad = placement.shift_A, placement.turn_rad
         self._usual_score += 0.1 * (self._score(placement) - self._usual_score)
         site_M = placement.site_M.copy()
@@ -147,6 +146,7 @@ class Sites:
         site_M[new] = len(self) + np.arange(len(new))
         if len(new):
             self.xy_N2 = np.concatenate([self.xy_N2, placement.place_M2[new]])
+            self.species_N = np.concatenate([self.species_N, species_M[new]])
             self.found_N = np.concatenate([self.found_N, np.zeros(len(new))])
             if self._map is not None:
                 self._draw(site_M[new])
@@ -159,8 +159,9 @@ class Sites:
             self._map = None
         return site_M
 
-    def begin(self, xy_M2: Array) -> None:
+    def begin(self, xy_M2: Array, species_M: Array) -> None:
         """Take the first frame in: its columns are the sites."""
+        self.species_N = species_M.astype(np.int64)
         self.xy_N2, self.found_N = xy_M2.astype(float).copy(), np.ones(len(xy_M2))
         self.centre_A = xy_M2.mean(axis=0) if len(xy_M2) else np.zeros(2)
         self._map = None
@@ -169,6 +170,7 @@ class Sites:
         """Only these sites go on (a mask)."""
         gone_M2 = self.xy_N2[~rows_N]
         self.xy_N2, self.found_N = self.xy_N2[rows_N], self.found_N[rows_N]
+        self.species_N = self.species_N[rows_N]
         if self._map is None or not len(gone_M2):
             return
         place = np.append(np.where(rows_N, np.cumsum(rows_N) - 1, -1), -1)
@@ -180,12 +182,12 @@ class Sites:
         if len(neighbours):
             self._draw(neighbours)
 
-    def _fitted(self, xy_M2: Array, shift_A: Array, turn_rad: float) -> Placement | None:
-        """Placement near a guess, by repeated matching; None if too few columns are shared."""
+    def _fitted(self, xy_M2: Array, species_M: Array, shift_A: Array, turn_rad: float) -> Placement | None:
+        """Placement near a guess, by repeated matching of columns to sites of their species; None if too few match."""
         for reach_A in (FIRST_REACH_A, CLOSE_REACH_A):
             place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
             site_M, _ = self._near(place_M2, reach_A)
-            shared = site_M >= 0
+            shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
             if shared.sum() < max(LEAST_COLUMNS, 0.3 * len(xy_M2)):
                 return None
             apart_M2 = place_M2[shared] - self.xy_N2[site_M[shared]]
@@ -195,7 +197,7 @@ class Sites:
             shift_A = shift_A + _turned(move[None], turn_rad)[0]
         place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
         site_M = self._nearest(place_M2, REACH_A)
-        shared = site_M >= 0
+        shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
         if not self._enough(place_M2, int(shared.sum())) or abs(turn_rad - self.turn_rad) > TURN_MOST_RAD:
             return None
         apart_M2 = place_M2[shared] - self.xy_N2[site_M[shared]]
@@ -265,14 +267,18 @@ class Sites:
         x, y, distance, site = x[nearer][order], y[nearer][order], distance[nearer][order], site[nearer][order]
         self._distance[y, x], self._map[y, x] = distance, site
 
-    def _searched(self, xy_M2: Array, expected_A: Array, reach_A: float) -> Placement | None:
+    def _searched(self, xy_M2: Array, species_M: Array, expected_A: Array, reach_A: float) -> Placement | None:
         """The placement that shares most columns around where the frame is expected, if it shares about as many as
         frames do, and no other does as well."""
         turned_M2 = _turned(xy_M2 - self.centre_A, -self.turn_rad) + self.centre_A
         fits = [
             fit
             for shift_A in _peaks(turned_M2, self.xy_N2 + _turned(expected_A[None], -self.turn_rad), reach_A)
-            if (fit := self._fitted(xy_M2, expected_A + _turned(shift_A[None], self.turn_rad)[0], self.turn_rad))
+            if (
+                fit := self._fitted(
+                    xy_M2, species_M, expected_A + _turned(shift_A[None], self.turn_rad)[0], self.turn_rad
+                )
+            )
         ]
         if not fits:
             return None

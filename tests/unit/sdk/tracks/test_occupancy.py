@@ -39,7 +39,7 @@ def through_of(pieces, prior, steps):
 
 def test_without_changes_it_is_the_rule_of_pooling():
     said = np.stack([posteriors(np.random.default_rng(i), 3) for i in range(20)])
-    rule = pooled(said, PRIOR[[0, 1, 1]], CORRELATION, 0.0).posterior
+    rule = pooled(said, PRIOR[[0, 1, 1]], CORRELATION).posterior
     np.testing.assert_allclose(counted(said).posterior(), rule, rtol=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_with_changes_it_is_every_path_by_its_weight(changes):
     expected = through_of(pieces, PRIOR[1], steps)
     np.testing.assert_allclose(counts.through(1), expected, rtol=1e-3, atol=2e-6)
     np.testing.assert_allclose(counts.posterior()[1], expected[-1], rtol=1e-3, atol=2e-6)
-    rest = pooled(said, PRIOR[[0, 1, 1]], CORRELATION, 0.0).posterior
+    rest = pooled(said, PRIOR[[0, 1, 1]], CORRELATION).posterior
     np.testing.assert_allclose(counts.posterior()[[0, 2]], rest[[0, 2]], rtol=1e-6)
 
 

@@ -20,14 +20,14 @@ class Following:
     def __init__(self, specimen):
         self.specimen, self.sites = specimen, Sites()
         xy_A, self.column = shown(specimen, (0.0, 0.0))
-        self.sites.begin(xy_A)
+        self.sites.begin(xy_A, specimen.species[self.column])
 
     def add(self, drift_A, turn_deg=0.0, seed=1, unanswered=0):
         """The placement of a frame; fails where a site is another column than before."""
         xy_A, order = shown(self.specimen, drift_A, turn_deg, seed)
-        placed = self.sites.place(xy_A, unanswered)
+        placed = self.sites.place(xy_A, self.specimen.species[order], unanswered)
         assert placed is not None
-        site_M = self.sites.accept(placed, unanswered)
+        site_M = self.sites.accept(placed, self.specimen.species[order])
         assert (placed.site_M >= 0).all()
         assert (self.column[site_M] == order).all()
         return placed
@@ -72,17 +72,18 @@ def test_links_hold_over_frames_without_an_answer(speed_A, missing):
 
 def test_neither_few_columns_nor_another_specimen_are_placed():
     sites = Sites()
-    sites.begin(Specimen().xy_A)
-    assert sites.place(Specimen().xy_A[:7]) is None
-    assert sites.place(np.random.default_rng(0).uniform(0, 30, (80, 2))) is None
+    species = Specimen().species
+    sites.begin(Specimen().xy_A, species)
+    assert sites.place(Specimen().xy_A[:7], species[:7]) is None
+    assert sites.place(np.random.default_rng(0).uniform(0, 30, (80, 2)), species[:80]) is None
 
 
 @pytest.mark.parametrize("degrees", [-20, 9, 25])
 def test_a_turn_at_once_is_said(degrees):
     sites = Sites()
-    sites.begin(Specimen().xy_A)
-    turned, _ = shown(Specimen(), (0.3, 0.2), degrees)
-    assert sites.place(turned) is None
+    sites.begin(Specimen().xy_A, Specimen().species)
+    turned, order = shown(Specimen(), (0.3, 0.2), degrees)
+    assert sites.place(turned, Specimen().species[order]) is None
     said = sites.why_not(turned, 0)
     assert "turned by some" in said
     assert abs(int(said.split("some ")[1].split("°")[0]) - degrees) <= 2
@@ -93,12 +94,12 @@ def test_what_is_taken_out_leaves_its_neighbours_their_reach():
     specimen = Specimen()
     sites = Sites()
     false_A = specimen.xy_A[40] + (0.8, 0.0)
-    sites.begin(np.concatenate([specimen.xy_A, false_A[None]]))
-    assert sites.place(specimen.xy_A) is not None
+    sites.begin(np.concatenate([specimen.xy_A, false_A[None]]), np.append(specimen.species, 1))
+    assert sites.place(specimen.xy_A, specimen.species) is not None
     sites.keep(np.arange(len(sites)) < len(specimen.xy_A))
     moved = specimen.xy_A.copy()
     moved[40] += (0.9 * REACH_A, 0.0)
-    placed = sites.place(moved)
+    placed = sites.place(moved, specimen.species)
     assert placed.site_M.tolist() == list(range(len(moved)))
 
 
@@ -109,7 +110,7 @@ def test_sites_that_go_leave_the_others_their_columns():
     following.sites.keep(kept)
     following.column = following.column[kept]
     xy_A, order = shown(following.specimen, (0.2, 0.0), seed=4)
-    placed = following.sites.place(xy_A)
+    placed = following.sites.place(xy_A, following.specimen.species[order])
     known = placed.site_M >= 0
     assert known.sum() == kept.sum()
     assert (following.column[placed.site_M[known]] == order[known]).all()
@@ -118,8 +119,8 @@ def test_sites_that_go_leave_the_others_their_columns():
 def test_new_columns_come_last():
     specimen = Specimen()
     sites = Sites()
-    sites.begin(specimen.xy_A[:60])
-    placed = sites.place(specimen.xy_A)
-    site_M = sites.accept(placed)
+    sites.begin(specimen.xy_A[:60], specimen.species[:60])
+    placed = sites.place(specimen.xy_A, specimen.species)
+    site_M = sites.accept(placed, specimen.species)
     assert site_M.tolist() == list(range(len(specimen.xy_A)))
     np.testing.assert_allclose(sites.xy_N2, specimen.xy_A, atol=0.01)

@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
-from segdepth.files import PICTURES, format_of
-from segdepth.files.formats import FOLDERS
+from segdepth.files.formats import FOLDERS, FORMATS, PICTURES
 from segdepth.live.folder.results import COLUMNS, SUMMARY
+
+_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 
 _RESULTS = (f".{COLUMNS}", f".{SUMMARY}", ".depth.tif", ".confidence.tif", ".maps.zarr")
 """Ends of the names of results, which may lie beside the movies."""
@@ -30,7 +32,8 @@ class Listing:
     """
 
     def __init__(self, folder: Path, pattern: str = "*", left_out: tuple[Path, ...] = ()):
-        self.folder, self.pattern = folder, pattern
+        self.folder, self.pattern = folder.absolute(), pattern
+        self._folder = str(self.folder)
         self.recursive = "/" in pattern or "**" in pattern
         self._left_out = tuple(path.absolute() for path in left_out)
         self._pictures = Path(pattern).suffix.lower() in PICTURES
@@ -38,59 +41,53 @@ class Listing:
     def look(self) -> Found:
         """All of it, sorted by name. Raises OSError where the folder cannot be listed."""
         found = Found()
-        for path, is_folder in sorted(self._paths()):
-            name = path.relative_to(self.folder).as_posix()
-            if not self._concerns(path, is_folder):
+        for name, is_folder in sorted(self._names()):
+            if not self._concerns(name, is_folder):
                 continue
-            printable = name.encode(errors="backslashreplace").decode()
-            movie = self._is_movie(path, is_folder) and printable == name
-            signature = self.signature(name) if movie else None
+            signature = self.signature(name) if self._is_movie(name, is_folder) else None
             if signature is not None:
                 found.movies[name] = signature
-            elif not is_folder and path.exists():
-                # A name in no encoding, which neither a ledger nor JSON can hold, is foreign too.
-                found.foreign.append(printable)
+            elif not is_folder and (self.folder / name).exists():
+                found.foreign.append(_printable(name))
         return found
 
-    def _paths(self) -> Iterator[tuple[Path, bool]]:
+    def _names(self) -> Iterator[tuple[str, bool]]:
         if self.recursive:
             # Raises where the folder is gone, which glob does not.
             os.scandir(self.folder).close()
             for path in self.folder.glob(self.pattern):
-                yield path, path.is_dir()
+                yield path.relative_to(self.folder).as_posix(), path.is_dir()
             return
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if fnmatch.fnmatchcase(entry.name, self.pattern):
-                    yield Path(entry.path), entry.is_dir()
+                    yield entry.name, entry.is_dir()
 
-    def _concerns(self, path: Path, is_folder: bool) -> bool:
-        if path.name.startswith(".") or path.name.endswith(_RESULTS):
+    def _concerns(self, name: str, is_folder: bool) -> bool:
+        *above, last = name.split("/")
+        if last.startswith(".") or last.endswith(_RESULTS):
             return False
-        if is_folder and path.suffix.lower() not in FOLDERS:
+        if is_folder and _suffix(name) not in FOLDERS:
             return False
-        absolute = path.absolute()
-        if any(absolute.is_relative_to(one) for one in self._left_out):
+        if self._left_out and any((self.folder / name).is_relative_to(one) for one in self._left_out):
             return False
-        if self.recursive and any(above.suffix.lower() in FOLDERS for above in path.relative_to(self.folder).parents):
+        if any(_suffix(one) in FOLDERS for one in above):
             return False
-        known = format_of(path)
+        known = _BY_SUFFIX.get(_suffix(name))
         # EMI: its pixels are in the SER files beside it.
         return not (known and known.instead and not known.folder)
 
-    def _is_movie(self, path: Path, is_folder: bool) -> bool:
-        known = format_of(path)
-        if known is None or known.folder != is_folder:
+    def _is_movie(self, name: str, is_folder: bool) -> bool:
+        known = _BY_SUFFIX.get(_suffix(name))
+        if known is None or known.folder != is_folder or _printable(name) != name:
             return False
         return self._pictures or not known.picture
 
     def is_movie(self, name: str) -> bool:
         """Whether a new file of that name is one to read. In folders below only `look` finds new ones."""
-        path = self.folder / name
-        is_folder = path.is_dir()
+        is_folder = (self.folder / name).is_dir()
         wanted = not self.recursive and "/" not in name and fnmatch.fnmatchcase(name, self.pattern)
-        wanted = wanted and name.encode(errors="backslashreplace").decode() == name
-        return wanted and self._concerns(path, is_folder) and self._is_movie(path, is_folder)
+        return wanted and self._concerns(name, is_folder) and self._is_movie(name, is_folder)
 
     def name_of(self, path: Path) -> str | None:
         """The name of a movie of which something has changed: itself, or the store that it lies in."""
@@ -108,19 +105,28 @@ class Listing:
 
         Times are compared for equality alone: clocks of other machines go as they like.
         """
-        path = self.folder / name
+        path = os.path.join(self._folder, name)  # noqa: PTH118 - of a hundred thousand files each
         try:
-            stat = path.stat()
-            if path.is_dir():
+            stat = os.stat(path)  # noqa: PTH116
+            if S_ISDIR(stat.st_mode):
                 return _store_signature(path)
         except OSError:
             return None
-        if not path.is_file():
+        if not S_ISREG(stat.st_mode):
             return None
         return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
-def _store_signature(store: Path) -> str:
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def _printable(name: str) -> str:
+    """A name in no encoding, which neither a ledger nor JSON can hold, in letters that they can."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _store_signature(store: str) -> str:
     files = size = newest = 0
     for folder, _, names in os.walk(store):
         for name in names:

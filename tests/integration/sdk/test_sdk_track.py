@@ -1,0 +1,71 @@
+"""`client.track` in process and over the wire: the server is the real one, with the same small model."""
+
+import numpy as np
+import pytest
+
+import segdepth
+from segdepth.errors import NotSupported
+from segdepth_artefacts import Manifest, open_store
+from tests.models import lattice_frame, point, tiny_model
+
+SAMPLING_A, SHAPE = 0.1, (224, 240)
+STILL = segdepth.Tracking(hop_rate=0, summed_frames=3)
+
+
+def movie(count: int) -> list[np.ndarray]:
+    """Frames of one specimen."""
+    return [lattice_frame(3, SHAPE, SAMPLING_A, 300.0, noise=number) for number in range(count)]
+
+
+def assert_the_same(ours, theirs, atol=0.0):
+    assert [frame.sequence for frame in ours] == [frame.sequence for frame in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.columns.track, other.columns.track)
+        np.testing.assert_allclose(one.columns.probabilities, other.columns.probabilities, rtol=0, atol=atol)
+
+
+def test_a_movie_that_stands_still_counts_one_specimen(local):
+    frames = list(local.track(movie(6), SAMPLING_A, tracking=STILL))
+    first, last = frames[0].columns, frames[-1].columns
+    assert len(first) > 20
+    both = np.isin(first.track, last.track), np.isin(last.track, first.track)
+    np.testing.assert_array_equal(first.probabilities[both[0]], last.probabilities[both[1]])
+    assert not any(frame.changes for frame in frames)
+
+
+def test_the_numbers_of_a_model_that_is_not_there_say_what_to_do(local):
+    with pytest.raises(NotSupported, match="calibrate and release it anew"):
+        segdepth.numbers_of(local.models(), segdepth.ModelVersion("tiny", "99", "", ""))
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory):
+    """A store whose model was released without the numbers that tracking needs."""
+    folder = tmp_path_factory.mktemp("older")
+    manifest = tiny_model(folder / "staging")
+    text = manifest.model_dump_json(exclude={"pooling"})
+    assert "pooling" not in text
+    known = open_store(str(folder / "store"))
+    known.register(Manifest.model_validate_json(text), {name: folder / "staging" / name for name in manifest.files})
+    point(folder / "store", "1")
+    return folder / "store"
+
+
+def test_an_older_model_is_refused_by_name(older):
+    with segdepth.connect("local", store=str(older)) as client:
+        assert client.models()[0].pooling is None
+        with pytest.raises(NotSupported, match=r"tiny 1 .*calibrate and release it anew"):
+            next(client.track(movie(3), SAMPLING_A))
+
+
+async def test_the_async_client_tracks_the_same(store, local):
+    async with segdepth.connect_async("local", store=str(store)) as client:
+        ours = [frame async for frame in client.track(movie(4), SAMPLING_A, tracking=STILL)]
+    assert_the_same(ours, list(local.track(movie(4), SAMPLING_A, tracking=STILL)))
+
+
+@pytest.mark.slow
+def test_the_same_in_process_and_over_the_wire(address, local):
+    with segdepth.connect(address) as remote:
+        ours, theirs = (list(client.track(movie(4), SAMPLING_A, tracking=STILL)) for client in (local, remote))
+    assert_the_same(ours, theirs, atol=1e-5)
