@@ -60,7 +60,7 @@ def measure(store: Path, frames: int) -> dict[str, float]:
 
 def movie() -> Shots:
     """Frames and answers whose drift closes, so that the movie goes on where it began."""
-    specimen = Specimen(side_A=60, size_px=512, sampling_A=0.1, spacing_A=2.2, dose=500, missed=0.03)
+    specimen = Specimen(side_A=60, size_px=512, sampling_A=0.1, spacing_A=2.2, dose=500, missed=0.01)
     phase = 2 * np.pi * np.arange(MOVIE_FRAMES) / MOVIE_FRAMES
     drift_A, turn_deg = np.column_stack([3 * np.sin(phase), 2 * np.sin(2 * phase)]), 0.5 * np.sin(phase)
     return [specimen.shot(i, tuple(drift_A[i]), float(turn_deg[i])) for i in range(MOVIE_FRAMES)]

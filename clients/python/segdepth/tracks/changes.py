@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segdepth.tracks.chains import MOST_PIECES
 from segdepth.tracks.occupancy import STEPS_D, Counts, step_probability
 from segdepth.tracks.settings import Tracking
-from segdepth.tracks.steps import Evidence, Steps
+from segdepth.tracks.steps import WINDOW, Evidence, Steps
 
 Array = NDArray[Any]
 
@@ -185,6 +185,8 @@ class Changes:
         events.append(event)
         # As many as there are pieces of the track's time.
         del events[:-MOST_PIECES]
+        while self._recent and self._recent[0][0] < self._steps.frame - WINDOW - NEIGHBOUR_FRAMES:
+            self._recent.popleft()
         self._recent.append((event.first, float(xy_2[0]), float(xy_2[1]), total))
 
     def _probability(self, total: float) -> float:
