@@ -140,20 +140,24 @@ def _stream(
             status.sending(frame.sequence or 0, frame.capture_time)
             yield frame
 
-    with (
-        connection.open() as client,
-        client.stream(
-            sent(),
-            source.calibration,
-            options,
-            policy=policy,
-            frame_deadline_s=deadline,
-            name=about,
-        ) as answers,
-        Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
-    ):
-        for answer in answers:
-            status.add(answer)
-            account.answer(answer)
-    out().print(status.table())
+    with connection.open() as client:
+        try:
+            with (
+                client.stream(
+                    sent(),
+                    source.calibration,
+                    options,
+                    policy=policy,
+                    frame_deadline_s=deadline,
+                    name=about,
+                ) as answers,
+                Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+            ):
+                for answer in answers:
+                    status.add(answer)
+                    account.answer(answer)
+        finally:
+            source.close()
+            account.give_up()
+            out().print(status.table())
     return account.usable

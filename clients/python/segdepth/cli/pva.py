@@ -30,9 +30,6 @@ PANEL = "Camera"
 
 REFRESH_PER_S = 4
 
-NOT_ANSWERED = "not answered"
-"""Frames that were under way when the service failed."""
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -183,8 +180,7 @@ def pva(
             raise
         finally:
             source.close()
-            if left := source.account.under_way:
-                source.account.drop(NOT_ANSWERED, left)
+            source.account.give_up()
             (err() if results.take_stdout else out()).print(status.table())
             leaving.finish()
     raise typer.Exit(_exit_status(source.account))

@@ -1,12 +1,7 @@
 """`segdepth watch`: a folder in which movies arrive and grow."""
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -18,6 +13,7 @@ from segdepth.backoff import Patience
 from segdepth.calibration import Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, out
+from segdepth.cli.live_status import ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.live.account import FrameAccount
 from segdepth.live.folder.told import Told
@@ -109,7 +105,7 @@ def watch(
             once=once,
         ) as watched,
         connection.open(PATIENCE) as client,
-        _ctrl_c(watched.stop),
+        ended_by_signals(watched.stop),
     ):
         try:
             with _live(console, watched.account):
@@ -145,27 +141,3 @@ def _status(account: FrameAccount, *, unreadable: bool) -> int:
     if not account.seen:
         return UNUSABLE if unreadable else ANSWERED
     return ALL_REFUSED
-
-
-@contextmanager
-def _ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM stop cleanly; a second one at once, and what is under way is done after the next start."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stopping = threading.Event()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-        stop()
-        # Not by the console: the signal may have come while that was writing.
-        os.write(2, b"stopping: what is under way is answered first; once more to stop at once\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
