@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +16,8 @@ from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_
 from segdepth.cli.live_results import Leaving, Results
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
-from segdepth.detector import Detector
 from segdepth.errors import CannotWrite, InvalidFrame
-from segdepth.live.account import NOT_A_FRAME, FrameAccount
+from segdepth.live.account import FrameAccount
 from segdepth.live.frame_attributes import FORM, NAMES, SAMPLING, CalibrationAttributes
 from segdepth.live.states import SourceState, disk_full
 from segdepth.results import Status
@@ -150,7 +149,6 @@ def pva(
     """
     options = Options(model, version, priority="batch" if batch else "interactive")
     with errors_end_the_command(), ExitStack() as stack:
-        detector = given.detector(camera.detector) if camera.detector else None
         source = _source(channel, camera)
         leaving = stack.enter_context(Leaving(results, source.name, source.account))
         source.on_state, source.on_note = leaving.state, _note(source.name)
@@ -161,7 +159,7 @@ def pva(
             with (
                 ended_by_signals(source.close),
                 client.stream(
-                    _frames(source, frames, detector, status),
+                    _frames(source, frames, status),
                     None,
                     options,
                     policy=policy,
@@ -194,30 +192,18 @@ def _source(channel: str, camera: Camera) -> "PvaSource":
         camera.calibration(),
         stated=camera.stated(),
         attributes=camera.attributes(),
+        detector=given.detector(camera.detector),
         patience_s=camera.patience,
         queue_frames=camera.queue,
     )
 
 
-def _frames(source: "PvaSource", most: int | None, detector: Detector | None, status: LiveStatus) -> Iterator[Frame]:
-    """The source's frames, corrected where the detector is known, at most so many of them."""
+def _frames(source: "PvaSource", most: int | None, status: LiveStatus) -> Iterator[Frame]:
+    """The source's frames, at most so many of them."""
     for frame in islice(source.frames(), most):
-        if detector is not None:
-            try:
-                frame = _corrected(frame, detector)
-            except InvalidFrame as error:
-                source.account.drop(NOT_A_FRAME)
-                source.account.leave_out(frame.sequence or 0, frame.sequence or 0)
-                _note(source.name)(f"not a frame of this detector: {error}")
-                continue
         if frame.sequence is not None:
             status.sending(frame.sequence, frame.capture_time)
         yield frame
-
-
-def _corrected(frame: Frame, detector: Detector) -> Frame:
-    calibration = None if frame.calibration is None else detector.calibration(frame.calibration)
-    return replace(frame, image=detector.correct(frame.image), calibration=calibration)
 
 
 def _note(source: str) -> Callable[[str], None]:

@@ -21,6 +21,7 @@ from segdepth.cli.track_source import TrackSource, open_source
 from segdepth.client import Client
 from segdepth.export.track_lines import track_line
 from segdepth.export.tracks import TracksExport
+from segdepth.live.json_lines import JsonLines
 from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.settings import Tracking
 
@@ -155,13 +156,30 @@ def _go_through(
             name=source.name,
             answered=source.account.answer if source.account is not None else None,
         )
-        for number, frame in enumerate(frames, 1):
-            sums = export.add(frame)
+        try:
+            for number, frame in enumerate(frames, 1):
+                sums = export.add(frame)
+                if source.live:
+                    _announce(frame)
+                if lines is not None:
+                    lines.write(track_line(frame, sums, source.name))
+                bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
             if source.live:
-                _announce(frame)
-            if lines is not None:
-                lines.write(track_line(frame, sums, source.name))
-            bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
+                _end(source, export, lines)
+        finally:
+            source.close()
+            if source.account is not None:
+                source.account.give_up()
+                if lines is not None:
+                    lines.account(source.account)
+
+
+def _end(source: TrackSource, export: TracksExport, lines: JsonLines | None) -> None:
+    """How a running source ended, to where its results go."""
+    state, detail = source.ended()
+    export.end = f"{state.value}: {detail}" if detail else state.value
+    if lines is not None:
+        lines.state(state, source.name, detail)
 
 
 def _announce(frame: TrackedFrame) -> None:
