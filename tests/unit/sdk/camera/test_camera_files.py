@@ -80,7 +80,7 @@ def test_an_error_leaves_the_whole_movies(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_under_a_growing_movie_is_named(tmp_path):
     def fill():
-        with MovieFiles(tmp_path, 0.12, 10, grow=True) as files, open("/dev/full", "wb") as full:
+        with MovieFiles(tmp_path, 0.12, 10, grow=True) as files, Path("/dev/full").open("wb") as full:
             files.add(image(0))
             os.dup2(full.fileno(), files._file.handle.fileno())
             files.add(image(1))
