@@ -7,12 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
 from rich.markup import escape
 
 from segdepth.calibration import Calibration, Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, live, out
 from segdepth.cli.live_results import Leaving, Results
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from segdepth.live.pva import PvaSource
 
 PANEL = "Camera"
-
-REFRESH_PER_S = 4
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def pva(
                     frame_deadline_s=deadline,
                     name=source.name,
                 ) as answers,
-                Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+                live(status.table),
             ):
                 for answer in answers:
                     source.account.answer(answer)

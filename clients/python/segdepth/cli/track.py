@@ -44,9 +44,7 @@ def track(
         float | None,
         typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
     ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of what runs: end after so many frames.")
-    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many frames.")] = None,
     settle: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
     ] = 5.0,

@@ -68,7 +68,7 @@ def open_source(
     """The source of that name: a channel, a folder in which one camera's files arrive, or a file.
 
     sampling_A: instead of what the source says [Å/px]; settle_s: a file in a folder that has not changed for so long is
-    complete [s]; most: frames after which what runs is left. Raises UnreadableFile, and what a running source does.
+    complete [s]; most: frames after which it is left. Raises UnreadableFile, and what a running source does.
     """
     if source.startswith(PVA):
         with _channel(source.removeprefix(PVA), camera, sampling_A) as opened:
@@ -78,7 +78,8 @@ def open_source(
             yield replace(opened, frames=islice(opened.frames, most), total=most)
     else:
         with camera.open_movie(source, sampling_A) as movie:
-            yield TrackSource(movie.path.name, movie.path.stem, movie, movie.calibration, movie, len(movie))
+            total = len(movie) if most is None else min(most, len(movie))
+            yield TrackSource(movie.path.name, movie.path.stem, islice(movie, most), movie.calibration, movie, total)
 
 
 @contextmanager
