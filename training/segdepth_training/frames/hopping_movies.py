@@ -144,17 +144,17 @@ class _Images:
             for each in (roomy, lengthened(roomy, change, period_A))
         )
         self._image, self._difference = before.copy(), after - before
-        self._hops = sorted((int(moment[i]), specimen.columns[i, :2]) for i in np.flatnonzero(change))
+        self._hops = [(int(moment[i]), specimen.columns[i, :2]) for i in np.flatnonzero(change)]
         self._spectrum = torch.fft.fft2(torch.from_numpy(self._image))
         self._k = frequencies(len(self._image), CELL_A, torch.device("cpu"))
 
     def frame(self, number: int, points: int, drift_A: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The next frame of the whole cell [points, points]; numbers go up."""
-        if self._hops and self._hops[0][0] <= number:
-            while self._hops and self._hops[0][0] <= number:
-                _, xy_A = self._hops.pop(0)
-                piece, (row, column) = patch(self._difference, xy_A, CELL_A)
-                self._image[row : row + len(piece), column : column + len(piece)] += piece
+        """The next frame of the whole cell [points, points]; numbers go up by one."""
+        due = [xy_A for moment, xy_A in self._hops if moment == number]
+        for xy_A in due:
+            piece, (row, column) = patch(self._difference, xy_A, CELL_A)
+            self._image[row : row + len(piece), column : column + len(piece)] += piece
+        if due:
             self._spectrum = torch.fft.fft2(torch.from_numpy(self._image))
         ky, kx = self._k
         moved = torch.exp(-2j * math.pi * (kx * float(drift_A[0]) + ky * float(drift_A[1])))
