@@ -77,6 +77,14 @@ def test_lines_to_stdout_and_the_report_to_stderr(run, address, movie):
     assert "7 of 8 frames tracked" in done.stderr
 
 
+def test_the_first_frames_alone(run, address, movie, tmp_path):
+    done = run("track", movie, "--server", address, "--frames", 3, "--out", tmp_path, "--format", "csv,gif")
+    assert done.exit_code == 0, done.output
+    assert "movie.mrc: 3 of 3 frames tracked" in done.stdout
+    with Image.open(tmp_path / "movie.tracks.gif") as gif:
+        assert gif.n_frames == 3
+
+
 def test_lines_to_a_file_and_no_folder(run, address, movie, tmp_path):
     done = run("track", movie, "--server", address, "--jsonl", tmp_path / "lines.jsonl")
     assert done.exit_code == 0, done.output

@@ -21,6 +21,7 @@ from segdepth.cli.track_source import TrackSource, open_source
 from segdepth.client import Client
 from segdepth.export.track_lines import track_line
 from segdepth.export.tracks import TracksExport
+from segdepth.live.json_lines import JsonLines
 from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.settings import Tracking
 
@@ -43,9 +44,7 @@ def track(
         float | None,
         typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
     ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of what runs: end after so many frames.")
-    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many frames.")] = None,
     settle: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
     ] = 5.0,
@@ -155,13 +154,30 @@ def _go_through(
             name=source.name,
             answered=source.account.answer if source.account is not None else None,
         )
-        for number, frame in enumerate(frames, 1):
-            sums = export.add(frame)
+        try:
+            for number, frame in enumerate(frames, 1):
+                sums = export.add(frame)
+                if source.live:
+                    _announce(frame)
+                if lines is not None:
+                    lines.write(track_line(frame, sums, source.name))
+                bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
             if source.live:
-                _announce(frame)
-            if lines is not None:
-                lines.write(track_line(frame, sums, source.name))
-            bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
+                _end(source, export, lines)
+        finally:
+            source.close()
+            if source.account is not None:
+                source.account.give_up()
+                if lines is not None:
+                    lines.account(source.account)
+
+
+def _end(source: TrackSource, export: TracksExport, lines: JsonLines | None) -> None:
+    """How a running source ended, to where its results go."""
+    state, detail = source.ended()
+    export.end = f"{state.value}: {detail}" if detail else state.value
+    if lines is not None:
+        lines.state(state, source.name, detail)
 
 
 def _announce(frame: TrackedFrame) -> None:
