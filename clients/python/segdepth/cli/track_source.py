@@ -28,8 +28,8 @@ class TrackSource:
     """Frames of a file, or of something that runs.
 
     name: for people; stem: what its results' files are called; movie: of a file; total: how many frames, None where
-    nobody knows; calibration: for frames that bring none; account: of a running source's frames; close: ends it, from
-    any thread.
+    nobody knows; calibration: for frames that bring none; policy: what becomes of frames that the service has no room
+    for; account: of a running source's frames; close: ends it, from any thread.
     """
 
     name: str
@@ -38,6 +38,7 @@ class TrackSource:
     calibration: Calibration | None = None
     movie: Movie | None = None
     total: int | None = None
+    policy: Policy = "block"
     account: FrameAccount | None = None
     close: Callable[[], None] = lambda: None
 
@@ -45,11 +46,6 @@ class TrackSource:
     def live(self) -> bool:
         """Whether its frames come when they come, and nobody can have them again."""
         return self.movie is None
-
-    @property
-    def policy(self) -> Policy:
-        """A running source does not wait; a file does."""
-        return "drop_oldest" if self.live else "block"
 
 
 PVA = "pva://"
@@ -63,7 +59,7 @@ def open_source(
     """The source of that name: a channel, a folder in which one camera's files arrive, or a file.
 
     sampling_A: instead of what the source says [Å/px]; settle_s: a file in a folder that has not changed for so long is
-    complete [s]; most: frames after which what runs is left. Raises UnreadableFile, and what a running source does.
+    complete [s]; most: frames after which the rest is left. Raises UnreadableFile, and what a running source does.
     """
     if source.startswith(PVA):
         with _channel(source.removeprefix(PVA), camera, sampling_A) as opened:
@@ -73,7 +69,8 @@ def open_source(
             yield replace(opened, frames=islice(opened.frames, most), total=most)
     else:
         with camera.open_movie(source, sampling_A) as movie:
-            yield TrackSource(movie.path.name, movie.path.stem, movie, movie.calibration, movie, len(movie))
+            total = len(movie) if most is None else min(most, len(movie))
+            yield TrackSource(movie.path.name, movie.path.stem, islice(movie, total), movie.calibration, movie, total)
 
 
 @contextmanager
@@ -89,7 +86,8 @@ def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[
     with source:
         stem = re.sub(r"[^\w.-]+", "_", name)
         frames = (_corrected(frame, camera) for frame in source.frames())
-        yield TrackSource(name, stem, frames, account=source.account, close=source.close)
+        # A camera does not wait; files do, where they are.
+        yield TrackSource(name, stem, frames, policy="drop_oldest", account=source.account, close=source.close)
 
 
 @contextmanager
