@@ -44,7 +44,10 @@ def track(
         float | None,
         typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many frames.")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="End after so many frames. By default what runs ends by Ctrl-C."),
+    ] = None,
     settle: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
     ] = 5.0,
@@ -86,7 +89,9 @@ def track(
         camera, stated_A = given.detector(detector), sampling.stated_A()
         with connection.open() as client, open_source(source, camera, stated_A, settle, frames) as opened:
             options, settings = Options(model, version), tracking.settings(live=opened.live)
-            if opened.movie is not None:
+            if opened.movie is None:
+                sampling.check_live()
+            else:
                 print_notes(opened.movie)
                 sampling.settle(client, opened.movie, options)
             tracked = _track(client, opened, outputs, settings, options, fps)

@@ -70,11 +70,16 @@ def change_line(change: Change) -> str:
 def _occupancy(tally: TrackTally) -> Iterator[str]:
     spans = tally.spans()
     for span in spans[:SHOWN_SEGMENTS]:
-        yield f"atoms of the columns seen in both, frame {span.first} → {span.last}:"
-        for before, after in zip(span.before, span.after, strict=False):
-            if before.columns or after.columns:
-                columns = f"{before.columns} {'column' if before.columns == 1 else 'columns'}"
-                yield f"  {before.region} {before.species}: {_atoms(before)} → {_atoms(after)} in {columns}"
+        sums = [pair for pair in zip(span.before, span.after, strict=False) if pair[0].columns or pair[1].columns]
+        if sums:
+            yield f"atoms of the columns seen in both, frame {span.first} → {span.last}:"
+        for before, after in sums:
+            columns = f"{before.columns} {'column' if before.columns == 1 else 'columns'}"
+            yield f"  {before.region} {before.species}: {_atoms(before)} → {_atoms(after)} in {columns}"
+        filled = {before.region for before, _ in sums}
+        # Without a column anywhere it is not the region that is wrong.
+        for region in dict.fromkeys(one.region for one in span.before if filled and one.region not in filled):
+            yield f"  {region}: no column; a region is in Å of the segment's first frame, from its top-left pixel"
     if tally.segments > SHOWN_SEGMENTS:
         yield f"and {tally.segments - SHOWN_SEGMENTS} more segments, in which tracking began anew"
 
@@ -91,4 +96,4 @@ def not_told(tally: TrackTally) -> Iterator[str]:
         yield f"not told: {frames} nothing of the columns; what hopped there and back is not seen"
     if tally.unsure:
         share = tally.unsure / tally.column_frames
-        yield f"not told: in {100 * share:.1f} % of all columns and frames no count is more probable than all others"
+        yield f"not told: in {100 * share:.1f} % of all columns and frames no count has a probability of 0.5"

@@ -32,8 +32,9 @@ class TrackSource:
     """Frames of a file, or of something that runs.
 
     name: for people; stem: what its results' files are called; movie: of a file; total: how many frames, None where
-    nobody knows; calibration: for frames that bring none; account: of a running source's frames; close: ends it, from
-    any thread; ended: once no frame follows, how it ended.
+    nobody knows; calibration: for frames that bring none; policy: what becomes of frames that the service has no room
+    for; account: of a running source's frames; close: ends it, from any thread; ended: once no frame follows, how it
+    ended.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TrackSource:
     calibration: Calibration | None = None
     movie: Movie | None = None
     total: int | None = None
+    policy: Policy = "block"
     account: FrameAccount | None = None
     close: Callable[[], None] = lambda: None
     ended: Callable[[], tuple[SourceState, str]] = lambda: STOPPED
@@ -50,11 +52,6 @@ class TrackSource:
     def live(self) -> bool:
         """Whether its frames come when they come, and nobody can have them again."""
         return self.movie is None
-
-    @property
-    def policy(self) -> Policy:
-        """A running source does not wait; a file does."""
-        return "drop_oldest" if self.live else "block"
 
 
 PVA = "pva://"
@@ -68,7 +65,7 @@ def open_source(
     """The source of that name: a channel, a folder in which one camera's files arrive, or a file.
 
     sampling_A: instead of what the source says [Å/px]; settle_s: a file in a folder that has not changed for so long is
-    complete [s]; most: frames after which it is left. Raises UnreadableFile, and what a running source does.
+    complete [s]; most: frames after which the rest is left. Raises UnreadableFile, and what a running source does.
     """
     if source.startswith(PVA):
         with _channel(source.removeprefix(PVA), camera, sampling_A) as opened:
@@ -79,7 +76,7 @@ def open_source(
     else:
         with camera.open_movie(source, sampling_A) as movie:
             total = len(movie) if most is None else min(most, len(movie))
-            yield TrackSource(movie.path.name, movie.path.stem, islice(movie, most), movie.calibration, movie, total)
+            yield TrackSource(movie.path.name, movie.path.stem, islice(movie, total), movie.calibration, movie, total)
 
 
 @contextmanager
@@ -95,10 +92,12 @@ def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[
     )
     with source:
         stem = re.sub(r"[^\w.-]+", "_", name)
+        # A camera does not wait; files do, where they are.
         yield TrackSource(
             name,
             stem,
             source.frames(),
+            policy="drop_oldest",
             account=source.account,
             close=source.close,
             ended=lambda: (source.state, source.detail) if source.state.final else STOPPED,
