@@ -22,7 +22,7 @@ from segdepth.tracks.kept import KeptFrames, OnAnswer
 from segdepth.tracks.results import TrackedFrame
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.sums import Sum
-from segdepth.tracks.tracker import Tracker
+from segdepth.tracks.tracker import Tracker, in_parts
 from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, models_pb2
@@ -180,22 +180,30 @@ class AsyncClient:
         waits: bool,
         answered: OnAnswer | None,
     ) -> AsyncIterator[TrackedFrame]:
+        ended: Exception | None = None
         async with stream:
-            async for answer in stream:
-                if answered is not None:
-                    answered(answer)
-                if isinstance(answer, FrameResult) and not answer.refused and not tracker.knows(answer.model):
-                    tracker.learn(answer.model, numbers_of(await self.models(answer.model.family), answer.model))
-                last = answer.last if isinstance(answer, Gap) else answer.sequence
-                for frame in tracker.add(answer, kept.take(last)):
-                    yield frame
-                if total := tracker.take_sum():
-                    asked = replace(options, model=tracker.model.family, version=tracker.model.version, strict=False)
-                    said = await self._sum(total, asked, timeout_s, waits)
-                    if said is not None:
-                        tracker.add_sum(total, said)
+            try:
+                async for answer in stream:
+                    if answered is not None:
+                        answered(answer)
+                    if isinstance(answer, FrameResult) and not answer.refused and not tracker.knows(answer.model):
+                        tracker.learn(answer.model, numbers_of(await self.models(answer.model.family), answer.model))
+                    image = kept.take(answer.last if isinstance(answer, Gap) else answer.sequence)
+                    for part in in_parts(answer):
+                        for frame in tracker.add(part, image):
+                            yield frame
+                    if total := tracker.take_sum():
+                        model = tracker.model
+                        asked = replace(options, model=model.family, version=model.version, strict=False)
+                        said = await self._sum(total, asked, timeout_s, waits)
+                        if said is not None:
+                            tracker.add_sum(total, said)
+            except Exception as error:  # noqa: BLE001 - raised below, after the frames that waited for others
+                ended = error
             for frame in tracker.finish():
                 yield frame
+        if ended is not None:
+            raise ended
 
     async def _sum(self, total: Sum, options: Options, timeout_s: float, waits: bool) -> FrameResult | None:
         """What the model says of frames added up; None where it is away, and nobody waits for it."""

@@ -82,10 +82,11 @@ class Score:
         rows = np.zeros(int(inside.sum()), ROW)
         here = index[inside]
         rows["true"], rows["species"] = true[inside], movie.species[inside]
+        # -1 is what follows the last column: live, a movie's first frames have none.
         rows["count"], rows["lo90"], rows["hi90"] = (
-            np.where(here >= 0, values[here], -1) for values in (columns.count, lo90, hi90)
+            np.append(values, -1)[here] for values in (columns.count, lo90, hi90)
         )
-        rows["p_count"] = columns.p_count[here]
+        rows["p_count"] = np.append(columns.p_count, 0)[here]
         self.rows.append(rows)
         for column in np.flatnonzero(inside & (index >= 0)):
             tracks.setdefault(int(column), []).append(int(columns.track[index[column]]))

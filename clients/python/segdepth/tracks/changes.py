@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.tracks.occupancy import MOST_PIECES, STEPS_D, Counts, step_probability
+from segdepth.tracks.chains import MOST_PIECES
+from segdepth.tracks.occupancy import STEPS_D, Counts, step_probability
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.steps import Evidence, Steps
 
@@ -72,6 +73,11 @@ class Event(NamedTuple):
         """Probability that it had happened by a frame."""
         return float(self.moment[: max(0, time - self.earliest + 1)].sum())
 
+    @property
+    def over(self) -> int:
+        """The frame by which it has happened, if it has."""
+        return self.earliest + len(self.moment) - 1
+
     def between(self) -> tuple[int, int]:
         """Frames between which it happened with a probability of 0.90: no more than 0.05 before and after."""
         sums = np.cumsum(self.moment)
@@ -108,7 +114,9 @@ class Changes:
     ) -> list[Event]:
         """Changes that are sure since this frame. xy: where the columns stand [Å]; response_N: how much
         the model's count moves for an atom; last: no frame follows, so that none need be waited for."""
-        if not self._settings.hop_rate or (self._patience and self._steps.frame % LOOKED_FRAMES and not last):
+        skipped = self._patience and self._steps.frame % LOOKED_FRAMES and not last
+        # Where nothing waits to be sure, the last frame has been looked at.
+        if not self._settings.hop_rate or skipped or (last and not self._patience):
             return []
         rows, evidence = self._steps.evidence(self.threshold)
         over = (evidence.total > self.threshold) & usable_N[rows]

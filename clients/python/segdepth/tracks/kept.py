@@ -52,6 +52,8 @@ class KeptFrames:
         self._next = number + 1
         if not isinstance(image, np.ndarray):
             return
+        # A source may write its next frame where this one is, once this one has been sent.
+        image = image.copy()
         with self._lock:
             self._kept[number] = image
             self._bytes += image.nbytes

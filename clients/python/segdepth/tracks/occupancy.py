@@ -9,11 +9,12 @@ Suffixes: N tracks, K classes, D steps of a count.
 """
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth.tracks.chains import MOST_PIECES, STEP_OF, Chains, Own, Piece, moved, normal
 from segdepth.tracks.steps import WINDOW
 from segdepth_protos import pooling
 from segdepth_protos.contract import CLASSES
@@ -28,9 +29,6 @@ SUMS_CORRELATION = 0.9
 
 RECENT_SUMS = 8
 """Sums that a change found later may still be taken out of."""
-
-MOST_PIECES = 12
-"""Pieces of a track's time that are kept apart."""
 
 STEPS_D = np.arange(1 - CLASSES, CLASSES)
 """By how many atoms a column may change."""
@@ -62,20 +60,6 @@ def step_probability(height: float, response: float) -> Array:
     return np.asarray(likely / likely.sum())
 
 
-class Piece(NamedTuple):
-    """What is known of a track between two of its changes.
-
-    frames, sums: log p(n|i) / p(n) [K] added up over frames and over registered sums of frames, `number` and
-    `sums_number` of them; step: probability [D] of each change of the count at its end.
-    """
-
-    frames: Array
-    number: float
-    sums: Array
-    sums_number: float
-    step: Array
-
-
 class Counts:
     """Evidence of N tracks, frame by frame. Rows are added and removed as tracks are."""
 
@@ -88,12 +72,15 @@ class Counts:
         self._total, self._number = np.zeros((0, CLASSES)), np.zeros(0)
         self._begun, self._begun_number = np.zeros((0, CLASSES)), np.zeros(0)
         """Both at the last change."""
+        self._changed = np.zeros(0, np.int64)
+        """The frame of that."""
         self._sums, self._sums_number = np.zeros((0, CLASSES)), np.zeros(0)
         self._totals = np.zeros((WINDOW, 0, CLASSES), np.float32)
         self._numbers = np.zeros((WINDOW, 0))
         self._recent: deque[tuple[int, int, NDArray[np.int64], Array]] = deque(maxlen=RECENT_SUMS)
         self.pieces: dict[int, list[Piece]] = {}
         """Of rows with changes: what was before."""
+        self._chains = Chains(correlation, sums_correlation)
         self.frame = 0
 
     def __len__(self) -> int:
@@ -110,7 +97,7 @@ class Counts:
         self._prior = np.concatenate([self._prior, self._log_prior_SK[species_N]])
         self._total, self._begun, self._sums = more(self._total), more(self._begun), more(self._sums)
         self._number, self._begun_number = more(self._number), more(self._begun_number)
-        self._sums_number = more(self._sums_number)
+        self._sums_number, self._changed = more(self._sums_number), more(self._changed)
         self._totals = np.concatenate([self._totals, np.zeros((WINDOW, number, CLASSES), np.float32)], axis=1)
         self._numbers = np.concatenate([self._numbers, np.zeros((WINDOW, number))], axis=1)
 
@@ -118,17 +105,26 @@ class Counts:
         """Only these rows go on (a mask)."""
         place = np.cumsum(rows_N) - 1
         self.pieces = {int(place[row]): pieces for row, pieces in self.pieces.items() if rows_N[row]}
+        self._chains.keep(rows_N)
         for entry in list(self._recent):
             first, last, rows, told = entry
             self._recent.remove(entry)
             self._recent.append((first, last, place[rows[rows_N[rows]]], told[rows_N[rows]]))
-        for name in ("_species", "_prior", "_total", "_number", "_begun", "_begun_number", "_sums", "_sums_number"):
+        for name in ("_species", "_prior", "_total", "_number", "_begun", "_begun_number", "_changed"):
             setattr(self, name, getattr(self, name)[rows_N])
+        self._sums, self._sums_number = self._sums[rows_N], self._sums_number[rows_N]
         self._totals, self._numbers = self._totals[:, rows_N], self._numbers[:, rows_N]
 
-    def add(self, rows: Array, probabilities_NK: Array, missed: Array) -> None:
-        """Posteriors of one more frame, of these rows; `missed` rows should be in the frame, but are not found."""
-        told = pooling.told(probabilities_NK, self._log_prior_SK[self._species[rows]])
+    def believe(self, species_N: Array) -> None:
+        """What the rows are by now: a frame may have taken one for another species."""
+        for row in np.flatnonzero(species_N != self._species):
+            self._prior[row] += self._log_prior_SK[species_N[row]] - self._log_prior_SK[self._species[row]]
+        self._species = species_N
+
+    def add(self, rows: Array, probabilities_NK: Array, species: Array, missed: Array) -> None:
+        """Posteriors of one more frame, of these rows and of what it takes them for; `missed` rows should be in the
+        frame, but are not found."""
+        told = pooling.told(probabilities_NK, self._log_prior_SK[species])
         self._total[rows] += told
         self._number[rows] += 1
         self._total[missed, 1:] += np.log(MISSED)
@@ -137,9 +133,12 @@ class Counts:
         self._totals[self.frame % WINDOW] = self._total
         self._numbers[self.frame % WINDOW] = self._number
 
-    def add_sum(self, rows: Array, probabilities_NK: Array, first: int, last: int) -> None:
-        """Posteriors of the registered sum of frames `first` to `last`, of these rows."""
-        told = pooling.told(probabilities_NK, self._log_prior_SK[self._species[rows]])
+    def add_sum(self, rows: Array, probabilities_NK: Array, species: Array, first: int, last: int) -> None:
+        """Posteriors of the registered sum of frames `first` to `last`, of these rows and of what it takes them for."""
+        # A sum over the last change says neither what was before nor what is after it.
+        since = first >= self._changed[rows]
+        rows = rows[since]
+        told = pooling.told(probabilities_NK[since], self._log_prior_SK[species[since]])
         self._sums[rows] += told
         self._sums_number[rows] += 1
         self._recent.append((first, last, rows, told))
@@ -149,15 +148,17 @@ class Counts:
         at, now = (self.frame - back) % WINDOW, self.frame - back
         after, after_number = np.zeros(CLASSES), 0.0
         before, before_number = self._sums[row].copy(), self._sums_number[row]
-        for first, last, rows, told in self._recent:
+        for index, (first, last, rows, told) in enumerate(self._recent):
             here = np.flatnonzero(rows == row)
-            if len(here) and last > now:
-                # A sum over the change says neither what was before nor what is after it.
+            if len(here) and last >= now:
                 before -= told[here[0]]
                 before_number -= 1
-                if first > now:
+                if first >= now:
                     after += told[here[0]]
                     after_number += 1
+                else:
+                    others = rows != row
+                    self._recent[index] = (first, last, rows[others], told[others])
         piece = Piece(
             self._totals[at, row] - self._begun[row],
             float(self._numbers[at, row] - self._begun_number[row]),
@@ -168,55 +169,49 @@ class Counts:
         self.pieces.setdefault(row, []).append(piece)
         self._begun[row], self._begun_number[row] = self._totals[at, row], self._numbers[at, row]
         self._sums[row], self._sums_number[row] = after, after_number
+        self._changed[row] = now
         self._forget(row)
+        self._chains.put(row, self.pieces[row])
 
     def _forget(self, row: int) -> None:
         """Of a track that keeps changing, what is long past only says where its later counts begin."""
         pieces = self.pieces[row]
         while len(pieces) > MOST_PIECES:
             first = pieces.pop(0)
-            self._prior[row] = _moved(self._prior[row] + self._worth(first, first.number), first.step)
+            worth = self._worth(first.frames, first.number, first.sums, first.sums_number)
+            self._prior[row] = moved((self._prior[row] + worth)[None], first.step[STEP_OF][None])[0]
 
     def posterior(self) -> Array:
         """Posterior of each row now [N, K], given all frames so far; of rows with changes since the last one."""
-        log = self._prior + self._tempered()
-        result = np.exp(log - log.max(axis=1, keepdims=True))
-        result /= result.sum(axis=1, keepdims=True)
-        for row in self.pieces:
-            result[row] = self.through(row)[-1]
-        return np.asarray(result)
+        own = self._own()
+        result = normal(self._prior + self._tempered(own))
+        if self.pieces:
+            result[self._chains.rows] = self._chains.posterior(own)
+        return result
 
-    def _tempered(self) -> Array:
-        number = self._number - self._begun_number
-        frames = (self._total - self._begun) * pooling.worth(number, self._correlation)[:, None]
-        sums = self._sums * pooling.worth(self._sums_number, self._sums_correlation)[:, None]
-        return np.where(self._sums_number[:, None] > 0, sums, frames)
+    def _own(self) -> Own:
+        """What is known of each row since its last change."""
+        frames, number = self._total - self._begun, self._number - self._begun_number
+        return Own(self._prior, frames, number, self._sums, self._sums_number)
+
+    def _tempered(self, own: Own) -> Array:
+        return self._worth(own.frames, own.number, own.sums, own.sums_number)
 
     def first_posterior(self, row: int) -> Array:
         """Posterior [K] of a row in the first piece of its time that is kept apart."""
         return np.asarray(self.through(row)[0]) if row in self.pieces else np.asarray(self.posterior()[row])
 
+    def through_all(self) -> dict[int, Array]:
+        """Posterior of each row with changes in each piece of its time [piece, K], given all frames."""
+        if not self.pieces:
+            return {}
+        through, pieces = self._chains.through(self._own())
+        rows = self._chains.rows.tolist()
+        return {row: of[: number + 1] for row, of, number in zip(rows, through, pieces, strict=True)}
+
     def through(self, row: int) -> Array:
-        """Posterior of a row with changes in each piece of its time [piece, K], given all frames (Rabiner, 1989)."""
-        own = Piece(
-            self._total[row] - self._begun[row],
-            float(self._number[row] - self._begun_number[row]),
-            self._sums[row],
-            float(self._sums_number[row]),
-            np.zeros(len(STEPS_D)),
-        )
-        pieces = [*self.pieces[row], own]
-        number = sum(piece.number for piece in pieces)
-        told = [self._worth(piece, number) for piece in pieces]
-        forward = [self._prior[row] + told[0]]
-        for piece, worth in zip(pieces[:-1], told[1:], strict=True):
-            forward.append(_moved(forward[-1], piece.step) + worth)
-        backward = [np.zeros(CLASSES)]
-        for piece, worth in zip(pieces[-2::-1], told[:0:-1], strict=True):
-            backward.append(_moved(backward[-1] + worth, piece.step[::-1]))
-        log = np.array(forward) + np.array(backward[::-1])
-        likely = np.exp(log - log.max(axis=1, keepdims=True))
-        return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+        """The same of one row."""
+        return self.through_all()[row]
 
     def around(self, row: int, index: int) -> tuple[int, int]:
         """The likeliest two different counts before and after the change at the end of a row's piece."""
@@ -227,15 +222,8 @@ class Counts:
         before, after = np.unravel_index(int(both.argmax()), both.shape)
         return int(before), int(after)
 
-    def _worth(self, piece: Piece, number: float) -> Array:
-        """What a piece says [K], tempered for a track of that many frames."""
-        if piece.sums_number > 0:
-            return np.asarray(piece.sums * pooling.worth(piece.sums_number, self._sums_correlation))
-        return np.asarray(piece.frames * pooling.worth(number, self._correlation))
-
-
-def _moved(log_K: Array, step_D: Array) -> Array:
-    """Log probabilities of counts after a step; beyond the ends there is nothing, or ten or more."""
-    likely = np.exp(log_K - log_K.max())
-    moved = np.convolve(likely, step_D)[CLASSES - 1 : 2 * CLASSES - 1]
-    return np.asarray(np.log(np.maximum(moved, pooling.SMALLEST * moved.max())))
+    def _worth(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
+        """What frames say [..., K], tempered for so many; their sums instead, where there are some."""
+        beta, beta_sums = pooling.worth(number, self._correlation), pooling.worth(sums_number, self._sums_correlation)
+        summed = np.asarray(sums_number)[..., None] > 0
+        return np.where(summed, sums * beta_sums[..., None], frames * beta[..., None])

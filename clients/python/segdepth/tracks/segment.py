@@ -100,7 +100,7 @@ class Segment:
         self._track = np.zeros(0, np.int64)
         self._votes = np.zeros((0, len(numbers.prior) + 1))
         self._watched = np.zeros(0)
-        """Frames whose field a site was in."""
+        """Frames that could show a site."""
         self._confirmed = np.zeros(0, bool)
         self._born = np.zeros(0, np.int64)
         self._history: deque[tuple[int, Array, float]] = deque(maxlen=REMEMBERED + 3 * settings.lag_frames)
@@ -136,7 +136,7 @@ class Segment:
         number = len(species)
         if not number:
             return
-        index = np.maximum(species.astype(np.int64) - 1, 0)
+        index = _index(species)
         self._steps.grow(index)
         self._counts.grow(index)
         self._changes.grow(number)
@@ -161,9 +161,12 @@ class Segment:
         x_px, y_px = (xy_A[rows] / sampling_A).T
         figures = np.column_stack([expected_count(probabilities), intensities(image, x_px, y_px, sampling_A)])
         self._votes[site_M, frame.species] += 1
-        self._watched[rows] += 1
+        # At the edge, where columns are not asked for, what is found once is no column either.
+        self._watched[(column >= 0) | self._in_field(xy_A, 0.0)] += 1
         self._steps.add(rows, figures)
-        self._counts.add(rows[found], probabilities[found], rows[~found])
+        taken_for = _index(frame.species[column[rows[found]]])
+        self._counts.add(rows[found], probabilities[found], taken_for, rows[~found])
+        self._counts.believe(_index(self.species()))
         self._history.append((frame.sequence, placement.shift_A, placement.turn_rad))
         self.time += 1
         self._confirm()
@@ -232,7 +235,8 @@ class Segment:
         side_A = np.array(answer.shape[::-1]) * self.calibration.sampling_A
         inside = ((answer.xy_A > BORDER_A) & (answer.xy_A < side_A - BORDER_A)).all(axis=1)
         known = (site >= 0) & inside
-        self._counts.add_sum(site[known], answer.probabilities[known], total.first, total.last)
+        taken_for = _index(answer.species[known])
+        self._counts.add_sum(site[known], answer.probabilities[known], taken_for, total.first, total.last)
 
     def finish(self) -> None:
         """No frame follows: what waited to be sure is decided."""
@@ -251,7 +255,11 @@ class Segment:
     def columns(self, seen: list[Seen]) -> list[TrackedColumns]:
         """Tracks of frames, given all that was added."""
         now, species, sampling_A = self._counts.posterior(), self.species(), self.calibration.sampling_A
-        through = {row: self._counts.through(row) for row in self._counts.pieces}
+        over = np.full(len(self._track), -1)
+        for row in self._counts.pieces:
+            over[row] = self._changes.events[int(self._track[row])][-1].over
+        earliest = min((one.time for one in seen), default=0)
+        through = self._counts.through_all() if (over >= earliest).any() else {}
         result = []
         for one in seen:
             rows = np.searchsorted(self._track, one.track)
@@ -259,7 +267,8 @@ class Segment:
             kept[kept] = self._confirmed[rows[kept]]
             rows, xy_px = rows[kept], one.xy_A[kept] / sampling_A
             posterior, changed = now[rows], np.zeros(len(rows))
-            for index in np.flatnonzero(np.isin(rows, list(through))):
+            # The others changed long before, if ever.
+            for index in np.flatnonzero(over[rows] >= one.time):
                 row = int(rows[index])
                 posterior[index], changed[index] = self._at(row, one.time, through[row])
             columns = TrackedColumns(
@@ -272,8 +281,9 @@ class Segment:
     def _at(self, row: int, time: int, through: Array) -> tuple[Array, float]:
         """Posterior of a row with changes at a time, and the probability that it changed just then."""
         events = self._changes.events[int(self._track[row])][-(len(through) - 1) :]
-        posterior, changed = through[0], 0.0
-        for event, after in zip(events, through[1:], strict=True):
+        done = next((index for index in range(len(events), 0, -1) if events[index - 1].over < time), 0)
+        posterior, changed = through[done], 0.0
+        for event, after in zip(events[done:], through[done + 1 :], strict=True):
             happened = event.happened(time)
             posterior = (1 - happened) * posterior + happened * after
             changed = max(changed, event.p_changed * (happened - event.happened(time - 1)))
@@ -315,3 +325,8 @@ class Segment:
     def _placed(self, time: int) -> tuple[int, Array, float]:
         """Sequence number, displacement and turn of a frame of the recent past, or of the oldest that is remembered."""
         return self._history[max(0, time - (self.time - len(self._history)))]
+
+
+def _index(species: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Of each column, which of the model's priors is its species'; an unknown one counts as the first."""
+    return np.asarray(np.maximum(species.astype(np.int64) - 1, 0))

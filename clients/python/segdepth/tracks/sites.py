@@ -32,16 +32,22 @@ MAP_MARGIN_A = 8.0
 """Of the map beyond the outermost site, for those that a drift brings into the field."""
 
 SEARCHED_A = 3.0
-"""How far from where it is expected a frame is looked for, after one without an answer further by SEARCHED_MORE_A."""
+"""How far from where it is expected a frame is looked for after one without an answer; after each more, further by
+SEARCHED_MORE_A."""
 
 SEARCHED_MORE_A = 0.5
 SEARCHED_MOST_A = 14.0
+"""How far at most, and one that is not where it is expected though the frame before was."""
+
+USUAL_SHARE, JUMPED_SHARE = 0.95, 0.9
+"""A frame that fits its place so much worse than frames do may lie at another, where it must fit so much as well."""
 
 AMBIGUOUS = 0.95
 """Two places of which the worse fits this well beside the better are not told apart."""
 
-TURNS_DEG, TURNED_SHARE = 30, 0.7
-"""Turns that a lost frame is tried with, and the share of its columns that must then lie on sites."""
+TURNS_DEG, TURNED_SHARE, TURNED_COLUMNS = 30, 0.7, 50
+"""Turns that a lost frame is tried with, the share of its columns that must then lie on sites, and how many
+are tried."""
 
 TURN_MOST_RAD = np.radians(2.0)
 """From one frame to the next."""
@@ -75,6 +81,7 @@ class Sites:
         self.shift_A, self.turn_rad = np.zeros(2), 0.0
         self._speed_A, self._frames = np.zeros(2), 1
         """Displacement from frame to frame, and how many frames back the one before the last placed lies."""
+        self._usual_score = 1.0
         self._map: Array | None = None
         self._distance = np.zeros((0, 0), np.float32)
         self._corner_A = np.zeros(2)
@@ -98,9 +105,13 @@ class Sites:
         expected_A = self.shift_A + self._speed_A * self._frames
         nearby = self._fitted(xy_M2, species_M, expected_A, self.turn_rad)
         if unanswered == 0:
-            return nearby or self._searched(xy_M2, species_M, expected_A, 0)
+            if nearby is not None and self._score(nearby) > USUAL_SHARE * self._usual_score:
+                return nearby
+            # A jump by some period of the lattice shows at the specimen's edges alone.
+            return self._searched(xy_M2, species_M, expected_A, SEARCHED_MOST_A) or nearby
         # Nobody watched meanwhile: what fits may be one lattice period off.
-        found = self._searched(xy_M2, species_M, expected_A, unanswered)
+        reach_A = min(SEARCHED_A + SEARCHED_MORE_A * unanswered, SEARCHED_MOST_A)
+        found = self._searched(xy_M2, species_M, expected_A, reach_A)
         as_expected = nearby is not None and np.hypot(*(nearby.shift_A - expected_A)) < FIRST_REACH_A / 2
         return found or (nearby if as_expected else None)
 
@@ -112,13 +123,14 @@ class Sites:
             if abs(degrees) > 1 and self._fits_turned(xy_M2, np.radians(degrees)):
                 return f"the specimen turned by some {degrees}° at once"
         if unanswered:
-            return f"after {unanswered} frames without an answer it cannot be told which column is which"
+            frames = "a frame that tells" if unanswered == 1 else f"{unanswered} frames that tell"
+            return f"after {frames} nothing of them it cannot be told which column is which"
         return "too few of its columns lie where the specimen's are: it jumped, broke, or left the field"
 
     def _fits_turned(self, xy_M2: Array, turn_rad: float) -> bool:
         middle = xy_M2.mean(axis=0)
         turned_M2 = _turned(xy_M2 - middle, -turn_rad) + middle
-        for shift_A in _peaks(turned_M2, self.xy_N2 + self.shift_A, SEARCHED_A)[:3]:
+        for shift_A in _peaks(turned_M2, self.xy_N2 + self.shift_A, SEARCHED_A, TURNED_COLUMNS)[:3]:
             site_M = self._nearest(turned_M2 - self.shift_A - shift_A, REACH_A)
             if (site_M >= 0).mean() > TURNED_SHARE:
                 return True
@@ -128,6 +140,7 @@ class Sites:
         """Take a placed frame in; returns the site of each of its columns, new sites last."""
         self._speed_A += 0.2 * ((placement.shift_A - self.shift_A) / self._frames - self._speed_A)
         self.shift_A, self.turn_rad = placement.shift_A, placement.turn_rad
+        self._usual_score += 0.1 * (self._score(placement) - self._usual_score)
         site_M = placement.site_M.copy()
         new = np.flatnonzero(site_M < 0)
         site_M[new] = len(self) + np.arange(len(new))
@@ -155,12 +168,19 @@ class Sites:
 
     def keep(self, rows_N: Array) -> None:
         """Only these sites go on (a mask)."""
+        gone_M2 = self.xy_N2[~rows_N]
         self.xy_N2, self.found_N = self.xy_N2[rows_N], self.found_N[rows_N]
         self.species_N = self.species_N[rows_N]
-        if self._map is not None:
-            place = np.append(np.where(rows_N, np.cumsum(rows_N) - 1, -1), -1)
-            self._map = place[self._map]
-            self._distance[self._map < 0] = np.inf
+        if self._map is None or not len(gone_M2):
+            return
+        place = np.append(np.where(rows_N, np.cumsum(rows_N) - 1, -1), -1)
+        self._map = place[self._map]
+        self._distance[self._map < 0] = np.inf
+        # Cells that those gone had taken from their neighbours are the neighbours' again.
+        apart = np.abs(self.xy_N2[:, None] - gone_M2[None]).max(axis=2, initial=0)
+        neighbours = np.flatnonzero((apart < 2 * FIRST_REACH_A + 4 * CELL_A).any(axis=1))
+        if len(neighbours):
+            self._draw(neighbours)
 
     def _fitted(self, xy_M2: Array, species_M: Array, shift_A: Array, turn_rad: float) -> Placement | None:
         """Placement near a guess, by repeated matching of columns to sites of their species; None if too few match."""
@@ -247,9 +267,9 @@ class Sites:
         x, y, distance, site = x[nearer][order], y[nearer][order], distance[nearer][order], site[nearer][order]
         self._distance[y, x], self._map[y, x] = distance, site
 
-    def _searched(self, xy_M2: Array, species_M: Array, expected_A: Array, unanswered: int) -> Placement | None:
-        """The placement that shares most columns around where the frame is expected, if no other does as well."""
-        reach_A = min(SEARCHED_A + SEARCHED_MORE_A * unanswered, SEARCHED_MOST_A)
+    def _searched(self, xy_M2: Array, species_M: Array, expected_A: Array, reach_A: float) -> Placement | None:
+        """The placement that shares most columns around where the frame is expected, if it shares about as many as
+        frames do, and no other does as well."""
         turned_M2 = _turned(xy_M2 - self.centre_A, -self.turn_rad) + self.centre_A
         fits = [
             fit
@@ -266,7 +286,8 @@ class Sites:
         best = fits[int(shared.argmax())]
         elsewhere = [np.hypot(*(fit.shift_A - best.shift_A)) > FIRST_REACH_A for fit in fits]
         rival = max((score for score, other in zip(shared, elsewhere, strict=True) if other), default=0.0)
-        return best if rival < AMBIGUOUS * shared.max() else None
+        fits_well = shared.max() > JUMPED_SHARE * self._usual_score
+        return best if fits_well and rival < AMBIGUOUS * shared.max() else None
 
     def _score(self, fit: Placement) -> float:
         """Columns shared, less those that only one of the two has where both could."""
@@ -276,11 +297,11 @@ class Sites:
         return 2 * shared / max(ours + len(fit.place_M2), 1)
 
 
-def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float) -> list[Array]:
-    """Displacements of the columns against the sites that many pairs have, most frequent first."""
+def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float, columns: int = 150) -> list[Array]:
+    """Displacements of the middle columns against the sites that many pairs have, most frequent first."""
     step_A = 0.3
     middle = np.median(xy_M2, axis=0)
-    some_M2 = xy_M2[np.argsort(np.hypot(*(xy_M2 - middle).T), kind="stable")[:150]]
+    some_M2 = xy_M2[np.argsort(np.hypot(*(xy_M2 - middle).T), kind="stable")[:columns]]
     apart = (some_M2[:, None] - sites_N2[None]).reshape(-1, 2)
     apart = apart[(np.abs(apart) < reach_A).all(axis=1)]
     if not len(apart):

@@ -50,6 +50,8 @@ BEFORE_LEAST, AFTER_LEAST = 3, 2
 COMMON_LEAST = 10
 """Columns of a species from which what all of them do at once (defocus, brightness) is taken out."""
 
+LEAST_PRODUCT = 1e-12
+
 NOWHERE = -50.0
 
 
@@ -171,7 +173,8 @@ class Steps:
             variance = (OWN_FRAMES * common + self._squares[own]) / (OWN_FRAMES + self._pairs[own])[:, None]
             sigma = np.maximum(np.sqrt(variance), self._least)
             products = self._products.get(int(species), np.eye(self._figures))
-            spread = np.sqrt(np.diag(products))
+            # Figures that never move, as of a camera that repeats its frame, have no correlation.
+            spread = np.sqrt(np.maximum(np.diag(products), LEAST_PRODUCT))
             correlation = products / np.outer(spread, spread) + 1e-3 * np.eye(self._figures)
             self._sigma[own] = sigma
             self._precision[own] = np.linalg.inv(correlation) / (sigma[:, :, None] * sigma[:, None, :])

@@ -1,6 +1,8 @@
 """A movie's answers, one after the other, as columns through time."""
 
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from segdepth.tracks.sites import LEAST_COLUMNS
 from segdepth.tracks.sums import Sum
 
 Array = NDArray[Any]
+
+GAP_FRAMES = 1000
+"""Frames of a gap that are told at once."""
 
 LOST_FRAMES = 3
 """Frames in a row that lie on no track, but on each other's: then tracking begins anew with them."""
@@ -42,6 +47,9 @@ class Tracker:
         self._unanswered = 0
         self._strays: Segment | None = None
         """What lies on no track, tracked by itself."""
+        self._strays_unanswered = 0
+        self._why = ""
+        """Why the first of them lies on none."""
 
     def knows(self, model: ModelVersion) -> bool:
         """Whether the numbers of a model have been handed over."""
@@ -60,7 +68,8 @@ class Tracker:
     def add(self, answer: Answer, image: Array | None = None) -> list[TrackedFrame]:
         """The next answer, and the frame [height, width] that a result is the answer to; frames that are done with.
 
-        A result whose frame is not at hand (any more) is lost.
+        A result whose frame is not at hand (any more) is lost. A gap should be of no more frames than memory holds: see
+        `in_parts`.
         """
         if isinstance(answer, Gap):
             for sequence in range(answer.first, answer.last + 1):
@@ -94,8 +103,8 @@ class Tracker:
         seen = self._segment.add(frame, image, self._unanswered)
         if seen is None:
             return done + self._lost(frame, image)
-        self._strays, self._unanswered = None, 0
         self._wait(seen)
+        self._strays, self._unanswered = None, 0
         self._events += self._segment.told()
         return done + self._done()
 
@@ -106,29 +115,29 @@ class Tracker:
     def _lost(self, frame: Observed, image: Array) -> list[TrackedFrame]:
         """A frame that lies on no track: one that follows several like it begins tracking anew."""
         assert self._segment is not None
-        why = self._segment.sites.why_not(frame.xy_A, self._unanswered)
-        numbers = self._segment.numbers
+        seen = None
         if len(frame.xy_A) < LEAST_COLUMNS:
             self._strays = None
-            self._wait(TrackedFrame(frame.sequence, TrackState.LOST, why, model=self._model))
-            return self._done()
-        if self._strays is None:
-            self._strays = Segment(frame, numbers, self._settings, self._segment.next_track)
-        seen = self._strays.add(frame, image, 0)
+        elif self._strays is not None:
+            seen = self._strays.add(frame, image, self._strays_unanswered)
         if seen is None:
-            self._strays = Segment(frame, numbers, self._settings, self._segment.next_track)
-            self._strays.add(frame, image, 0)
-        elif self._strays.time >= LOST_FRAMES:
+            self._why = self._segment.sites.why_not(frame.xy_A, self._unanswered)
+            if len(frame.xy_A) >= LEAST_COLUMNS:
+                self._strays = Segment(frame, self._segment.numbers, self._settings, self._segment.next_track)
+                self._strays.add(frame, image, 0)
+        elif self._strays is not None and self._strays.time >= LOST_FRAMES:
             done, strays = self._end(), self._strays
             self._begin(strays)
             self._wait(seen)
             return done + self._done()
-        self._wait(TrackedFrame(frame.sequence, TrackState.LOST, why, model=self._model))
+        self._wait(TrackedFrame(frame.sequence, TrackState.LOST, self._why, model=self._model))
+        self._strays_unanswered = 0
         return self._done()
 
     def _wait(self, frame: TrackedFrame | Seen) -> None:
         if isinstance(frame, TrackedFrame):
             self._unanswered += 1
+            self._strays_unanswered += 1
         self._waiting.append(frame)
 
     def take_sum(self) -> Sum | None:
@@ -151,6 +160,9 @@ class Tracker:
         self._segment.finish()
         self._events += self._segment.told()
         done = self._out(len(self._waiting))
+        if done and (left := self._changes_by(self._segment.time)):
+            # Those that only the end made sure, of frames that are told already: what waited has no track.
+            done[-1] = replace(done[-1], changes=(*done[-1].changes, *left))
         self._events.clear()
         self._next_track = self._segment.next_track
         return done
@@ -188,3 +200,12 @@ class Tracker:
         self._events = [event for event in self._events if event.first > time]
         told = (self._segment.change(event) for event in sorted(due, key=lambda event: (event.first, event.track)))
         return tuple(change for change in told if change is not None)
+
+
+def in_parts(answer: Answer) -> Iterator[Answer]:
+    """An answer as `Tracker.add` takes it in bounded memory: a gap of a million frames as many short ones."""
+    if not isinstance(answer, Gap):
+        yield answer
+        return
+    for first in range(answer.first, answer.last + 1, GAP_FRAMES):
+        yield replace(answer, first=first, last=min(first + GAP_FRAMES - 1, answer.last))
