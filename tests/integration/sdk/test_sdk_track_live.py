@@ -34,9 +34,9 @@ def camera(monkeypatch):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    camera.stop = lambda: (over.set(), thread.join())
     yield camera
-    over.set()
-    thread.join()
+    camera.stop()
     camera.close()
 
 
@@ -57,6 +57,22 @@ def test_a_channel_to_tables_and_lines(address, camera, tmp_path):
         assert len(list(csv.DictReader(file))) == len(frames)
     assert json.loads((out / f"{stem}.tracks.json").read_text())["end"] == "stopped"
     assert "6 of " in done.stderr
+
+
+@pytest.mark.slow
+def test_a_channel_that_dies_is_told_and_everything_before_is_kept(address, camera, tmp_path):
+    def die():
+        camera.stop()
+        camera.channel.close()
+
+    threading.Timer(5.0, die).start()
+    done = track(f"pva://{NAME}", address, "--out", tmp_path, "--jsonl", tmp_path / "lines.jsonl")
+    assert done.exit_code == 0, done.output
+    *frames, state, account = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())
+    assert any(one["state"] == "tracked" for one in frames)
+    assert (state["state"], account["under_way"]) == ("died", 0)
+    (summary,) = tmp_path.glob("*.tracks.json")
+    assert json.loads(summary.read_text())["end"] == "died: away for more than 10 s"
 
 
 def test_a_folder(address, tmp_path):
