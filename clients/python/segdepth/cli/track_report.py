@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from segdepth.tracks.regions import RegionSum
-from segdepth.tracks.results import Change, TrackState
+from segdepth.tracks.results import LIKELY, Change, TrackState
 from segdepth.tracks.tally import TrackTally
 
 SHOWN_CHANGES = 20
@@ -55,7 +55,9 @@ def _changes(tally: TrackTally) -> Iterator[str]:
         yield "changes: none beyond the stated rate of false alarms"
         return
     shown = sorted(tally.changes, key=lambda change: -change.p_changed)[:SHOWN_CHANGES]
-    yield f"{number} {'change' if number == 1 else 'changes'}{', the surest:' if number > len(shown) else ':'}"
+    sure = sum(change.p_changed >= LIKELY for change in tally.changes)
+    likely = f", {sure} of them more likely than not" if sure < number else ""
+    yield f"{number} {'change' if number == 1 else 'changes'}{likely}{'; the surest:' if number > len(shown) else ':'}"
     for change in sorted(shown, key=lambda change: (change.frame, change.track)):
         yield f"  {change_line(change)}"
 
