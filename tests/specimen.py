@@ -45,12 +45,13 @@ class Specimen:
     position_sigma_A: float = 0.05
     dose: float = 1000.0
     missed: float = 0.0
+    spacing_A: float = SPACING_A
     model: frame_pb2.ModelVersion = field(default_factory=lambda: MODEL)
 
     def __post_init__(self) -> None:
         middle_A = (self.size_px - 1) * self.sampling_A / 2
-        across = int(self.side_A / SPACING_A) + 1
-        steps_A = (np.arange(across) - (across - 1) / 2) * SPACING_A
+        across = int(self.side_A / self.spacing_A) + 1
+        steps_A = (np.arange(across) - (across - 1) / 2) * self.spacing_A
         y_A, x_A = np.meshgrid(steps_A, steps_A, indexing="ij")
         self.middle_A = np.full(2, middle_A)
         self.xy_A = np.column_stack([x_A.ravel(), y_A.ravel()]) + middle_A

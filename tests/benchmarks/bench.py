@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segdepth_core.released import released_store
-from tests.benchmarks import camera, checks, machine, predictor, service
+from tests.benchmarks import camera, checks, machine, predictor, service, tracking
 
 OUT = Path("out/bench/bench.json")
 BARS = {
@@ -32,6 +32,10 @@ BARS = {
     "file_fps_dm4": "≥ 1000",
     "camera_fps_200": "≥ 1000",
     "camera_fps_2000": "≥ 1000",
+    "tracks_fps_500_columns": "≥ 500",
+    "tracks_live_fps_500_columns": "≥ 500",
+    "tracks_live_memory_growth_mb": "< 20",
+    "camera_to_track_over_model_ms_p50": "≤ 60",
 }
 
 
@@ -41,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="length of a gateway run [s]")
     parser.add_argument("--runs", type=int, default=5, help="gateway runs, of which the median counts")
     parser.add_argument("--frames", type=int, default=100_000, help="frames over which memory must stay flat")
-    parser.add_argument("--only", default="model,checks,camera,service,gateway")
+    parser.add_argument("--only", default="model,checks,camera,tracks,service,gateway")
     options = parser.parse_args()
     parts = options.only.split(",")
     about = machine.described()
@@ -55,6 +59,8 @@ def main() -> None:
             figures |= checks.measure(threads)
         if "camera" in parts:
             figures |= camera.measure()
+        if "tracks" in parts:
+            figures |= tracking.measure(released_store(), options.frames)
         if "service" in parts:
             figures |= service.measure(frames, released_store(), threads)
         if "gateway" in parts:

@@ -86,44 +86,45 @@ class Chains:
 
     def posterior(self, own: Own) -> Array:
         """Posterior of each of `rows` now [R, K]."""
-        told, pieces = self._told(own)
-        return normal(self._forward(own, told, pieces)[np.arange(len(pieces)), pieces])
+        every = np.arange(len(self.rows))
+        return normal(self._forward(own, every, self._told(own, every))[every, self._pieces[every]])
 
-    def through(self, own: Own) -> tuple[Array, Array]:
+    def through(self, own: Own, row: int | None = None) -> tuple[Array, Array]:
         """Posterior of each of `rows` in each piece of its time [R, P, K], given all frames, and the number of its
-        changes [R] (Rabiner, 1989)."""
-        told, pieces = self._told(own)
-        log = self._forward(own, told, pieces)
+        changes [R] (Rabiner, 1989); of one alone of them."""
+        at = np.arange(len(self.rows)) if row is None else np.array([self._place[row]])
+        told, pieces = self._told(own, at), self._pieces[at]
+        log = self._forward(own, at, told)
         backward = np.zeros((len(pieces), CLASSES))
         for index in range(told.shape[1] - 2, -1, -1):
-            after = moved(backward + told[:, index + 1], self._move[: len(pieces), index].swapaxes(1, 2))
+            after = moved(backward + told[:, index + 1], self._move[at, index].swapaxes(1, 2))
             backward = np.where((index < pieces)[:, None], after, 0.0)
             log[:, index] += backward
         return normal(log), pieces
 
-    def _told(self, own: Own) -> tuple[Array, Array]:
-        """What each piece says [R, P, K], tempered for a track of all its frames; and the number of changes [R]."""
-        number, pieces = len(self.rows), self._pieces
+    def _told(self, own: Own, at: Array) -> Array:
+        """What each piece says [R, P, K], tempered for a track of all its frames; at: which of `rows`."""
+        number, pieces, rows = len(at), self._pieces[at], self.rows[at]
         most = int(pieces.max(initial=0))
         here = np.arange(most) < pieces[:, None]
         frames, sums = np.zeros((2, number, most + 1, CLASSES))
-        frames[:, :most], sums[:, :most] = self._frames[:number, :most], self._sums[:number, :most]
+        frames[:, :most], sums[:, :most] = self._frames[at, :most], self._sums[at, :most]
         of_frames, of_sums = np.zeros((2, number, most + 1))
-        of_frames[:, :most] = np.where(here, self._number[:number, :most], 0)
-        of_sums[:, :most] = self._sums_number[:number, :most]
-        at = np.arange(number), pieces
-        frames[at], sums[at] = own.frames[self.rows], own.sums[self.rows]
-        of_frames[at], of_sums[at] = own.number[self.rows], own.sums_number[self.rows]
+        of_frames[:, :most] = np.where(here, self._number[at, :most], 0)
+        of_sums[:, :most] = self._sums_number[at, :most]
+        last = np.arange(number), pieces
+        frames[last], sums[last] = own.frames[rows], own.sums[rows]
+        of_frames[last], of_sums[last] = own.number[rows], own.sums_number[rows]
         beta = pooling.worth(of_frames.sum(axis=1), self._correlation)
         beta_sums = pooling.worth(of_sums, self._sums_correlation)
-        return np.where(of_sums[..., None] > 0, sums * beta_sums[..., None], frames * beta[:, None, None]), pieces
+        return np.where(of_sums[..., None] > 0, sums * beta_sums[..., None], frames * beta[:, None, None])
 
-    def _forward(self, own: Own, told: Array, pieces: Array) -> Array:
+    def _forward(self, own: Own, at: Array, told: Array) -> Array:
         """Log probability of counts in each piece, given the frames up to its end [R, P, K]."""
         log = np.zeros(told.shape)
-        log[:, 0] = own.prior[self.rows] + told[:, 0]
+        log[:, 0] = own.prior[self.rows[at]] + told[:, 0]
         for index in range(told.shape[1] - 1):
-            log[:, index + 1] = moved(log[:, index], self._move[: len(pieces), index]) + told[:, index + 1]
+            log[:, index + 1] = moved(log[:, index], self._move[at, index]) + told[:, index + 1]
         return log
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segdepth.tracks.chains import MOST_PIECES
 from segdepth.tracks.occupancy import STEPS_D, Counts, step_probability
 from segdepth.tracks.settings import Tracking
-from segdepth.tracks.steps import Evidence, Steps
+from segdepth.tracks.steps import WINDOW, Evidence, Steps
 
 Array = NDArray[Any]
 
@@ -94,6 +94,8 @@ class Changes:
         self.threshold = self._alarms.threshold(settings.false_alarms)
         self._patience = SETTLED_FRAMES if settings.lag_frames >= SETTLED_FRAMES else 0
         self._since = np.zeros(0, np.int64)
+        self.over = np.zeros(0, np.int64)
+        """The frame by which each row's last change has happened, if it has; -1 without one."""
         self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=1000)
         """Moment, position and evidence of changes announced."""
         self.events: dict[int, list[Event]] = {}
@@ -104,10 +106,11 @@ class Changes:
     def grow(self, number: int) -> None:
         """Rows for new tracks."""
         self._since = np.concatenate([self._since, np.full(number, -1)])
+        self.over = np.concatenate([self.over, np.full(number, -1)])
 
     def keep(self, rows_N: Array) -> None:
         """Only these rows go on (a mask)."""
-        self._since = self._since[rows_N]
+        self._since, self.over = self._since[rows_N], self.over[rows_N]
 
     def look(
         self, track_N: Array, xy_N2: Array, response_N: Array, usable_N: Array, *, last: bool = False
@@ -167,6 +170,7 @@ class Changes:
         time = self._steps.frame
         counts = self._counts.around(row, len(self._counts.pieces[row]) - 1)
         event = Event(track, time - back, time - int(lags[-1]), likely / likely.sum(), p_changed, *counts)
+        self.over[row] = event.over
         self._remember(event, xy_2, float(evidence.total[index]))
         return event
 
@@ -181,6 +185,8 @@ class Changes:
         events.append(event)
         # As many as there are pieces of the track's time.
         del events[:-MOST_PIECES]
+        while self._recent and self._recent[0][0] < self._steps.frame - WINDOW - NEIGHBOUR_FRAMES:
+            self._recent.popleft()
         self._recent.append((event.first, float(xy_2[0]), float(xy_2[1]), total))
 
     def _probability(self, total: float) -> float:

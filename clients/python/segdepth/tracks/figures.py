@@ -36,11 +36,14 @@ def intensities(image_HW: Array, x_px: Array, y_px: Array, sampling_A: float) ->
 
     NaN where a window holds a pixel without a value.
     """
-    mean = _mean(image_HW)
     binned = max(1, int(BINNED_A / sampling_A))
+    # The mean of bins is that of their pixels, and there are fewer of them.
+    left_over = image_HW.shape[0] % binned or image_HW.shape[1] % binned
+    mean = _mean(image_HW) if left_over else np.nan
     if binned > 1:
         image_HW, x_px, y_px = _binned(image_HW, binned), _in_bins(x_px, binned), _in_bins(y_px, binned)
         sampling_A *= binned
+    mean = mean if left_over else _mean(image_HW)
     reach_px = max(1, round(REACH_A / sampling_A))
     # Columns at the edge of the frame are weighed over what there is of their windows.
     padded_HW = np.pad(image_HW.astype(np.float32), reach_px, mode="edge")
@@ -59,12 +62,15 @@ def intensities(image_HW: Array, x_px: Array, y_px: Array, sampling_A: float) ->
 def _binned(image_HW: Array, number: int) -> Array:
     """Means of number x number pixels; what is left over at the far edges is left out."""
     height, width = (side // number for side in image_HW.shape)
-    whole = image_HW[: height * number, : width * number]
-    total = np.zeros((height, width), np.float32)
-    for y in range(number):
-        for x in range(number):
-            total += whole[y::number, x::number]
-    return total / number**2
+    whole = image_HW[: height * number, : width * number].astype(np.float32)
+    # Rows first: they lie one after the other.
+    rows = whole[::number].copy()
+    for y in range(1, number):
+        rows += whole[y::number]
+    total = rows[:, ::number].copy()
+    for x in range(1, number):
+        total += rows[:, x::number]
+    return np.asarray(total / number**2)
 
 
 def _in_bins(place_px: Array, number: int) -> Array:

@@ -211,7 +211,8 @@ class Counts:
 
     def through(self, row: int) -> Array:
         """The same of one row."""
-        return self.through_all()[row]
+        through, pieces = self._chains.through(self._own(), row)
+        return np.asarray(through[0, : pieces[0] + 1])
 
     def around(self, row: int, index: int) -> tuple[int, int]:
         """The likeliest count before the change at the end of a row's piece, and the likeliest other one after it."""

@@ -255,9 +255,7 @@ class Segment:
     def columns(self, seen: list[Seen]) -> list[TrackedColumns]:
         """Tracks of frames, given all that was added."""
         now, species, sampling_A = self._counts.posterior(), self.species(), self.calibration.sampling_A
-        over = np.full(len(self._track), -1)
-        for row in self._counts.pieces:
-            over[row] = self._changes.events[int(self._track[row])][-1].over
+        over = self._changes.over
         earliest = min((one.time for one in seen), default=0)
         through = self._counts.through_all() if (over >= earliest).any() else {}
         result = []

@@ -52,7 +52,9 @@ class Summing:
         height, width = image.shape
         if self._number == 0:
             self._first, self._shift_A, self._turn_rad, self._turned = time, shift_A, turn_rad, False
-            self._total = np.zeros((height, width))
+            # Counts of a hundred frames fit into 32 bits, which are added up faster.
+            counts = image.dtype.kind in "iu" and image.dtype.itemsize <= 2
+            self._total = np.zeros((height, width), np.int32 if counts else np.float64)
             self._window = (0, height, 0, width)
         dx, dy = np.round((shift_A - self._shift_A) / calibration.sampling_A).astype(int)
         top, bottom, left, right = self._window
