@@ -1,5 +1,6 @@
 """The client for asyncio. Its twin without, client.py, is generated from this file: `make client`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import TracebackType
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from segdepth.account import Account
 from segdepth.arguments import checked, flag, image_array, text, wait_s, whole
+from segdepth.backoff import Backoff, Patience
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, from_contract
+from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, Overloaded, TimedOut, Unavailable, from_contract
 from segdepth.models import numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
@@ -19,6 +21,7 @@ from segdepth.streaming.window import WAITING_FRAMES, Window
 from segdepth.tracks.kept import KeptFrames, OnAnswer
 from segdepth.tracks.results import TrackedFrame
 from segdepth.tracks.settings import Tracking
+from segdepth.tracks.sums import Sum
 from segdepth.tracks.tracker import Tracker, in_parts
 from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
@@ -151,8 +154,9 @@ class AsyncClient:
 
         frames, calibration, options, policy, frame_deadline_s, name: as of `stream`; tracking: how, see `Tracking`:
         `Tracking(lag_frames=0)` is live. What comes back are the frames in order, each once, also those without an
-        answer. Sums of frames are asked about beside the stream, each within `timeout_s`. `answered` is told of each
-        answer of the stream as it comes.
+        answer. Sums of frames are asked about beside the stream, each within `timeout_s`, again and again where the
+        service is away for a while; under drop_oldest a sum that is not answered is left out. `answered` is told of
+        each answer of the stream as it comes.
         Raises NotSupported for a model that was released without the numbers that tracking needs, and what `stream` and
         `estimate` do.
         """
@@ -164,7 +168,7 @@ class AsyncClient:
         stream = self.stream(
             kept.frames(), calibration, options, policy=policy, frame_deadline_s=frame_deadline_s, name=name
         )
-        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), answered)
+        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), policy == "block", answered)
 
     async def _tracked(
         self,
@@ -173,6 +177,7 @@ class AsyncClient:
         tracker: Tracker,
         options: Options,
         timeout_s: float,
+        waits: bool,
         answered: OnAnswer | None,
     ) -> AsyncIterator[TrackedFrame]:
         ended: Exception | None = None
@@ -190,15 +195,27 @@ class AsyncClient:
                     if total := tracker.take_sum():
                         model = tracker.model
                         asked = replace(options, model=model.family, version=model.version, strict=False)
-                        tracker.add_sum(
-                            total, await self.estimate(total.image, total.calibration, asked, timeout_s=timeout_s)
-                        )
+                        said = await self._sum(total, asked, timeout_s, waits)
+                        if said is not None:
+                            tracker.add_sum(total, said)
             except Exception as error:  # noqa: BLE001 - raised below, after the frames that waited for others
                 ended = error
             for frame in tracker.finish():
                 yield frame
         if ended is not None:
             raise ended
+
+    async def _sum(self, total: Sum, options: Options, timeout_s: float, waits: bool) -> FrameResult | None:
+        """What the model says of frames added up; None where it is away, and nobody waits for it."""
+        patience = Patience()
+        backoff = Backoff(patience.first_pause_s, patience.longest_pause_s, limit_s=patience.reconnection_s)
+        while True:
+            try:
+                return await self.estimate(total.image, total.calibration, options, timeout_s=timeout_s)
+            except (Overloaded, TimedOut, Unavailable) as error:
+                if not waits:
+                    return None
+                await asyncio.sleep(backoff.pause_s(error))
 
     async def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

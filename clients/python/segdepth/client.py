@@ -1,5 +1,6 @@
 """The client without asyncio. Generated from async_client.py by clients/python/generate.py: `make client`."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from segdepth import background
 from segdepth.account import Account
 from segdepth.arguments import checked, flag, image_array, text, wait_s, whole
+from segdepth.backoff import Backoff, Patience
 from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, from_contract
+from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, Overloaded, TimedOut, Unavailable, from_contract
 from segdepth.models import numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
@@ -20,6 +22,7 @@ from segdepth.streaming.window import WAITING_FRAMES, Window
 from segdepth.tracks.kept import KeptFrames, OnAnswer
 from segdepth.tracks.results import TrackedFrame
 from segdepth.tracks.settings import Tracking
+from segdepth.tracks.sums import Sum
 from segdepth.tracks.tracker import Tracker, in_parts
 from segdepth.transport import TIMEOUT_S, Transport
 from segdepth_protos import contract
@@ -152,8 +155,9 @@ class Client:
 
         frames, calibration, options, policy, frame_deadline_s, name: as of `stream`; tracking: how, see `Tracking`:
         `Tracking(lag_frames=0)` is live. What comes back are the frames in order, each once, also those without an
-        answer. Sums of frames are asked about beside the stream, each within `timeout_s`. `answered` is told of each
-        answer of the stream as it comes.
+        answer. Sums of frames are asked about beside the stream, each within `timeout_s`, again and again where the
+        service is away for a while; under drop_oldest a sum that is not answered is left out. `answered` is told of
+        each answer of the stream as it comes.
         Raises NotSupported for a model that was released without the numbers that tracking needs, and what `stream` and
         `estimate` do.
         """
@@ -165,7 +169,7 @@ class Client:
         stream = self.stream(
             kept.frames(), calibration, options, policy=policy, frame_deadline_s=frame_deadline_s, name=name
         )
-        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), answered)
+        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), policy == "block", answered)
 
     def _tracked(
         self,
@@ -174,6 +178,7 @@ class Client:
         tracker: Tracker,
         options: Options,
         timeout_s: float,
+        waits: bool,
         answered: OnAnswer | None,
     ) -> Iterator[TrackedFrame]:
         ended: Exception | None = None
@@ -191,15 +196,27 @@ class Client:
                     if total := tracker.take_sum():
                         model = tracker.model
                         asked = replace(options, model=model.family, version=model.version, strict=False)
-                        tracker.add_sum(
-                            total, self.estimate(total.image, total.calibration, asked, timeout_s=timeout_s)
-                        )
+                        said = self._sum(total, asked, timeout_s, waits)
+                        if said is not None:
+                            tracker.add_sum(total, said)
             except Exception as error:  # noqa: BLE001 - raised below, after the frames that waited for others
                 ended = error
             for frame in tracker.finish():
                 yield frame
         if ended is not None:
             raise ended
+
+    def _sum(self, total: Sum, options: Options, timeout_s: float, waits: bool) -> FrameResult | None:
+        """What the model says of frames added up; None where it is away, and nobody waits for it."""
+        patience = Patience()
+        backoff = Backoff(patience.first_pause_s, patience.longest_pause_s, limit_s=patience.reconnection_s)
+        while True:
+            try:
+                return self.estimate(total.image, total.calibration, options, timeout_s=timeout_s)
+            except (Overloaded, TimedOut, Unavailable) as error:
+                if not waits:
+                    return None
+                background.run(asyncio.sleep(backoff.pause_s(error)))
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

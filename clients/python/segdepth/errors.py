@@ -143,6 +143,9 @@ def from_status(code: grpc.StatusCode, detail: str | None, trailing: Any = ()) -
         return InvalidFrame(message, field=_field(message))
     if kind is Overloaded:
         return Overloaded(message, retry_after_s=_retry_after_s(trailing))
+    if kind is Unavailable and "failed to connect" in message:
+        # Words of gRPC, for somebody who may have mistyped a port.
+        return Unavailable(f"{message}; no gateway listens there: check address and port, and that it runs")
     return kind(message)
 
 

@@ -136,9 +136,13 @@ def _is_then(change: Change, true: TrueChange) -> bool:
 
 
 def _drift_error_A(said: CameraTruth, tracked: list[TrackedFrame]) -> float:
+    """The largest; a segment's drift is against its own first frame."""
     true = {int(number): drift_A for number, drift_A in zip(said.sequence, said.drift_A, strict=True)}
-    apart = [np.array(frame.drift_A) - true[frame.sequence] for frame in tracked if frame.state is TrackState.TRACKED]
-    return float(np.abs(np.array(apart) - np.mean(apart, axis=0)).max()) if apart else float("nan")
+    apart: dict[int, list[NDArray[np.float64]]] = {}
+    for frame in tracked:
+        if frame.state is TrackState.TRACKED:
+            apart.setdefault(frame.segment, []).append(np.array(frame.drift_A) - true[frame.sequence])
+    return max((float(np.ptp(one, axis=0).max()) / 2 for one in apart.values()), default=float("nan"))
 
 
 def _export(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import segdepth
-from segdepth.errors import NotSupported
+from segdepth.client import Client
+from segdepth.errors import NotSupported, Unavailable
 from segdepth_artefacts import Manifest, open_store
 from tests.models import lattice_frame, point, tiny_model
 
@@ -31,6 +32,38 @@ def test_a_movie_that_stands_still_counts_one_specimen(local):
     both = np.isin(first.track, last.track), np.isin(last.track, first.track)
     np.testing.assert_array_equal(first.probabilities[both[0]], last.probabilities[both[1]])
     assert not any(frame.changes for frame in frames)
+
+
+class Interrupted:
+    """The transport of a client whose service is away for the next `times` single frames: streams are not struck."""
+
+    def __init__(self, client, times):
+        self._transport, self.times = client._transport, times
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    async def estimate(self, request, timeout_s):
+        if self.times:
+            self.times -= 1
+            raise Unavailable("restarting")
+        return await self._transport.estimate(request, timeout_s)
+
+
+def test_a_sum_waits_for_a_service_that_comes_back(local):
+    away = Interrupted(local, 2)
+    assert_the_same(
+        list(Client(away).track(movie(6), SAMPLING_A, tracking=STILL)),
+        list(local.track(movie(6), SAMPLING_A, tracking=STILL)),
+    )
+    assert away.times == 0
+
+
+def test_a_live_view_goes_on_without_a_sum(local):
+    away = Interrupted(local, 100)
+    frames = list(Client(away).track(movie(6), SAMPLING_A, tracking=STILL, policy="drop_oldest"))
+    assert [frame.state.value for frame in frames] == ["tracked"] * 6
+    assert away.times == 98
 
 
 def test_the_numbers_of_a_model_that_is_not_there_say_what_to_do(local):

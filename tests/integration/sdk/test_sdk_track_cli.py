@@ -77,11 +77,43 @@ def test_lines_to_stdout_and_the_report_to_stderr(run, address, movie):
     assert "7 of 8 frames tracked" in done.stderr
 
 
+def test_the_first_frames_alone(run, address, movie, tmp_path):
+    done = run("track", movie, "--server", address, "--frames", 3, "--out", tmp_path, "--format", "csv,gif")
+    assert done.exit_code == 0, done.output
+    assert "movie.mrc: 3 of 3 frames tracked" in done.stdout
+    with Image.open(tmp_path / "movie.tracks.gif") as gif:
+        assert gif.n_frames == 3
+
+
 def test_lines_to_a_file_and_no_folder(run, address, movie, tmp_path):
     done = run("track", movie, "--server", address, "--jsonl", tmp_path / "lines.jsonl")
     assert done.exit_code == 0, done.output
     assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == 8
     assert {path.name for path in tmp_path.iterdir()} == {"movie.mrc", "lines.jsonl"}
+
+
+def test_of_a_movie_no_more_frames_than_asked_for(run, address, movie, tmp_path):
+    done = run("track", movie, "--server", address, "--frames", "3", "--out", tmp_path / "out", "--format", "csv,gif")
+    assert done.exit_code == 0, done.output
+    assert "3 of 3 frames tracked" in done.stdout
+    with Image.open(tmp_path / "out" / "movie.tracks.gif") as gif:
+        assert gif.n_frames == 3
+
+
+def test_a_folder_loses_no_frame_to_a_slow_service(run, address, tmp_path):
+    (tmp_path / "today").mkdir()
+    frame = lattice_frame(3, SHAPE, SAMPLING_A, 300.0, noise=1)
+    write(tmp_path / "today" / "a.mrc", [frame] * 60)
+    done = run("track", tmp_path / "today", "--server", address, "--frames", "60", "--settle", "0.5", "--summed", "0")
+    assert done.exit_code == 0, done.output
+    assert "60 of 60 frames tracked" in done.stdout
+    assert "dropped" not in done.stdout
+
+
+def test_the_lattice_gives_no_pixel_size_of_what_still_runs(run, address, movie):
+    done = run("track", movie.parent, "--server", address, "--sampling", "auto-lattice")
+    assert done.exit_code == 2
+    assert "segdepth doctor" in done.stderr
 
 
 def test_nothing_tracked_is_3(run, address, tmp_path):

@@ -80,6 +80,12 @@ class TestCopies:
         assert (type(other), str(other), other.args) == (type(error), str(error), error.args)
         assert vars(other) == vars(error)
 
+    def test_a_port_where_nobody_listens_says_the_way_out(self):
+        told = errors.from_status(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses")
+        assert isinstance(told, errors.Unavailable)
+        assert "check address and port" in str(told)
+        assert "check" not in str(errors.from_status(grpc.StatusCode.UNAVAILABLE, "no replica yet"))
+
     def test_of_a_client_there_is_none(self, twin):
         with (
             segdepth.connect("127.0.0.1:1") as client,

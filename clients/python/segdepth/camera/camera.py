@@ -103,6 +103,7 @@ class Camera:
                 lost = lost if limit is None else min(lost, limit - sequence)
                 if lost:
                     self.account.lose(lost, TOO_LATE)
+                    self.account.leave_out(sequence, sequence + lost - 1)
                     sequence += lost
                     continue
                 if self._closed.wait(max(0.0, began + sequence / self.fps - time.monotonic())):

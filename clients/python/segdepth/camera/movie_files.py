@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -143,7 +144,9 @@ class _Growing:
         """It always had its name."""
 
     def discard(self) -> None:
-        self.handle.close()
+        # A buffer that a full disk did not take is lost on purpose.
+        with suppress(OSError):
+            self.handle.close()
 
 
 def _number(path: Path) -> int:

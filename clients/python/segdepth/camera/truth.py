@@ -44,7 +44,7 @@ class TruthFile:
         self._hopped = np.zeros(len(camera.scene.by), bool)
         self._changes: list[TrueChange] = []
         self._frames = 0
-        self._lock, self._closed = threading.Lock(), False
+        self._lock, self._closed, self._broken = threading.Lock(), False, False
         about = {
             "scene": camera.scene.name,
             "seed": camera.seed,
@@ -67,16 +67,26 @@ class TruthFile:
     def add(self, shot: Shot) -> None:
         """The next frame; none that a stream's thread takes after the end."""
         with self._lock:
-            if not self._closed:
+            if self._closed:
+                return
+            try:
                 self._add(shot)
+            except CannotWrite:
+                self._broken = self._closed = True
+                raise
 
     def close(self) -> None:
         """No frame follows: the file is there."""
         with self._lock:
             self._closed = True
-        self._file.write(f'\n],\n"changes": {json.dumps([asdict(change) for change in self._changes])}}}\n'.encode())
-        self._file.finish()
-        self._file.publish()
+        changes = json.dumps([asdict(change) for change in self._changes])
+        try:
+            self._file.write(f'\n],\n"changes": {changes}}}\n'.encode())
+            self._file.finish()
+            self._file.publish()
+        except CannotWrite:
+            self._file.discard()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +94,7 @@ class TruthFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, CannotWrite):
+        if self._broken:
             self._file.discard()
         else:
             self.close()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.live import Live
 from rich.table import Table
 
 from segdepth.calibration import Frame, Options, Policy
@@ -17,10 +16,9 @@ from segdepth.camera.faults import faulty
 from segdepth.camera.movie_files import MovieFiles
 from segdepth.cli import options as given
 from segdepth.cli.camera_options import Picture, Place
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, errors_end_the_command, live, out
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
-from segdepth.cli.stream import REFRESH_PER_S
 
 
 @with_option_groups
@@ -116,7 +114,7 @@ def _deliver(frames: Iterator[Frame], deliver: Callable[[Frame], None], source: 
         shown.add_row("lost", f"{source.account.dropped.total()}, too late for the camera")
         return shown
 
-    with Live(get_renderable=table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True):
+    with live(table):
         for frame in frames:
             deliver(frame)
             delivered += 1
@@ -140,20 +138,24 @@ def _stream(
             status.sending(frame.sequence or 0, frame.capture_time)
             yield frame
 
-    with (
-        connection.open() as client,
-        client.stream(
-            sent(),
-            source.calibration,
-            options,
-            policy=policy,
-            frame_deadline_s=deadline,
-            name=about,
-        ) as answers,
-        Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
-    ):
-        for answer in answers:
-            status.add(answer)
-            account.answer(answer)
-    out().print(status.table())
+    with connection.open() as client:
+        try:
+            with (
+                client.stream(
+                    sent(),
+                    source.calibration,
+                    options,
+                    policy=policy,
+                    frame_deadline_s=deadline,
+                    name=about,
+                ) as answers,
+                live(status.table),
+            ):
+                for answer in answers:
+                    status.add(answer)
+                    account.answer(answer)
+        finally:
+            source.close()
+            account.give_up()
+            out().print(status.table())
     return account.usable

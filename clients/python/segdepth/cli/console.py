@@ -1,11 +1,12 @@
 """What goes where: results to stdout, progress and errors to stderr, and how a command ends."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,6 +24,11 @@ from segdepth.files import Movie
 
 PIPE_WIDTH = 200
 
+REFRESH_PER_S = 4
+
+_shared: Console | None = None
+"""For as long as something is shown at the foot of the terminal."""
+
 ANSWERED, FAILED, UNUSABLE, ALL_REFUSED = 0, 1, 2, 3
 """Exit status: any frame answered; the service failed; the input is unusable; every frame was refused."""
 
@@ -37,7 +43,7 @@ def out() -> Console:
 
 def err() -> Console:
     """Progress and errors."""
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return _shared or Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def print_error(error: Exception | str) -> None:
@@ -67,9 +73,35 @@ def errors_end_the_command() -> Iterator[None]:
         raise typer.Exit(status_of(error)) from None
 
 
-def progress() -> Progress:
+@contextmanager
+def live(get_renderable: Callable[[], RenderableType]) -> Iterator[None]:
+    """What changes, as it is now, at the foot of a terminal; a file or a pipe has nothing of it."""
+    with (
+        _at_the_foot() as console,
+        Live(get_renderable=get_renderable, console=console, refresh_per_second=REFRESH_PER_S, transient=True),
+    ):
+        yield
+
+
+@contextmanager
+def _at_the_foot() -> Iterator[Console]:
+    """Until it ends, all that goes to stderr goes through one console, which prints it above what changes."""
+    global _shared  # noqa: PLW0603 - of the process, as stderr is
+    before, _shared = _shared, err()
+    try:
+        yield _shared
+    finally:
+        _shared = before
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
     """A bar of frames with their rate, for a terminal; a file or a pipe has nothing of it."""
-    console = err()
+    with _at_the_foot() as console, _bar(console) as bar:
+        yield bar
+
+
+def _bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

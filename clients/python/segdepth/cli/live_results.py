@@ -72,6 +72,7 @@ class Leaving:
         self._stack = ExitStack()
         self._served_at = -ACCOUNT_EVERY_S
         self._published: Any = None
+        self._finished = False
         with ExitStack() as stack:
             self._lines = stack.enter_context(JsonLines(results.jsonl)) if results.jsonl else None
             self._table = CsvTable(_table_file(results.out_dir, source)) if results.out_dir else None
@@ -97,11 +98,13 @@ class Leaving:
                     self._serve_account()
 
     def state(self, state: SourceState, detail: str) -> None:
-        """The source is in another state."""
+        """The source is in another state. One that it comes to after the end is not told any more."""
+        if self._finished:
+            return
         if state not in (SourceState.RUNNING, SourceState.STOPPED):
             err().print(f"[yellow]{state.value}:[/] {escape(self._source)}: {escape(detail)}")
         with self._lock:
-            if self._lines:
+            if self._lines and not self._finished:
                 self._lines.state(state, self._source, detail)
 
     def _serve_account(self) -> None:
@@ -111,6 +114,7 @@ class Leaving:
     def finish(self) -> None:
         """No answer follows."""
         with self._lock:
+            self._finished = True
             if self._published:
                 self._serve_account()
             if self._lines:

@@ -1,5 +1,6 @@
 """What a live command shows while it runs, and how it is ended."""
 
+import os
 import signal
 import threading
 import time
@@ -104,14 +105,19 @@ def _percentiles(latencies_s: deque[float]) -> str:
 
 @contextmanager
 def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM calls `end` once, so that what is under way is answered; the second time it interrupts."""
+    """Ctrl-C or SIGTERM calls `end` once, so that what is under way is answered; the second of them interrupts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    asked = threading.Event()
 
-    def ask(number: int, _: FrameType | None) -> None:
-        signal.signal(number, before[signal.Signals(number)])
+    def ask(_: int, __: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
         end()
+        # Not by the console: the signal may have come while that was writing.
+        os.write(2, b"stopping: what is under way is answered first; once more to stop at once\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -77,7 +77,7 @@ Profile = Annotated[
     typer.Option(
         "--detector",
         metavar="TOML",
-        help="Profile of the camera: its section [camera] names dark, gain, bad pixels, MTF, counts per electron.",
+        help="Profile of the camera: its section \\[camera] names dark, gain, bad pixels, MTF, counts per electron.",
     ),
 ]
 Model = Annotated[

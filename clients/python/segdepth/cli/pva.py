@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
 from rich.markup import escape
 
 from segdepth.calibration import Calibration, Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, live, out
 from segdepth.cli.live_results import Leaving, Results
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
-from segdepth.detector import Detector
 from segdepth.errors import CannotWrite, InvalidFrame
-from segdepth.live.account import NOT_A_FRAME, FrameAccount
+from segdepth.live.account import FrameAccount
 from segdepth.live.frame_attributes import FORM, NAMES, SAMPLING, CalibrationAttributes
 from segdepth.live.states import SourceState, disk_full
 from segdepth.results import Status
@@ -27,11 +25,6 @@ if TYPE_CHECKING:
     from segdepth.live.pva import PvaSource
 
 PANEL = "Camera"
-
-REFRESH_PER_S = 4
-
-NOT_ANSWERED = "not answered"
-"""Frames that were under way when the service failed."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,6 @@ def pva(
     """
     options = Options(model, version, priority="batch" if batch else "interactive")
     with errors_end_the_command(), ExitStack() as stack:
-        detector = given.detector(camera.detector) if camera.detector else None
         source = _source(channel, camera)
         leaving = stack.enter_context(Leaving(results, source.name, source.account))
         source.on_state, source.on_note = leaving.state, _note(source.name)
@@ -164,14 +156,14 @@ def pva(
             with (
                 ended_by_signals(source.close),
                 client.stream(
-                    _frames(source, frames, detector, status),
+                    _frames(source, frames, status),
                     None,
                     options,
                     policy=policy,
                     frame_deadline_s=deadline,
                     name=source.name,
                 ) as answers,
-                Live(get_renderable=status.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+                live(status.table),
             ):
                 for answer in answers:
                     source.account.answer(answer)
@@ -183,8 +175,7 @@ def pva(
             raise
         finally:
             source.close()
-            if left := source.account.under_way:
-                source.account.drop(NOT_ANSWERED, left)
+            source.account.give_up()
             (err() if results.take_stdout else out()).print(status.table())
             leaving.finish()
     raise typer.Exit(_exit_status(source.account))
@@ -198,30 +189,18 @@ def _source(channel: str, camera: Camera) -> "PvaSource":
         camera.calibration(),
         stated=camera.stated(),
         attributes=camera.attributes(),
+        detector=given.detector(camera.detector),
         patience_s=camera.patience,
         queue_frames=camera.queue,
     )
 
 
-def _frames(source: "PvaSource", most: int | None, detector: Detector | None, status: LiveStatus) -> Iterator[Frame]:
-    """The source's frames, corrected where the detector is known, at most so many of them."""
+def _frames(source: "PvaSource", most: int | None, status: LiveStatus) -> Iterator[Frame]:
+    """The source's frames, at most so many of them."""
     for frame in islice(source.frames(), most):
-        if detector is not None:
-            try:
-                frame = _corrected(frame, detector)
-            except InvalidFrame as error:
-                source.account.drop(NOT_A_FRAME)
-                source.account.leave_out(frame.sequence or 0, frame.sequence or 0)
-                _note(source.name)(f"not a frame of this detector: {error}")
-                continue
         if frame.sequence is not None:
             status.sending(frame.sequence, frame.capture_time)
         yield frame
-
-
-def _corrected(frame: Frame, detector: Detector) -> Frame:
-    calibration = None if frame.calibration is None else detector.calibration(frame.calibration)
-    return replace(frame, image=detector.correct(frame.image), calibration=calibration)
 
 
 def _note(source: str) -> Callable[[str], None]:

@@ -61,6 +61,15 @@ class Sampling:
                 f"--sampling {self.sampling}: a pixel size in Å/px, or {BY_LATTICE}", "sampling"
             ) from None
 
+    def check_live(self) -> None:
+        """Raises InvalidFrame where the lattice shall give the pixel size of frames that are still to come."""
+        if self.by_lattice:
+            raise InvalidFrame(
+                f"--sampling {BY_LATTICE} needs the whole movie, and this source still runs: measure it on one of its"
+                f" files (segdepth doctor FILE --server HOST:PORT), and state it in Å/px (--sampling)",
+                "sampling",
+            )
+
     def settle(self, client: Client, movie: Movie, options: Options) -> None:
         """Say where the pixel size used is not the header's, and correct it by the lattice where that is asked for.
 

@@ -9,20 +9,18 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, errors_end_the_command, live, out, print_notes
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.reasons import Reasons
 from segdepth.files import Movie
 from segdepth.results import Answer, FrameResult, Status
 
 KEPT_LATENCIES = 100_000
-REFRESH_PER_S = 4
 
 
 class Statistics:
@@ -134,7 +132,7 @@ def stream(
                 frame_deadline_s=deadline,
                 name=file.name,
             ) as answers,
-            Live(get_renderable=statistics.table, console=err(), refresh_per_second=REFRESH_PER_S, transient=True),
+            live(statistics.table),
         ):
             for answer in answers:
                 statistics.add(answer)

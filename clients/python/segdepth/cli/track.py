@@ -21,6 +21,7 @@ from segdepth.cli.track_source import TrackSource, open_source
 from segdepth.client import Client
 from segdepth.export.track_lines import track_line
 from segdepth.export.tracks import TracksExport
+from segdepth.live.json_lines import JsonLines
 from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.settings import Tracking
 
@@ -44,7 +45,8 @@ def track(
         typer.Option(min=0.001, help="Frames per second of the camera, for the axes of time; by default the file's."),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of what runs: end after so many frames.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="End after so many frames. By default what runs ends by Ctrl-C."),
     ] = None,
     settle: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
@@ -87,7 +89,9 @@ def track(
         camera, stated_A = given.detector(detector), sampling.stated_A()
         with connection.open() as client, open_source(source, camera, stated_A, settle, frames) as opened:
             options, settings = Options(model, version), tracking.settings(live=opened.live)
-            if opened.movie is not None:
+            if opened.movie is None:
+                sampling.check_live()
+            else:
                 print_notes(opened.movie)
                 sampling.settle(client, opened.movie, options)
             tracked = _track(client, opened, outputs, settings, options, fps)
@@ -155,13 +159,30 @@ def _go_through(
             name=source.name,
             answered=source.account.answer if source.account is not None else None,
         )
-        for number, frame in enumerate(frames, 1):
-            sums = export.add(frame)
+        try:
+            for number, frame in enumerate(frames, 1):
+                sums = export.add(frame)
+                if source.live:
+                    _announce(frame)
+                if lines is not None:
+                    lines.write(track_line(frame, sums, source.name))
+                bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
             if source.live:
-                _announce(frame)
-            if lines is not None:
-                lines.write(track_line(frame, sums, source.name))
-            bar.update(task, completed=number, rate=f"{number / (time.monotonic() - started):.1f} frames/s")
+                _end(source, export, lines)
+        finally:
+            source.close()
+            if source.account is not None:
+                source.account.give_up()
+                if lines is not None:
+                    lines.account(source.account)
+
+
+def _end(source: TrackSource, export: TracksExport, lines: JsonLines | None) -> None:
+    """How a running source ended, to where its results go."""
+    state, detail = source.ended()
+    export.end = f"{state.value}: {detail}" if detail else state.value
+    if lines is not None:
+        lines.state(state, source.name, detail)
 
 
 def _announce(frame: TrackedFrame) -> None:

@@ -19,6 +19,14 @@ RESULTS, TRACKING = "Results", "Tracking"
 
 _BY_DEFAULT = Tracking()
 
+_OPTIONS = {
+    "tracking.hop_rate": "--hop-rate",
+    "tracking.false_alarms": "--false-alarms",
+    "tracking.lag_frames": "--lag",
+    "tracking.summed_frames": "--summed",
+}
+"""What the fields of `Tracking` are called on the command line."""
+
 
 @dataclass(frozen=True)
 class TrackingOptions:
@@ -28,7 +36,8 @@ class TrackingOptions:
         float,
         typer.Option(
             metavar="P",
-            help="How probably a column's number of atoms changes from a frame to the next; 0: nothing may hop.",
+            help="How probably a column's number of atoms changes from a frame to the next, up to 0.1; 0: nothing may"
+            " hop.",
             rich_help_panel=TRACKING,
         ),
     ] = _BY_DEFAULT.hop_rate
@@ -36,7 +45,7 @@ class TrackingOptions:
         float,
         typer.Option(
             metavar="RATE",
-            help="Changes that may be reported a column and frame where nothing changes.",
+            help="Changes that may be reported a column and frame where nothing changes, from 1e-6 to 0.01.",
             show_default=f"1/{round(1 / _BY_DEFAULT.false_alarms)}",
             rich_help_panel=TRACKING,
         ),
@@ -71,7 +80,11 @@ class TrackingOptions:
             raise InvalidFrame(f"--live waits for no frame, --lag {self.lag} for {self.lag}; choose one", "lag")
         of_source = 0 if live else _BY_DEFAULT.lag_frames
         lag = 0 if self.live else of_source if self.lag is None else self.lag
-        return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
+        try:
+            return Tracking(self.hop_rate, self.false_alarms, lag, self.summed)
+        except InvalidFrame as error:
+            option = _OPTIONS[error.field]
+            raise InvalidFrame(f"{option}{str(error).removeprefix(error.field)}", option) from None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from segdepth.tracks.regions import RegionSum
-from segdepth.tracks.results import Change, TrackState
+from segdepth.tracks.results import LIKELY, Change, TrackState
 from segdepth.tracks.tally import TrackTally
 
 SHOWN_CHANGES = 20
@@ -55,7 +55,9 @@ def _changes(tally: TrackTally) -> Iterator[str]:
         yield "changes: none beyond the stated rate of false alarms"
         return
     shown = sorted(tally.changes, key=lambda change: -change.p_changed)[:SHOWN_CHANGES]
-    yield f"{number} {'change' if number == 1 else 'changes'}{', the surest:' if number > len(shown) else ':'}"
+    sure = sum(change.p_changed >= LIKELY for change in tally.changes)
+    likely = f", {sure} of them more likely than not" if sure < number else ""
+    yield f"{number} {'change' if number == 1 else 'changes'}{likely}{'; the surest:' if number > len(shown) else ':'}"
     for change in sorted(shown, key=lambda change: (change.frame, change.track)):
         yield f"  {change_line(change)}"
 
@@ -70,11 +72,16 @@ def change_line(change: Change) -> str:
 def _occupancy(tally: TrackTally) -> Iterator[str]:
     spans = tally.spans()
     for span in spans[:SHOWN_SEGMENTS]:
-        yield f"atoms of the columns seen in both, frame {span.first} → {span.last}:"
-        for before, after in zip(span.before, span.after, strict=False):
-            if before.columns or after.columns:
-                columns = f"{before.columns} {'column' if before.columns == 1 else 'columns'}"
-                yield f"  {before.region} {before.species}: {_atoms(before)} → {_atoms(after)} in {columns}"
+        sums = [pair for pair in zip(span.before, span.after, strict=False) if pair[0].columns or pair[1].columns]
+        if sums:
+            yield f"atoms of the columns seen in both, frame {span.first} → {span.last}:"
+        for before, after in sums:
+            columns = f"{before.columns} {'column' if before.columns == 1 else 'columns'}"
+            yield f"  {before.region} {before.species}: {_atoms(before)} → {_atoms(after)} in {columns}"
+        filled = {before.region for before, _ in sums}
+        # Without a column anywhere it is not the region that is wrong.
+        for region in dict.fromkeys(one.region for one in span.before if filled and one.region not in filled):
+            yield f"  {region}: no column; a region is in Å of the segment's first frame, from its top-left pixel"
     if tally.segments > SHOWN_SEGMENTS:
         yield f"and {tally.segments - SHOWN_SEGMENTS} more segments, in which tracking began anew"
 
@@ -91,4 +98,4 @@ def not_told(tally: TrackTally) -> Iterator[str]:
         yield f"not told: {frames} nothing of the columns; what hopped there and back is not seen"
     if tally.unsure:
         share = tally.unsure / tally.column_frames
-        yield f"not told: in {100 * share:.1f} % of all columns and frames no count is more probable than all others"
+        yield f"not told: in {100 * share:.1f} % of all columns and frames no count has a probability of 0.5"

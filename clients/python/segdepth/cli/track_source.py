@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from segdepth.calibration import Calibration, Frame, Policy, as_calibration
+from segdepth.calibration import Calibration, Frame, Policy
 from segdepth.cli.console import err
 from segdepth.detector import Detector
 from segdepth.files import Movie
@@ -21,6 +21,10 @@ from segdepth.live.folder.ledger import Ledger
 from segdepth.live.folder.listing import Listing
 from segdepth.live.folder.source import FolderSource
 from segdepth.live.folder.told import Told
+from segdepth.live.states import SourceState
+
+STOPPED = SourceState.STOPPED, ""
+"""By Ctrl-C, or after the frames that were asked for: no end of the source's own."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,9 @@ class TrackSource:
     """Frames of a file, or of something that runs.
 
     name: for people; stem: what its results' files are called; movie: of a file; total: how many frames, None where
-    nobody knows; calibration: for frames that bring none; account: of a running source's frames; close: ends it, from
-    any thread.
+    nobody knows; calibration: for frames that bring none; policy: what becomes of frames that the service has no room
+    for; account: of a running source's frames; close: ends it, from any thread; ended: once no frame follows, how it
+    ended.
     """
 
     name: str
@@ -38,18 +43,15 @@ class TrackSource:
     calibration: Calibration | None = None
     movie: Movie | None = None
     total: int | None = None
+    policy: Policy = "block"
     account: FrameAccount | None = None
     close: Callable[[], None] = lambda: None
+    ended: Callable[[], tuple[SourceState, str]] = lambda: STOPPED
 
     @property
     def live(self) -> bool:
         """Whether its frames come when they come, and nobody can have them again."""
         return self.movie is None
-
-    @property
-    def policy(self) -> Policy:
-        """A running source does not wait; a file does."""
-        return "drop_oldest" if self.live else "block"
 
 
 PVA = "pva://"
@@ -63,7 +65,7 @@ def open_source(
     """The source of that name: a channel, a folder in which one camera's files arrive, or a file.
 
     sampling_A: instead of what the source says [Å/px]; settle_s: a file in a folder that has not changed for so long is
-    complete [s]; most: frames after which what runs is left. Raises UnreadableFile, and what a running source does.
+    complete [s]; most: frames after which the rest is left. Raises UnreadableFile, and what a running source does.
     """
     if source.startswith(PVA):
         with _channel(source.removeprefix(PVA), camera, sampling_A) as opened:
@@ -73,7 +75,8 @@ def open_source(
             yield replace(opened, frames=islice(opened.frames, most), total=most)
     else:
         with camera.open_movie(source, sampling_A) as movie:
-            yield TrackSource(movie.path.name, movie.path.stem, movie, movie.calibration, movie, len(movie))
+            total = len(movie) if most is None else min(most, len(movie))
+            yield TrackSource(movie.path.name, movie.path.stem, islice(movie, total), movie.calibration, movie, total)
 
 
 @contextmanager
@@ -82,40 +85,48 @@ def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[
 
     source = PvaSource(
         name,
-        None if sampling_A is None else Calibration(sampling_A),
+        sampling_A,
+        detector=camera,
         on_state=lambda state, detail: _say(f"{state.value}{': ' if detail else ''}{detail}", name),
         on_note=lambda note: _say(note, name),
     )
     with source:
         stem = re.sub(r"[^\w.-]+", "_", name)
-        frames = (_corrected(frame, camera) for frame in source.frames())
-        yield TrackSource(name, stem, frames, account=source.account, close=source.close)
+        # A camera does not wait; files do, where they are.
+        yield TrackSource(
+            name,
+            stem,
+            source.frames(),
+            policy="drop_oldest",
+            account=source.account,
+            close=source.close,
+            ended=lambda: (source.state, source.detail) if source.state.final else STOPPED,
+        )
 
 
 @contextmanager
 def _folder(folder: Path, camera: Detector, sampling_A: float | None, settle_s: float) -> Iterator[TrackSource]:
     def tell(told: Told) -> None:
         _say(f"{told.state.value}{': ' if told.detail else ''}{told.detail}", told.name)
+        for note in told.notes:
+            _say(note, told.name)
 
     ledger = Ledger(None)
+    source = FolderSource(
+        Listing(folder.absolute()), ledger, tell, sampling_A=sampling_A, detector=camera, settle_s=settle_s
+    )
+
+    def frames() -> Iterator[Frame]:
+        for frame in source.frames():
+            # Which file it is of matters to those who go on after a restart alone.
+            source.pending.pop(frame.sequence or 0, None)
+            yield frame
+
     try:
-        listing = Listing(folder.absolute())
-        source = FolderSource(listing, ledger, tell, sampling_A=sampling_A, detector=camera, settle_s=settle_s)
-
-        def frames() -> Iterator[Frame]:
-            for frame in source.frames():
-                # Which file it is of matters to those who go on after a restart alone.
-                source.pending.pop(frame.sequence or 0, None)
-                yield frame
-
         yield TrackSource(str(folder), folder.absolute().name, frames(), account=source.account, close=source.close)
     finally:
+        source.close()
         ledger.close()
-
-
-def _corrected(frame: Frame, camera: Detector) -> Frame:
-    calibration = None if frame.calibration is None else camera.calibration(as_calibration(frame.calibration))
-    return replace(frame, image=camera.correct(frame.image), calibration=calibration)
 
 
 def _say(what: str, name: str) -> None:

@@ -1,31 +1,22 @@
 """`segdepth watch`: a folder in which movies arrive and grow."""
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 
 from segdepth.backoff import Patience
 from segdepth.calibration import Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, live, out
+from segdepth.cli.live_status import ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.live.account import FrameAccount
 from segdepth.live.folder.told import Told
 from segdepth.live.folder.watch import FolderWatch, Target
 from segdepth.live.json_lines import STDOUT
 from segdepth.live.states import SourceState
-
-REFRESH_PER_S = 4
 
 PATIENCE = Patience(reconnection_s=3600.0)
 """A watch runs unattended: a service that is away for the night's upgrade is waited for."""
@@ -88,13 +79,13 @@ def watch(
 
       segdepth watch /data/today --sampling 0.08 --detector k3.toml --out results --once
     """
-    console, options = err(), Options(model, version, priority="batch" if batch else "interactive")
+    options = Options(model, version, priority="batch" if batch else "interactive")
     unreadable: list[str] = []
 
     def say(told: Told) -> None:
         if told.state is SourceState.UNREADABLE:
             unreadable.append(told.name)
-        _print(console, told)
+        _print(told)
 
     with (
         errors_end_the_command(),
@@ -109,34 +100,22 @@ def watch(
             once=once,
         ) as watched,
         connection.open(PATIENCE) as client,
-        _ctrl_c(watched.stop),
+        ended_by_signals(watched.stop),
     ):
         try:
-            with _live(console, watched.account):
+            with live(lambda: escape("\n".join(watched.account.lines()))):
                 watched.run(client, options, policy=policy, frame_deadline_s=deadline)
         finally:
-            (console if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
+            (err() if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
     raise typer.Exit(_status(watched.account, unreadable=bool(unreadable)))
 
 
-def _live(console: Console, account: FrameAccount) -> AbstractContextManager[object]:
-    """The account as it changes, at the foot of a terminal."""
-    if not console.is_terminal:
-        return nullcontext()
-    return Live(
-        get_renderable=lambda: escape("\n".join(account.lines())),
-        console=console,
-        refresh_per_second=REFRESH_PER_S,
-        transient=True,
-    )
-
-
-def _print(console: Console, told: Told) -> None:
+def _print(told: Told) -> None:
     colour = "cyan" if told.state in _QUIET else "yellow"
     detail = f": {told.detail}" if told.detail else ""
-    console.print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{escape(detail)}")
+    err().print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{escape(detail)}")
     for note in told.notes:
-        console.print(f"[yellow]note:[/] {escape(told.name)}: {escape(note)}")
+        err().print(f"[yellow]note:[/] {escape(told.name)}: {escape(note)}")
 
 
 def _status(account: FrameAccount, *, unreadable: bool) -> int:
@@ -145,27 +124,3 @@ def _status(account: FrameAccount, *, unreadable: bool) -> int:
     if not account.seen:
         return UNUSABLE if unreadable else ANSWERED
     return ALL_REFUSED
-
-
-@contextmanager
-def _ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM stop cleanly; a second one at once, and what is under way is done after the next start."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    stopping = threading.Event()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-        stop()
-        # Not by the console: the signal may have come while that was writing.
-        os.write(2, b"stopping: what is under way is answered first; once more to stop at once\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,7 +16,7 @@ from segdepth.errors import CannotWrite, NotInstalled, SegDepthError, Unreadable
 from segdepth.export.atomic import AtomicFile, cannot_write
 from segdepth.export.track_history import History
 from segdepth.files import Movie
-from segdepth.tracks.results import Change
+from segdepth.tracks.results import LIKELY, Change
 
 MOST_PICTURES = 300
 
@@ -116,7 +116,8 @@ def _pictures(
     from segdepth.export.track_panels import Brightness, Panels
 
     sampling_A = movie.calibration.sampling_A
-    panels = Panels(movie.shape, sampling_A, history.elements, changes, thinned.frames, interval_s)
+    likely = [change for change in changes if change.p_changed >= LIKELY]
+    panels = Panels(movie.shape, sampling_A, history.elements, likely, thinned.frames, interval_s)
     brightness = Brightness.of([panels.prepared(image) for image in _samples(movie)])
     drawn = 0
     for index, record in enumerate(history):

@@ -98,6 +98,8 @@ class TracksExport:
         self.tally = TrackTally(self._regions)
         self.sums: list[RegionSum] = []
         """Sums over regions of the last frame."""
+        self.end = "complete"
+        """What the summary says ended it, where no error did."""
         self.notes: list[str] = []
         """What a user should know of the pictures."""
         self._files: list[_File] = []
@@ -215,7 +217,7 @@ class TracksExport:
         else:
             try:
                 self.draw()
-                self._finish("complete")
+                self._finish(self.end)
             except BaseException:
                 self._discard()
                 raise
@@ -228,7 +230,7 @@ class TracksExport:
         try:
             if stopped:
                 self.draw()
-            self._finish("stopped" if error is not None and stopped else "complete" if stopped else str(error))
+            self._finish(self.end if error is None else "stopped" if stopped else str(error))
         except SegDepthError:
             self._discard()
             if error is None:

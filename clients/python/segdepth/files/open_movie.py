@@ -55,8 +55,8 @@ def _movie(path: Path, stack: Stack, sampling_A: float | None, inside: str) -> M
         sampling_A = stack.header.sampling_A
     if sampling_A is None:
         raise UnreadableFile(
-            f"no sampling: {stack.header.missing}; state it in Å/px (--sampling), or roughly"
-            " (--sampling auto-lattice --sampling-about)"
+            f"no sampling: {stack.header.missing}; state it in Å/px (--sampling), or, of one file,"
+            " roughly (--sampling auto-lattice --sampling-about)"
         )
     calibration = stack.header.calibration(sampling_A)
     calibration.message()

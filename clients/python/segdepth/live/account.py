@@ -10,7 +10,8 @@ REPEATED = "repeated"
 OUT_OF_ORDER = "out of order"
 LOST_AT_SOURCE = "lost at the source"
 NOT_A_FRAME = "not a frame"
-"""Reasons for which a source itself drops a frame; a source may have others."""
+NOT_ANSWERED = "not answered"
+"""Reasons for which frames are dropped; a source may have others."""
 
 MOST_LEFT_OUT = 4096
 """Runs of numbers that are kept apart."""
@@ -20,7 +21,7 @@ _REASONS = {
     GapReason.REFUSED: "refused by the server",
     GapReason.FAILED: "failed at the server",
     GapReason.LOST: "answer lost on the way",
-    GapReason.UNKNOWN: "not answered",
+    GapReason.UNKNOWN: NOT_ANSWERED,
 }
 """Of a gap; the others have their own word."""
 
@@ -60,6 +61,12 @@ class FrameAccount:
         with self._lock:
             self._seen += n
             self._dropped[reason] += n
+
+    def give_up(self) -> None:
+        """No answer follows: what is still under way is not answered."""
+        with self._lock:
+            if left := self._under_way():
+                self._dropped[NOT_ANSWERED] += left
 
     def leave_out(self, first: int, last: int) -> None:
         """Sequences `first` to `last` are not sent; before the next one is. Kept until the stream has passed them."""

@@ -8,6 +8,9 @@ from segdepth.live.account import OUT_OF_ORDER, REPEATED
 REMEMBERED = 64
 """So many numbers back a frame may come late, or twice; what is further behind was never delivered so late."""
 
+MOST_LOST = 1_000_000
+"""Numbers that are skipped at once: a camera that jumps by more has not lost frames for so long, it counts anew."""
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -30,8 +33,8 @@ class FrameNumbers:
     """Maps numbers to sequences, which are the camera's own until it begins to count anew.
 
     A number that falls back is a restart after a disconnect, or far back with a later time, or where a second one
-    follows on it; otherwise it is a frame that came twice, or late. A camera that numbers every frame 0 is numbered
-    here, by its clock.
+    follows on it; otherwise it is a frame that came twice, or late. One that is ahead by more than any loss is a
+    restart, too. A camera that numbers every frame 0 is numbered here, by its clock.
     """
 
     def __init__(self) -> None:
@@ -55,9 +58,13 @@ class FrameNumbers:
         """What the next frame is, from its number and its camera's clock [s], None where it has none."""
         interrupted, self._interrupted = self._interrupted, False
         if self._last is None:
+            # PV Access' numbers have a sign; a stream's begin at 0.
+            self._offset = max(0, -number)
             return self._accepted(number, time_s)
         if number > self._last:
             lost = number - self._last - 1
+            if lost > MOST_LOST:
+                return self._restarted(number, time_s)
             self._missing.extend(range(max(self._last + 1, number - REMEMBERED), number))
             return self._accepted(number, time_s, lost)
         # Without a clock nothing is known to be later, nor to be older.

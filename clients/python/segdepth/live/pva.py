@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segdepth.arguments import text, wait_s, whole
 from segdepth.calibration import Calibration, Frame, as_calibration
+from segdepth.detector import Detector
 from segdepth.errors import InvalidFrame, NotInstalled, Unavailable
 from segdepth.live import ndarray
 from segdepth.live.account import LOST_AT_SOURCE, NOT_A_FRAME, FrameAccount
@@ -51,8 +52,9 @@ class PvaSource:
 
     channel: its name; calibration: of every frame (a bare number is the pixel size [Å/px]); stated: single fields of a
     Calibration that are known of every frame, where its pixel size is not; attributes: which of a frame's own say what
-    neither does; patience_s: how long a channel may be away [s]; queue_frames:
-    how many frames may wait, fewer where they are large; conf: EPICS_PVA_* settings instead of the environment's.
+    neither does; detector: what is known of it, frames are corrected before they leave; patience_s: how long a channel
+    may be away [s]; queue_frames: how many frames may wait, fewer where they are large; conf: EPICS_PVA_* settings
+    instead of the environment's.
 
     Every frame is in `account`. Sequences are the channel's `uniqueId` until the camera begins to count anew; then they
     go on from the last. `on_state` is told of each change of `state`, `on_note` of what else a user should know; both
@@ -68,6 +70,7 @@ class PvaSource:
         *,
         stated: Mapping[str, float] | None = None,
         attributes: CalibrationAttributes | None = None,
+        detector: Detector | None = None,
         patience_s: float = PATIENCE_S,
         queue_frames: int = QUEUE_FRAMES,
         conf: Mapping[str, str] | None = None,
@@ -82,7 +85,7 @@ class PvaSource:
             self._stated = {one.name: getattr(whole_one, one.name) for one in fields(whole_one)}
             self._stated = {name: value for name, value in self._stated.items() if value is not None}
         self._stated |= stated or {}
-        self._attributes = attributes or CalibrationAttributes()
+        self._attributes, self._detector = attributes or CalibrationAttributes(), detector or Detector()
         self._patience_s, self._queue_frames = wait_s(patience_s, "patience_s"), whole(queue_frames, "queue_frames")
         self._conf = conf
         self.on_state, self.on_note = on_state, on_note
@@ -184,7 +187,7 @@ class PvaSource:
             return None
         try:
             said = ndarray.attributes(value)
-            image = ndarray.image(value, said)
+            image = self._corrected(ndarray.image(value, said))
             calibration = self._calibrated(said)
         except InvalidFrame as error:
             if self._kind is None and error.field.startswith("calibration"):
@@ -194,6 +197,11 @@ class PvaSource:
             return None
         self._note_kind(image, calibration)
         return Frame(image, sequence, calibration, stamp.time)
+
+    def _corrected(self, image: NDArray[Any]) -> NDArray[Any]:
+        shape = (image.shape[0], image.shape[1])
+        self._detector.check_shape(shape)
+        return self._detector.correct(image) if self._detector.corrects(shape) else image
 
     def _sequence(self, stamp: ndarray.Stamp) -> int | None:
         before = self._numbers.last
@@ -228,6 +236,7 @@ class PvaSource:
                 f" {self._attributes.sampling} (there are: {there}); state it, or name the attribute and its unit",
                 "calibration.sampling_A",
             )
+        calibration = self._detector.calibration(calibration)
         if calibration != self._calibration:
             calibration.message()
             self._calibration = calibration

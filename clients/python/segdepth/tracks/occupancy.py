@@ -215,13 +215,15 @@ class Counts:
         return np.asarray(through[0, : pieces[0] + 1])
 
     def around(self, row: int, index: int) -> tuple[int, int]:
-        """The likeliest two different counts before and after the change at the end of a row's piece."""
+        """The likeliest count before the change at the end of a row's piece, and the likeliest other one after it."""
         through, step_D = self.through(row), self.pieces[row][index].step
-        counts = np.arange(CLASSES)
-        both = through[index][:, None] * step_D[counts[None, :] - counts[:, None] + CLASSES - 1] * through[index + 1]
-        np.fill_diagonal(both, 0.0)
-        before, after = np.unravel_index(int(both.argmax()), both.shape)
-        return int(before), int(after)
+        before = int(through[index].argmax())
+        after = int(through[index + 1].argmax())
+        if after != before:
+            return before, after
+        others = step_D[STEP_OF[before]] * through[index + 1]
+        others[before] = 0.0
+        return before, int(others.argmax())
 
     def _worth(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
         """What frames say [..., K], tempered for so many; their sums instead, where there are some."""

@@ -13,6 +13,10 @@ from segdepth_protos.count_interval import count_interval
 NO_POSITION = (float("nan"), float("nan"))
 
 
+LIKELY = 0.5
+"""Changes of this probability are more likely than not; films show no others."""
+
+
 class TrackState(Enum):
     """What became of a frame."""
 

@@ -6,7 +6,7 @@ from segdepth.arguments import number, whole
 from segdepth.errors import InvalidFrame
 
 HOP_RATE = 1 / 2000
-FALSE_ALARMS = 1 / 10_000
+FALSE_ALARMS = 1 / 2000
 LAG_FRAMES = 100
 SUMMED_FRAMES = 15
 

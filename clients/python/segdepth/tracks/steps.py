@@ -74,6 +74,9 @@ class Steps:
         self._sum_before = np.zeros((0, figures))
         self._seen_before = np.zeros(0)
         self._last = np.zeros((0, figures))
+        """Of the last frame that showed each row, as it counted."""
+        self._told = np.zeros((0, figures))
+        """The same, as it was."""
         self._squares = np.zeros((0, figures))
         self._pairs = np.zeros(0)
         self._products: dict[int, Array] = {}
@@ -92,6 +95,7 @@ class Steps:
         self._sum, self._sum_before = _more(self._sum, n), _more(self._sum_before, n)
         self._seen, self._seen_before = _more(self._seen, n), _more(self._seen_before, n)
         self._last = np.concatenate([self._last, np.full((n, c), np.nan)])
+        self._told = np.concatenate([self._told, np.full((n, c), np.nan)])
         self._squares, self._pairs = _more(self._squares, n), _more(self._pairs, n)
         self._species = np.concatenate([self._species, species_N])
         self._precision = np.concatenate([self._precision, np.broadcast_to(np.eye(c), (n, c, c))])
@@ -101,7 +105,17 @@ class Steps:
 
     def keep(self, rows_N: Array) -> None:
         """Only these rows go on (a mask)."""
-        for name in ("_sum", "_sum_before", "_seen", "_seen_before", "_last", "_squares", "_pairs", "_species"):
+        for name in (
+            "_sum",
+            "_sum_before",
+            "_seen",
+            "_seen_before",
+            "_last",
+            "_told",
+            "_squares",
+            "_pairs",
+            "_species",
+        ):
             setattr(self, name, getattr(self, name)[rows_N])
         self._precision, self._sigma = self._precision[rows_N], self._sigma[rows_N]
         self._sums, self._counts = self._sums[:, rows_N], self._counts[:, rows_N]
@@ -120,7 +134,13 @@ class Steps:
         level = self.level(rows)
         settled = self._seen[rows] - self._seen_before[rows] >= BEFORE_LEAST
         reach = CLIPPED_SIGMA * self._sigma[rows[settled]]
-        figures_NC[settled] = level[settled] + np.clip(figures_NC[settled] - level[settled], -reach, reach)
+        told, before = figures_NC[settled], self._told[rows[settled]]
+        self._told[rows] = figures_NC
+        # Of two frames that show the same the second is no outlier: a level that is clipped climbs for long, and looks
+        # like a second step.
+        lowest = np.fmin(level[settled], before) - reach
+        highest = np.fmax(level[settled], before) + reach
+        figures_NC[settled] = np.clip(told, lowest, highest)
         self._remember_noise(rows, figures_NC)
         self._sum[rows] += figures_NC
         self._seen[rows] += 1

@@ -8,7 +8,8 @@ import pytest
 
 from segdepth.camera import Camera, TruthFile, read_truth
 from segdepth.camera.camera import TOO_LATE
-from segdepth.errors import InvalidFrame, UnreadableFile
+from segdepth.errors import CannotWrite, InvalidFrame, UnreadableFile
+from segdepth.results import Gap, GapReason
 
 
 def shots(limit, **options):
@@ -78,6 +79,10 @@ def test_what_a_slow_reader_does_not_fetch_is_counted():
     assert camera.account.dropped == {TOO_LATE: lost}
     assert camera.account.seen == 400
     assert np.diff(sequences).max() >= 50
+    # A stream that drops its oldest frames answers them, and what was lost between them, by one gap.
+    camera.account.answer(Gap(0, 399, GapReason.DROPPED))
+    assert camera.account.dropped == {TOO_LATE: lost, "dropped": 400 - lost}
+    assert camera.account.under_way == 0
 
 
 def test_closing_ends_a_camera_that_waits():
@@ -124,18 +129,26 @@ class TestTruth:
             np.testing.assert_allclose((change.x_A, change.y_A), read.xy_A[change.column])
         assert read.about["scene"] == "particle"
 
-    def test_an_error_leaves_what_was_true(self, tmp_path):
+    @pytest.mark.parametrize("error", [RuntimeError("the service is gone"), CannotWrite("the movies' disk is full")])
+    def test_an_error_leaves_what_was_true(self, tmp_path, error):
         camera = Camera(paced=False, size=64)
 
         def fail():
             with TruthFile(tmp_path / "truth.json", camera) as truth:
                 for shot in camera.shots(3):
                     truth.add(shot)
-                raise RuntimeError("the service is gone")
+                raise error
 
-        with pytest.raises(RuntimeError):
+        with pytest.raises(type(error)):
             fail()
         assert len(read_truth(tmp_path / "truth.json").sequence) == 3
+        assert [path.name for path in tmp_path.iterdir()] == ["truth.json"]
+
+    def test_a_name_that_cannot_be_had_leaves_nothing(self, tmp_path):
+        truth = TruthFile(tmp_path / "truth.json", Camera(paced=False, size=64))
+        (tmp_path / "truth.json").mkdir()
+        with pytest.raises(CannotWrite, match=r"truth\.json"):
+            truth.close()
         assert [path.name for path in tmp_path.iterdir()] == ["truth.json"]
 
     @pytest.mark.parametrize("text", ["", "[1]", '{"columns": []}', '{"columns": [[1]], "frames": [], "changes": []}'])

@@ -1,5 +1,8 @@
 """The camera's movies are movies, whole at once or growing; and its faults are those that they say."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -72,6 +75,18 @@ def test_an_error_leaves_the_whole_movies(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["camera-00000.mrc"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_fills_up_under_a_growing_movie_is_named(tmp_path):
+    def fill():
+        with MovieFiles(tmp_path, 0.12, 10, grow=True) as files, Path("/dev/full").open("wb") as full:
+            files.add(image(0))
+            os.dup2(full.fileno(), files._file.handle.fileno())
+            files.add(image(1))
+
+    with pytest.raises(CannotWrite, match=r"camera-00000\.mrc"):
+        fill()
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path):

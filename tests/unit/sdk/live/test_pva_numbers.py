@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from segdepth.live.frame_numbers import Arrival, FrameNumbers
+from segdepth.live.frame_numbers import MOST_LOST, Arrival, FrameNumbers
 
 
 def arrivals(numbers, *, times=None, numbering=None):
@@ -25,9 +25,16 @@ def test_a_jump_is_so_many_lost():
     assert [arrival.lost for arrival in arrivals([5, 6, 10, 11])] == [0, 0, 3, 0]
 
 
-def test_a_long_jump_costs_no_memory():
-    (_, jumped) = arrivals([0, 2**31 - 1])
-    assert jumped == Arrival(2**31 - 1, lost=2**31 - 2)
+def test_a_jump_further_than_any_loss_is_a_restart():
+    assert arrivals([5, 6 + MOST_LOST, 8 + 2 * MOST_LOST, 9 + 2 * MOST_LOST])[1:] == [
+        Arrival(6 + MOST_LOST, lost=MOST_LOST),
+        Arrival(7 + MOST_LOST, restarted=True),
+        Arrival(8 + MOST_LOST),
+    ]
+
+
+def test_a_camera_that_counts_up_from_a_negative_number_begins_at_0():
+    assert sequences([-5, -4, -1, 0, 1]) == [0, 1, 4, 5, 6]
 
 
 def test_a_frame_that_comes_twice_is_repeated():
@@ -104,11 +111,11 @@ def test_sequences_increase_whatever_comes(seed):
     for _ in range(300):
         if rng.random() < 0.05:
             numbering.interrupted()
-        arrival = numbering.arrival(
-            rng.choice([rng.randrange(10), rng.randrange(500)]), rng.choice([None, rng.random()])
-        )
+        number = rng.choice([rng.randrange(10), rng.randrange(500), rng.randrange(-(2**31), 2**31)])
+        arrival = numbering.arrival(number, rng.choice([None, rng.random()]))
         assert (arrival.sequence is None) == (bool(arrival.dropped) or arrival.shown_again)
         if arrival.sequence is not None:
             seen.append(arrival.sequence)
     assert seen == sorted(set(seen))
+    assert seen[0] >= 0
     assert len(seen) > 10

@@ -1,13 +1,16 @@
 """What a live command shows, and how it is ended."""
 
+import json
 import os
 import signal
 import threading
 
 import pytest
 
+from segdepth.cli.live_results import Leaving, Results
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.live.account import FrameAccount
+from segdepth.live.states import SourceState
 from segdepth.results import Gap, GapReason
 from tests.answers import result
 
@@ -44,3 +47,13 @@ def _signalled_twice(number, asked):
         assert asked.wait(10)
         os.kill(os.getpid(), number)
         threading.Event().wait(10)
+
+
+def test_the_account_is_the_last_line_whatever_the_source_says_later(tmp_path):
+    with Leaving(Results(jsonl=str(tmp_path / "lines")), "camera", FrameAccount()) as leaving:
+        leaving.state(SourceState.RUNNING, "")
+        leaving.finish()
+        leaving.state(SourceState.WAITING, "")
+    leaving.state(SourceState.STOPPED, "")
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "lines").read_text().splitlines()]
+    assert kinds == ["state", "account"]

@@ -3,12 +3,14 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from p4p import Value
 from p4p.nt import NTNDArray, NTScalar
 from p4p.server import Server
 from p4p.server.thread import SharedPV
 
+from segdepth import Detector
 from segdepth.errors import InvalidFrame, Unavailable
 from segdepth.live.frame_attributes import CalibrationAttributes
 from segdepth.live.pva import PvaSource
@@ -64,6 +66,29 @@ def test_frames_without_a_pixel_size_end_it_with_a_word_on_what_is_missing(camer
         reader.until(lambda: reader.error)
     assert isinstance(reader.error, InvalidFrame)
     assert "sampling" in str(reader.error)
+
+
+def test_a_detector_corrects_frames_and_none_of_another_shape_ends_it(camera):
+    detector = Detector(dark=np.full((6, 8), 2.0, np.float32), counts_per_electron=3.0)
+    camera.post(0, 11)
+    with camera.source(detector=detector) as reader:
+        reader.take(1)
+        camera.post(1, shape=(4, 4))
+        reader.seen(2)
+        camera.post(2, 12)
+        first, second = reader.take(2)
+    assert (first.image == 9).all()
+    assert (second.sequence, second.image[0, 0], second.calibration.counts_per_electron) == (2, 10, 3.0)
+    account = reader.source.account
+    assert (account.sent, account.dropped) == (2, {"not a frame": 1})
+    assert "binned alike" in camera.notes[0]
+
+
+def test_a_detector_that_corrects_nothing_leaves_frames_as_they_are(camera):
+    camera.post(0)
+    with camera.source(detector=Detector(counts_per_electron=3.0)) as reader:
+        (frame,) = reader.take(1)
+    assert (frame.image.dtype, frame.calibration.counts_per_electron) == ("u2", 3.0)
 
 
 def test_a_pixel_size_that_is_none_is_refused_at_once():

@@ -66,8 +66,17 @@ class TestReport:
         assert "track 29 " in text
         assert "track 0 " not in text
 
+    def test_a_region_without_a_column_is_said(self):
+        regions = Regions([Region("corner", 0, 0, 4, 4), Region("beyond", 900, 900, 950, 950)])
+        text = said(tally([tracked(0), tracked(1)], regions))
+        assert "beyond: no column; a region is in Å of the segment's first frame" in text
+        assert "corner: no column" not in text
+
+    def test_without_a_column_seen_twice_there_is_no_heading_of_atoms(self):
+        assert "atoms of the columns" not in said(tally([tracked(0, 0), tracked(1, 0)]))
+
     def test_columns_of_which_no_count_is_likely_are_said(self):
-        assert "no count is more probable than all others" in said(tally([tracked(0, spread=1.5)]))
+        assert "no count has a probability of 0.5" in said(tally([tracked(0, spread=1.5)]))
 
 
 class TestTally:
@@ -104,10 +113,10 @@ class TestTally:
     "options, word",
     [
         (("--live", "--lag", "5"), "--lag 5"),
-        (("--hop-rate", "1.5"), "hop_rate"),
-        (("--false-alarms", "0"), "false_alarms"),
-        (("--lag", "-1"), "lag_frames"),
-        (("--summed", "1"), "summed_frames"),
+        (("--hop-rate", "1.5"), "--hop-rate: 1.5 is no probability from 0 to 0.1"),
+        (("--false-alarms", "0"), "--false-alarms: 0 "),
+        (("--lag", "-1"), "--lag: -1 "),
+        (("--summed", "1"), "--summed: 1 "),
         (("--region", "surface"), "NAME=x0,y0,x1,y1"),
         (("--region", "a=0,0,1,1", "--region", "a=0,0,2,2"), "more than once"),
         (("--plot", "twelve"), "twelve"),
@@ -123,4 +132,5 @@ def test_unusable_options_end_the_command(options, word):
 def test_help_has_examples():
     done = CliRunner().invoke(app, ["track", "--help"])
     assert done.exit_code == 0
+    assert "[camera]" in done.stdout
     assert "segdepth track movie.mrc --out results" in done.stdout

@@ -55,7 +55,8 @@ class Identities:
 
     def _described(self, row: Row, opened: Opened) -> str:
         named = "" if row.results == str(row.path).rpartition(".")[0] else f", results in {row.results}.*"
-        return f"{opened.facts}, {len(opened.movie)} frames so far{named}"
+        frames = "1 frame" if len(opened.movie) == 1 else f"{len(opened.movie)} frames"
+        return f"{opened.facts}, {frames} so far{named}"
 
     def _instead(self, row: Row, opened: Opened, first: str, state: SourceState, detail: str) -> Identified:
         name = str(row.path)
