@@ -287,7 +287,7 @@ class TestColumns:
     def test_what_is_found_at_the_edge_now_and_then_is_none(self):
         specimen, tracking = Specimen(), tracker(live())
         rng, out = np.random.default_rng(0), []
-        for number in range(200):
+        for number in range(100):
             answer, image = specimen.shot(number)
             columns = answer.columns
             false_A = np.column_stack([rng.uniform(0, 1.3, 3), rng.uniform(0, 31, 3)])
