@@ -15,7 +15,7 @@ from segdepth_training.frames.hopping_movies import HoppingMovie
 
 BORDER_A = 2.5
 SEEN_SHARE = 0.9
-"""Hops of columns that are in the field in fewer frames than this are not asked for."""
+"""Hops of columns that are in the field of fewer tracked frames than this are not asked for."""
 
 NEAR_FRAMES = 3
 
@@ -52,7 +52,7 @@ class Score:
     linked: int = 0
     links: int = 0
     drift_error_A: list[float] = field(default_factory=list)
-    """The largest of each movie, against the mean."""
+    """The largest of each segment, against its mean."""
 
     def add(self, movie: HoppingMovie, tracked: list[TrackedFrame]) -> None:
         """One more movie."""
@@ -61,14 +61,18 @@ class Score:
         self.tracked += len(seen)
         if not seen:
             return
-        apart_A = np.array([frame.drift_A for frame in seen]) - movie.drift_A[[frame.sequence for frame in seen]]
-        self.drift_error_A.append(float(np.abs(apart_A - apart_A.mean(axis=0)).max()))
+        for segment in {frame.segment for frame in seen}:
+            own = [frame for frame in seen if frame.segment == segment]
+            apart_A = np.array([frame.drift_A for frame in own]) - movie.drift_A[[frame.sequence for frame in own]]
+            self.drift_error_A.append(float(np.abs(apart_A - apart_A.mean(axis=0)).max()))
         tracks: dict[int, list[int]] = {}
         for frame in seen:
             self._frame(movie, frame, tracks)
         self.links += sum(len(ids) for ids in tracks.values())
         self.linked += sum(int(np.unique(ids, return_counts=True)[1].max()) for ids in tracks.values())
-        self._changes(movie, [change for frame in seen for change in frame.changes])
+        self._changes(
+            movie, [change for frame in tracked for change in frame.changes], [frame.sequence for frame in seen]
+        )
 
     def _frame(self, movie: HoppingMovie, frame: TrackedFrame, tracks: dict[int, list[int]]) -> None:
         columns = frame.columns
@@ -91,7 +95,7 @@ class Score:
         for column in np.flatnonzero(inside & (index >= 0)):
             tracks.setdefault(int(column), []).append(int(columns.track[index[column]]))
 
-    def _changes(self, movie: HoppingMovie, changes: list[Change]) -> None:
+    def _changes(self, movie: HoppingMovie, changes: list[Change], tracked: list[int]) -> None:
         """Each true hop with its nearest change in time; what is of no column that hops is a false alarm."""
         where = [
             int(
@@ -103,8 +107,8 @@ class Score:
         ]
         self.false_alarms += sum(movie.moment[column] < 0 for column in where)
         for column in np.flatnonzero(movie.moment >= 0):
-            shown = [in_field(movie, (movie.xy_A[column] + drift_A)[None])[0] for drift_A in movie.drift_A]
-            if np.mean(shown) < SEEN_SHARE:
+            at_A = movie.xy_A[column] + movie.drift_A[tracked]
+            if in_field(movie, at_A).sum() < SEEN_SHARE * len(movie.frames):
                 continue
             own = [c for c, of in zip(changes, where, strict=True) if of == column]
             moment = int(movie.moment[column])

@@ -61,7 +61,7 @@ class TestReport:
     def test_of_many_changes_the_surest(self):
         changes = tuple(change(track, 10, 5, 3, 0.5 + track / 100) for track in range(30))
         text = said(tally([tracked(12, changes=changes)]))
-        assert "30 changes, the surest:" in text
+        assert "30 changes; the surest:" in text
         assert text.count("\n    track ") == SHOWN_CHANGES
         assert "track 29 " in text
         assert "track 0 " not in text
