@@ -22,6 +22,9 @@ FIRST_REACH_A = 0.67
 SHARED_SHARE = 0.5
 """A frame that shares fewer of its columns with the sites lies elsewhere."""
 
+NEARLY_SHARE, LEAST_SHARE = 0.8, 0.3
+"""Of a frame's columns: near sites where the guess is nearly right, and without which there is none."""
+
 LEAST_COLUMNS = 8
 """Columns without which nothing is told of a displacement."""
 
@@ -184,17 +187,26 @@ class Sites:
 
     def _fitted(self, xy_M2: Array, species_M: Array, shift_A: Array, turn_rad: float) -> Placement | None:
         """Placement near a guess, by repeated matching of columns to sites of their species; None if too few match."""
-        for reach_A in (FIRST_REACH_A, CLOSE_REACH_A):
+        for reach_A, least in (
+            (CLOSE_REACH_A, NEARLY_SHARE),
+            (FIRST_REACH_A, LEAST_SHARE),
+            (CLOSE_REACH_A, LEAST_SHARE),
+        ):
             place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
             site_M, _ = self._near(place_M2, reach_A)
             shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
-            if shared.sum() < max(LEAST_COLUMNS, 0.3 * len(xy_M2)):
+            enough = shared.sum() >= max(LEAST_COLUMNS, least * len(xy_M2))
+            if not enough and least == LEAST_SHARE:
                 return None
+            if not enough:
+                continue
             apart_M2 = place_M2[shared] - self.xy_N2[site_M[shared]]
             arm_M2 = self.xy_N2[site_M[shared]] - self.centre_A
             turn, move = _rigid(apart_M2, arm_M2)
             turn_rad += float(turn)
             shift_A = shift_A + _turned(move[None], turn_rad)[0]
+            if least == NEARLY_SHARE:
+                break
         place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
         site_M = self._nearest(place_M2, REACH_A)
         shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
