@@ -21,6 +21,7 @@ from segdepth.camera import Camera, CameraTruth, TrueChange, TruthFile, read_tru
 from segdepth.export.tracks import TracksExport
 from segdepth.files import open_movie
 from segdepth.tracks import Change, TrackedFrame, Tracking, TrackState
+from segdepth.tracks.results import LIKELY
 
 SECONDS, FPS, DOSE = 20.0, 20.0, 500.0
 """Of the camera; e/Å² of a frame."""
@@ -90,9 +91,11 @@ def watched(client: segdepth.Client, out: Path, console: Console, seed: int) -> 
         latency_ms_p50=float(p50),
         latency_ms_p99=float(p99),
     )
+    likely = sum(change.p_changed >= LIKELY for change in wrong)
     console.print(
         f"[bold]{score.found} of {score.hops} hops found[/] within ±{NEAR_FRAMES} frames, {score.wrong} announced that"
-        f" are none; {score.tracked} of {score.frames} frames tracked, drift right to {score.drift_error_A:.2f} Å;"
+        f" are none, {likely} of them with p ≥ {LIKELY:g}; {score.tracked} of {score.frames} frames tracked, drift"
+        f" right to {score.drift_error_A:.2f} Å;"
         f" from a frame to its tracks p50 {score.latency_ms_p50:.0f} ms, p99 {score.latency_ms_p99:.0f} ms"
     )
     (out / "live.scores.json").write_text(json.dumps(asdict(score), indent=2) + "\n")
@@ -183,6 +186,8 @@ def _print(
         told = ("[yellow]missed[/]", "", "") if change is None else _told(change)
         table.add_row(f"{true.frame}", true.species, f"{true.before} → {true.after}", *told)
     for change in wrong:
+        if change.p_changed < LIKELY:
+            continue
         table.add_row("", change.species, "[yellow]none[/]", *_told(change))
     console.print(table)
 
