@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import segdepth
@@ -27,7 +26,7 @@ from segdepth.export import MovieExport
 from segdepth.export.picture import png
 from segdepth.files import Movie, open_movie
 from segdepth.results import FrameResult
-from segdepth_stack.demo_live import watched
+from segdepth_stack.demo_live import progress, watched
 from segdepth_stack.demo_score import Score, TrueFrame, compare, read_truth, total
 from segdepth_stack.node_process import StackFailed
 from segdepth_stack.settings import StackSettings
@@ -181,13 +180,6 @@ def write_scores(path: Path, speed: Speed, scores: dict[float | None, Score]) ->
     """The printed figures as JSON."""
     rows = [{"dose": dose, **asdict(of)} for dose, of in scores.items()]
     path.write_text(json.dumps({"speed": asdict(speed), "scores": rows}, indent=2) + "\n")
-
-
-def progress(console: Console) -> Progress:
-    """A bar with a count and a clock."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )
 
 
 if __name__ == "__main__":

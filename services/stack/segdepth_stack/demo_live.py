@@ -61,7 +61,7 @@ def watched(client: segdepth.Client, out: Path, console: Console, seed: int) -> 
     begun_s: dict[int, float] = {}
     latencies_ms: list[float] = []
     tracked: list[TrackedFrame] = []
-    with TruthFile(out / "live.truth.json", camera) as truth, _progress(console) as bar:
+    with TruthFile(out / "live.truth.json", camera) as truth, progress(console) as bar:
 
         def frames() -> Iterator[Frame]:
             for shot in camera.shots(round(SECONDS * FPS)):
@@ -196,7 +196,8 @@ def _told(change: Change) -> tuple[str, str, str]:
     return f"{change.before} → {change.after}", f"{change.frame}", f"{change.p_changed:.2f}"
 
 
-def _progress(console: Console) -> Progress:
+def progress(console: Console) -> Progress:
+    """A bar with a count and a clock."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     )

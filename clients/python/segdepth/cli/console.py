@@ -52,10 +52,15 @@ def print_error(error: Exception | str) -> None:
     err().print(f"[bold red]error:[/] {escape(message)}")
 
 
+def print_note(name: str, note: str) -> None:
+    """Say what a user should know of a source, on stderr."""
+    err().print(f"[yellow]note:[/] {escape(name)}: {escape(note)}")
+
+
 def print_notes(movie: Movie) -> None:
     """Say what a user should know of how a file was read, on stderr."""
     for note in movie.header.notes:
-        err().print(f"[yellow]note:[/] {escape(str(movie.path))}: {escape(note)}")
+        print_note(str(movie.path), note)
 
 
 def status_of(error: SegDepthError) -> int:

@@ -76,7 +76,7 @@ class LiveStatus:
         first, *others = self._account.lines()
         table.add_row("frames", escape("\n".join([first, *others])))
         table.add_row("rate", f"{seen:.1f} frames/s seen, {answered:.1f} answered")
-        table.add_row("latency", _percentiles(self._latencies_s))
+        table.add_row("latency", percentiles(self._latencies_s))
         table.add_row("columns", f"{self._columns}")
         if why := list(self._reasons.lines(self._account.seen)):
             table.add_row("why", escape("\n".join(why)))
@@ -96,7 +96,8 @@ class LiveStatus:
         return (self._account.seen - seen_then) / passed_s, (answered - answered_then) / passed_s
 
 
-def _percentiles(latencies_s: deque[float]) -> str:
+def percentiles(latencies_s: deque[float]) -> str:
+    """Of latencies, for people."""
     if not latencies_s:
         return "-"
     p50, p95, p99 = np.percentile(latencies_s, (50, 95, 99)) * 1000

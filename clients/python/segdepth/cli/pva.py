@@ -1,17 +1,17 @@
 """`segdepth pva`: a camera on EPICS PV Access, counted live."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from segdepth.calibration import Calibration, Frame, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, live, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, live, out, print_note
 from segdepth.cli.live_results import Leaving, Results
 from segdepth.cli.live_status import LiveStatus, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
@@ -148,7 +148,7 @@ def pva(
     with errors_end_the_command(), ExitStack() as stack:
         source = _source(channel, camera)
         leaving = stack.enter_context(Leaving(results, source.name, source.account))
-        source.on_state, source.on_note = leaving.state, _note(source.name)
+        source.on_state, source.on_note = leaving.state, partial(print_note, source.name)
         stack.enter_context(source)
         client = stack.enter_context(connection.open())
         status = LiveStatus(source.account, lambda: _told(source))
@@ -201,10 +201,6 @@ def _frames(source: "PvaSource", most: int | None, status: LiveStatus) -> Iterat
         if frame.sequence is not None:
             status.sending(frame.sequence, frame.capture_time)
         yield frame
-
-
-def _note(source: str) -> Callable[[str], None]:
-    return lambda note: err().print(f"[yellow]note:[/] {escape(source)}: {escape(note)}")
 
 
 def _told(source: "PvaSource") -> str:

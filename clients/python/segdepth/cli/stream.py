@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.markup import escape
@@ -15,6 +14,7 @@ from rich.table import Table
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, errors_end_the_command, live, out, print_notes
+from segdepth.cli.live_status import percentiles
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.reasons import Reasons
 from segdepth.files import Movie
@@ -66,7 +66,7 @@ class Statistics:
         table.add_row("sent", f"{self.sent} frames, {self.sent / seconds:.1f}/s")
         verdicts = ", ".join(f"{count} {status.value}" for status, count in self.status.items())
         table.add_row("answered", f"{self.results} frames, {self.results / seconds:.1f}/s ({verdicts})")
-        table.add_row("latency", _percentiles(self.latencies_s))
+        table.add_row("latency", percentiles(self.latencies_s))
         gaps = ", ".join(f"{count} {reason}" for reason, count in self.gaps.items())
         table.add_row("gaps", gaps or "none")
         table.add_row("columns", f"{self.columns}")
@@ -74,13 +74,6 @@ class Statistics:
             table.add_row("why", escape("\n".join(why)))
         table.add_row("model", ", ".join(self.models))
         return table
-
-
-def _percentiles(latencies_s: deque[float]) -> str:
-    if not latencies_s:
-        return "-"
-    p50, p95, p99 = np.percentile(latencies_s, (50, 95, 99)) * 1000
-    return f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms"
 
 
 @with_option_groups

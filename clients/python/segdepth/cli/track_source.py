@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from rich.markup import escape
 
 from segdepth.calibration import Calibration, Frame, Policy
-from segdepth.cli.console import err
+from segdepth.cli.console import print_note
 from segdepth.detector import Detector
 from segdepth.files import Movie
 from segdepth.files.formats import FOLDERS
@@ -87,8 +86,8 @@ def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[
         name,
         sampling_A,
         detector=camera,
-        on_state=lambda state, detail: _say(f"{state.value}{': ' if detail else ''}{detail}", name),
-        on_note=lambda note: _say(note, name),
+        on_state=lambda state, detail: print_note(name, _state(state, detail)),
+        on_note=lambda note: print_note(name, note),
     )
     with source:
         stem = re.sub(r"[^\w.-]+", "_", name)
@@ -107,9 +106,8 @@ def _channel(name: str, camera: Detector, sampling_A: float | None) -> Iterator[
 @contextmanager
 def _folder(folder: Path, camera: Detector, sampling_A: float | None, settle_s: float) -> Iterator[TrackSource]:
     def tell(told: Told) -> None:
-        _say(f"{told.state.value}{': ' if told.detail else ''}{told.detail}", told.name)
-        for note in told.notes:
-            _say(note, told.name)
+        for note in (_state(told.state, told.detail), *told.notes):
+            print_note(told.name, note)
 
     ledger = Ledger(None)
     source = FolderSource(
@@ -129,5 +127,5 @@ def _folder(folder: Path, camera: Detector, sampling_A: float | None, settle_s: 
         ledger.close()
 
 
-def _say(what: str, name: str) -> None:
-    err().print(f"[yellow]note:[/] {escape(name)}: {escape(what)}")
+def _state(state: SourceState, detail: str) -> str:
+    return f"{state.value}: {detail}" if detail else state.value

@@ -9,7 +9,7 @@ from rich.markup import escape
 from segdepth.backoff import Patience
 from segdepth.calibration import Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, live, out
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, live, out, print_note
 from segdepth.cli.live_status import ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.live.account import FrameAccount
@@ -115,7 +115,7 @@ def _print(told: Told) -> None:
     detail = f": {told.detail}" if told.detail else ""
     err().print(f"[{colour}]{told.state.value}:[/] {escape(told.name)}{escape(detail)}")
     for note in told.notes:
-        err().print(f"[yellow]note:[/] {escape(told.name)}: {escape(note)}")
+        print_note(told.name, note)
 
 
 def _status(account: FrameAccount, *, unreadable: bool) -> int:

@@ -166,7 +166,8 @@ class Segment:
         self._steps.add(rows, figures)
         taken_for = _index(frame.species[column[rows[found]]])
         self._counts.add(rows[found], probabilities[found], taken_for, rows[~found])
-        self._counts.believe(_index(self.species()))
+        species = _index(self.species())
+        self._counts.believe(species)
         self._history.append((frame.sequence, placement.shift_A, placement.turn_rad))
         self.time += 1
         self._confirm()
@@ -175,7 +176,7 @@ class Segment:
         if self._summing is not None:
             where = placement.shift_A, placement.turn_rad
             self._sum = self._summing.add(image, frame.calibration, self.time - 1, *where)
-        self._look()
+        self._look(species)
         self._forget()
         return seen
 
@@ -203,8 +204,8 @@ class Segment:
         if watched >= WATCHED_LEAST and count:
             self._told.append(self._changes.appeared(int(self._track[row]), int(self._born[row]), watched, count))
 
-    def _look(self, *, last: bool = False) -> None:
-        response = self._response[self.species().astype(int) - 1]
+    def _look(self, species: NDArray[np.int64], *, last: bool = False) -> None:
+        response = self._response[species]
         self._told += self._changes.look(self._track, self.sites.xy_N2, response, self._confirmed, last=last)
 
     def _forget(self) -> None:
@@ -241,7 +242,7 @@ class Segment:
     def finish(self) -> None:
         """No frame follows: what waited to be sure is decided."""
         if self.time:
-            self._look(last=True)
+            self._look(_index(self.species()), last=True)
 
     def told(self) -> list[Event]:
         """Changes that were found since this was last asked."""
