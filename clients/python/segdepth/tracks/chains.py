@@ -13,6 +13,9 @@ from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
 
+REFRESHED_FRAMES = 8
+"""Frames after which what a track's past says of its present is worked out anew: it changes as slowly as its weight."""
+
 MOST_PIECES = 12
 """Pieces of a track's time that are kept apart."""
 
@@ -57,10 +60,16 @@ class Chains:
         self._frames, self._sums = np.zeros((2, 0, MOST_PIECES, CLASSES))
         self._number, self._sums_number = np.zeros((2, 0, MOST_PIECES))
         self._move = np.zeros((0, MOST_PIECES, CLASSES, CLASSES))
+        self._begun = np.zeros((0, CLASSES))
+        """Log probability of counts after each track's last change, given the frames before it [R, K]."""
+        self._age = 0
+        self._stale: set[int] = set()
+        """Which of them are to be worked out anew."""
 
     def put(self, row: int, pieces: list[Piece]) -> None:
         """The pieces of a track, other ones than before."""
         place = self._place.setdefault(row, len(self._place))
+        self._stale.add(place)
         if place == len(self.rows):
             self.rows, self._pieces = np.append(self.rows, row), np.append(self._pieces, 0)
             if place == len(self._number):
@@ -72,22 +81,39 @@ class Chains:
             self._move[place, index] = piece.step[STEP_OF]
 
     def _extend(self, more: int) -> None:
-        for name in ("_frames", "_sums", "_number", "_sums_number", "_move"):
+        for name in ("_frames", "_sums", "_number", "_sums_number", "_move", "_begun"):
             values = getattr(self, name)
             setattr(self, name, np.concatenate([values, np.zeros((more, *values.shape[1:]))]))
 
     def keep(self, rows_N: Array) -> None:
         """Only these tracks go on (a mask)."""
         here = np.flatnonzero(rows_N[self.rows])
+        self._stale = set(range(len(here)))
         self.rows = (np.cumsum(rows_N) - 1)[self.rows[here]]
         self._place = {int(row): place for place, row in enumerate(self.rows)}
-        for name in ("_pieces", "_frames", "_sums", "_number", "_sums_number", "_move"):
+        for name in ("_pieces", "_frames", "_sums", "_number", "_sums_number", "_move", "_begun"):
             setattr(self, name, getattr(self, name)[here])
 
     def posterior(self, own: Own) -> Array:
-        """Posterior of each of `rows` now [R, K]."""
-        every = np.arange(len(self.rows))
-        return normal(self._forward(own, every, self._told(own, every))[every, self._pieces[every]])
+        """Posterior of each of `rows` now [R, K], asked for with every frame."""
+        self._age += 1
+        if self._age >= REFRESHED_FRAMES:
+            self._stale, self._age = set(range(len(self.rows))), 0
+        if self._stale:
+            at = np.array(sorted(self._stale))
+            told, last = self._told(own, at), (np.arange(len(at)), self._pieces[at])
+            self._begun[at] = self._forward(own, at, told)[last] - told[last]
+            self._stale.clear()
+        return normal(self._begun[: len(self.rows)] + self._own(own))
+
+    def _own(self, own: Own) -> Array:
+        """What the frames since each track's last change say [R, K], tempered for a track of all its frames."""
+        rows = self.rows
+        of_frames = self._number[: len(rows)].sum(axis=1) + own.number[rows]
+        beta = pooling.worth(of_frames, self._correlation)[:, None]
+        sums_number = own.sums_number[rows, None]
+        beta_sums = pooling.worth(sums_number, self._sums_correlation)
+        return np.where(sums_number > 0, own.sums[rows] * beta_sums, own.frames[rows] * beta)
 
     def through(self, own: Own, row: int | None = None) -> tuple[Array, Array]:
         """Posterior of each of `rows` in each piece of its time [R, P, K], given all frames, and the number of its

@@ -35,8 +35,9 @@ class Alarms(NamedTuple):
         return self.at + math.log(self.rate / rate) / self.slope
 
 
-SETTLED, LIVE = Alarms(4.0, 7e-4, 0.6), Alarms(6.0, 5e-4, 0.65)
-"""Measured on simulated movies of 60 frames: where evidence must last, and where each frame is another chance."""
+SETTLED, LIVE = Alarms(4.0, 7e-4, 0.6), Alarms(7.0, 7e-4, 0.5)
+"""Measured on simulated movies: where evidence must last, and, far into long ones, where each frame is another
+chance."""
 
 TRUE_PER_UNIT = 0.05
 """Of true changes, the share whose log Bayes factor lies between one value and one higher by one, where noise is seen:

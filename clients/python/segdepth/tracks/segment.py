@@ -21,6 +21,7 @@ from segdepth.tracks.settings import Tracking
 from segdepth.tracks.sites import Placement, Sites
 from segdepth.tracks.steps import WINDOW, Steps
 from segdepth.tracks.sums import Sum, Summing
+from segdepth_protos.contract import CLASSES
 from segdepth_protos.matching import MATCH_A, match
 
 Array = NDArray[Any]
@@ -42,6 +43,9 @@ REMEMBERED = 2 * WINDOW
 """Frames whose placement is remembered, to tell when a change was and since when a place was watched."""
 
 
+NO_ATOMS = np.eye(1, CLASSES, dtype=np.float32)
+
+
 class Observed(NamedTuple):
     """What tracking keeps of an answered frame, whose maps would fill the memory."""
 
@@ -58,7 +62,7 @@ class Observed(NamedTuple):
     def of(cls, result: FrameResult) -> "Observed":
         """Of an answer that is not refused."""
         columns = result.columns
-        dose = next((check.value for check in result.domain.checks if check.name == "snr"), float("inf"))
+        dose = next((check.value for check in result.message.domain.checks if check.name == "snr"), float("inf"))
         xy_A = np.column_stack([columns.x_A, columns.y_A])
         return cls(
             *(result.sequence, result.calibration, result.shape, xy_A, columns.species, columns.probabilities, dose),
@@ -119,10 +123,9 @@ class Segment:
     def add(self, frame: Observed, image: Array, unanswered: int) -> Seen | None:
         """Take one more frame in; None if it lies on no track. unanswered: frames since the last one that did."""
         if self.time == 0:
-            self.sites.begin(frame.xy_A, frame.species)
+            placement = self.sites.begin(frame.xy_A, frame.species)
             self._grow(frame.species)
-            site_M = np.arange(len(frame.xy_A))
-            placement = Placement(np.zeros(2), 0.0, 0.0, site_M, frame.xy_A)
+            site_M = placement.site_M
         else:
             placed = self.sites.place(frame.xy_A, frame.species, unanswered)
             if placed is None:
@@ -150,29 +153,30 @@ class Segment:
     def _count(self, frame: Observed, image: Array, placement: Placement, site_M: NDArray[np.int64]) -> Seen:
         """What a placed frame says of each site in its field."""
         xy_A = self.sites.in_frame(placement.shift_A, placement.turn_rad)
-        rows = np.flatnonzero(self._in_field(xy_A))
+        border_A = self._from_border_A(xy_A)
+        rows = np.flatnonzero(border_A >= BORDER_A)
         column = np.full(len(self._track), -1)
         column[site_M] = np.arange(len(site_M))
-        found = column[rows] >= 0
-        probabilities = np.zeros((len(rows), frame.probabilities.shape[1]))
-        probabilities[:, 0] = 1.0
-        probabilities[found] = frame.probabilities[column[rows[found]]]
+        # At the edge, where columns are not asked for, what is found once is no column either.
+        self._watched += (column >= 0) | (border_A >= 0)
+        self._votes[site_M, frame.species] += 1
+        column = column[rows]
+        found = column >= 0
+        # -1 is what follows the last column: one that is not found has no atoms here.
+        probabilities = np.concatenate([frame.probabilities, NO_ATOMS])[column]
         sampling_A = frame.calibration.sampling_A
         x_px, y_px = (xy_A[rows] / sampling_A).T
-        figures = np.column_stack([expected_count(probabilities), intensities(image, x_px, y_px, sampling_A)])
-        self._votes[site_M, frame.species] += 1
-        # At the edge, where columns are not asked for, what is found once is no column either.
-        self._watched[(column >= 0) | self._in_field(xy_A, 0.0)] += 1
-        self._steps.add(rows, figures)
-        taken_for = _index(frame.species[column[rows[found]]])
+        self._steps.add(rows, np.vstack([expected_count(probabilities), intensities(image, x_px, y_px, sampling_A)]))
+        taken_for = _index(frame.species[column[found]])
         self._counts.add(rows[found], probabilities[found], taken_for, rows[~found])
         species = _index(self.species())
         self._counts.believe(species)
         self._history.append((frame.sequence, placement.shift_A, placement.turn_rad))
         self.time += 1
         self._confirm()
-        shown = np.where(found[:, None], frame.xy_A[column[rows]], xy_A[rows])
-        seen = Seen(frame.sequence, self.time - 1, placement, self._track[rows], shown, found)
+        shown_A = xy_A[rows]
+        shown_A[found] = frame.xy_A[column[found]]
+        seen = Seen(frame.sequence, self.time - 1, placement, self._track[rows], shown_A, found)
         if self._summing is not None:
             where = placement.shift_A, placement.turn_rad
             self._sum = self._summing.add(image, frame.calibration, self.time - 1, *where)
@@ -180,10 +184,13 @@ class Segment:
         self._forget()
         return seen
 
-    def _in_field(self, xy_A: Array, border_A: float = BORDER_A) -> NDArray[np.bool_]:
-        height, width = self.shape
-        side_A = np.array([width - 1, height - 1]) * self.calibration.sampling_A
-        return np.asarray(((xy_A >= border_A) & (xy_A <= side_A - border_A)).all(axis=1))
+    def _from_border_A(self, xy_A: Array, shape: tuple[int, int] | None = None) -> Array:
+        """How far inside a frame's border places lie [Å]; less than 0 outside of it. shape: another than the movie's."""
+        height, width = shape or self.shape
+        sampling_A = self.calibration.sampling_A
+        x_A, y_A = xy_A[:, 0], xy_A[:, 1]
+        across_A = np.minimum(x_A, (width - 1) * sampling_A - x_A)
+        return np.minimum(across_A, np.minimum(y_A, (height - 1) * sampling_A - y_A))
 
     def _confirm(self) -> None:
         found = self.sites.found_N
@@ -195,11 +202,12 @@ class Segment:
     def _appeared(self, row: int) -> None:
         """A new column, where frames before showed none: its atoms came meanwhile."""
         back = self.time - int(self._born[row])
-        turned = [
-            self.sites.in_frame(shift_A, turn_rad, row)
-            for _, shift_A, turn_rad in list(self._history)[:-back][-WINDOW:]
-        ]
-        watched = int(self._in_field(np.array(turned).reshape(-1, 2), WATCHED_BORDER_A).sum())
+        before = list(self._history)[:-back][-WINDOW:]
+        if not before:
+            return
+        _, shifts_A, turns_rad = map(np.array, zip(*before, strict=True))
+        at_A = self.sites.through_frames(row, shifts_A, turns_rad)
+        watched = int((self._from_border_A(at_A) >= WATCHED_BORDER_A).sum())
         count = int(self._counts.first_posterior(row).argmax())
         if watched >= WATCHED_LEAST and count:
             self._told.append(self._changes.appeared(int(self._track[row]), int(self._born[row]), watched, count))
@@ -233,9 +241,7 @@ class Segment:
         xy_A = answer.xy_A + np.array(total.origin_px) * self.calibration.sampling_A
         at_N2 = self.sites.in_frame(total.shift_A, total.turn_rad)
         site = match(xy_A, at_N2, MATCH_A)
-        side_A = np.array(answer.shape[::-1]) * self.calibration.sampling_A
-        inside = ((answer.xy_A > BORDER_A) & (answer.xy_A < side_A - BORDER_A)).all(axis=1)
-        known = (site >= 0) & inside
+        known = (site >= 0) & (self._from_border_A(answer.xy_A, answer.shape) >= BORDER_A)
         taken_for = _index(answer.species[known])
         self._counts.add_sum(site[known], answer.probabilities[known], taken_for, total.first, total.last)
 
@@ -289,11 +295,14 @@ class Segment:
         return posterior, changed
 
     def change(self, event: Event) -> Change | None:
-        """An event for people, with what is known by now; None of a track that turned out to be none."""
+        """An event for people, with what is known by now; None of a track that turned out to be none, or to have the
+        same count as before."""
         row = int(np.searchsorted(self._track, event.track))
         if row == len(self._track) or self._track[row] != event.track:
             return None
         before, after = self._counts_around(row, event)
+        if before == after:
+            return None
         first, last = event.between()
         _, shift_A, turn_rad = self._placed(event.first)
         x_px, y_px = self.sites.in_frame(shift_A, turn_rad, row) / self.calibration.sampling_A

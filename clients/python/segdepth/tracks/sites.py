@@ -1,5 +1,7 @@
 """Where the specimen's columns stand, and which of them a frame's columns are, however it drifts.
 
+Positions are complex numbers x + iy [Å] in here: to turn is to multiply, and each step is one call for all columns.
+
 Suffixes: N sites, M columns found in a frame, 2 x and y.
 """
 
@@ -7,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segdepth.tracks.cells import Cells
 
 Array = NDArray[Any]
 
@@ -28,11 +32,8 @@ NEARLY_SHARE, LEAST_SHARE = 0.8, 0.3
 LEAST_COLUMNS = 8
 """Columns without which nothing is told of a displacement."""
 
-CELL_A = 0.1
-"""Cells of the map that says for each place which site is near."""
-
-MAP_MARGIN_A = 8.0
-"""Of the map beyond the outermost site, for those that a drift brings into the field."""
+MOVED_MOST_A = 0.1
+"""A frame that lies no further than this from where it was guessed has the same sites near its columns."""
 
 SEARCHED_A = 3.0
 """How far from where it is expected a frame is looked for after one without an answer; after each more, further by
@@ -56,46 +57,61 @@ TURN_MOST_RAD = np.radians(2.0)
 """From one frame to the next."""
 
 
+MOVED_FRAMES = 64
+"""Frames in which sites move so little that it is known which one is near; fewer while they are new."""
+
+
 class Placement(NamedTuple):
     """How the specimen lies in a frame, and which site each of its columns is; -1 for a new one.
 
     shift_A: displacement [2] of the specimen against the first frame; error_A: its standard error; turn_rad: how far it
-    is turned about `Sites.centre_A`; place_M2: the frame's columns where they would lie in the first frame [Å].
+    is turned about `Sites.centre_A`; place_M: the frame's columns where they would lie in the first frame; score: of
+    the columns that both have where the frame lies, the share that they share.
     """
 
     shift_A: Array
     error_A: float
     turn_rad: float
     site_M: NDArray[np.int64]
-    place_M2: Array
+    place_M: Array
+    score: float
 
 
 class Sites:
     """The columns of a specimen seen so far, at the mean of where they were found, and where the last frame lay."""
 
     def __init__(self) -> None:
-        self.xy_N2 = np.zeros((0, 2))
-        """Positions in the first frame's coordinates [Å]."""
+        self._at_N = np.zeros(0, complex)
+        """In the first frame's coordinates."""
         self.species_N = np.zeros(0, np.int64)
         """As each was found first. Two species are as near to each other as drift may be between two frames."""
         self.found_N = np.zeros(0)
         """Frames in which each was found."""
-        self.centre_A = np.zeros(2)
-        self.shift_A, self.turn_rad = np.zeros(2), 0.0
-        self._speed_A, self._frames = np.zeros(2), 1
+        self._centre = 0j
+        self._shift, self.turn_rad = 0j, 0.0
+        self._speed, self._frames = 0j, 1
         """Displacement from frame to frame, and how many frames back the one before the last placed lies."""
         self._usual_score = 1.0
-        self._map: Array | None = None
-        self._distance = np.zeros((0, 0), np.float32)
-        self._corner_A = np.zeros(2)
+        self._cells: Cells | None = None
         self._moved_since = 0
+        """Frames since the cells were laid out."""
 
     def __len__(self) -> int:
-        return len(self.xy_N2)
+        return len(self._at_N)
+
+    @property
+    def xy_N2(self) -> Array:
+        """Positions in the first frame's coordinates [Å]."""
+        return _pairs(self._at_N)
 
     def in_frame(self, shift_A: Array, turn_rad: float, rows: int | slice = slice(None)) -> Array:
         """Where sites lie in a frame in Å [N, 2], or one of them [2]."""
-        return _turned(self.xy_N2[rows] - self.centre_A, turn_rad) + self.centre_A + shift_A
+        at = (self._at_N[rows] - self._centre) * np.exp(1j * turn_rad) + (self._centre + complex(*shift_A))
+        return np.array([at.real, at.imag]) if isinstance(rows, int) else _pairs(at)
+
+    def through_frames(self, row: int, shifts_A: Array, turns_rad: Array) -> Array:
+        """Where a site lies in each of some frames in Å [frame, 2]; shifts_A: [frame, 2]."""
+        return _pairs((self._at_N[row] - self._centre) * np.exp(1j * turns_rad) + self._centre + _complex(shifts_A))
 
     def place(self, xy_M2: Array, species_M: Array, unanswered: int = 0) -> Placement | None:
         """Where a frame lies whose columns of some species are at xy [Å]; None if that cannot be told.
@@ -104,18 +120,19 @@ class Sites:
         """
         if len(self) < LEAST_COLUMNS or len(xy_M2) < LEAST_COLUMNS:
             return None
+        at_M = _complex(xy_M2)
         self._frames = unanswered + 1
-        expected_A = self.shift_A + self._speed_A * self._frames
-        nearby = self._fitted(xy_M2, species_M, expected_A, self.turn_rad)
+        expected = self._shift + self._speed * self._frames
+        nearby = self._fitted(at_M, species_M, expected, self.turn_rad)
         if unanswered == 0:
-            if nearby is not None and self._score(nearby) > USUAL_SHARE * self._usual_score:
+            if nearby is not None and nearby.score > USUAL_SHARE * self._usual_score:
                 return nearby
             # A jump by some period of the lattice shows at the specimen's edges alone.
-            return self._searched(xy_M2, species_M, expected_A, SEARCHED_MOST_A) or nearby
+            return self._searched(at_M, species_M, expected, SEARCHED_MOST_A) or nearby
         # Nobody watched meanwhile: what fits may be one lattice period off.
         reach_A = min(SEARCHED_A + SEARCHED_MORE_A * unanswered, SEARCHED_MOST_A)
-        found = self._searched(xy_M2, species_M, expected_A, reach_A)
-        as_expected = nearby is not None and np.hypot(*(nearby.shift_A - expected_A)) < FIRST_REACH_A / 2
+        found = self._searched(at_M, species_M, expected, reach_A)
+        as_expected = nearby is not None and abs(complex(*nearby.shift_A) - expected) < FIRST_REACH_A / 2
         return found or (nearby if as_expected else None)
 
     def why_not(self, xy_M2: Array, unanswered: int) -> str:
@@ -131,185 +148,147 @@ class Sites:
         return "too few of its columns lie where the specimen's are: it jumped, broke, or left the field"
 
     def _fits_turned(self, xy_M2: Array, turn_rad: float) -> bool:
-        middle = xy_M2.mean(axis=0)
-        turned_M2 = _turned(xy_M2 - middle, -turn_rad) + middle
-        for shift_A in _peaks(turned_M2, self.xy_N2 + self.shift_A, SEARCHED_A, TURNED_COLUMNS)[:3]:
-            site_M = self._nearest(turned_M2 - self.shift_A - shift_A, REACH_A)
+        at_M = _complex(xy_M2)
+        middle = at_M.mean()
+        turned_M = (at_M - middle) * np.exp(-1j * turn_rad) + middle
+        for shift in _peaks(_pairs(turned_M), _pairs(self._at_N + self._shift), SEARCHED_A, TURNED_COLUMNS)[:3]:
+            site_M = self._nearest(turned_M - self._shift - shift)
             if (site_M >= 0).mean() > TURNED_SHARE:
                 return True
         return False
 
     def accept(self, placement: Placement, species_M: Array) -> NDArray[np.int64]:
         """Take a placed frame in; returns the site of each of its columns, new sites last."""
-        self._speed_A += 0.2 * ((placement.shift_A - self.shift_A) / self._frames - self._speed_A)
-        self.shift_A, self.turn_rad = placement.shift_A, placement.turn_rad
-        self._usual_score += 0.1 * (self._score(placement) - self._usual_score)
-        site_M = placement.site_M.copy()
+        shift = complex(*placement.shift_A)
+        self._speed += 0.2 * ((shift - self._shift) / self._frames - self._speed)
+        self._shift, self.turn_rad = shift, placement.turn_rad
+        self._usual_score += 0.1 * (placement.score - self._usual_score)
+        site_M = placement.site_M
         new = np.flatnonzero(site_M < 0)
-        site_M[new] = len(self) + np.arange(len(new))
         if len(new):
-            self.xy_N2 = np.concatenate([self.xy_N2, placement.place_M2[new]])
+            site_M = site_M.copy()
+            site_M[new] = len(self) + np.arange(len(new))
+            self._at_N = np.concatenate([self._at_N, placement.place_M[new]])
             self.species_N = np.concatenate([self.species_N, species_M[new]])
             self.found_N = np.concatenate([self.found_N, np.zeros(len(new))])
-            if self._map is not None:
-                self._draw(site_M[new])
+            self._cells = None
         self.found_N[site_M] += 1
         # A running mean; never stiff, so that a lattice that relaxes is followed.
-        weight = 1 / np.minimum(self.found_N[site_M], 100)
-        self.xy_N2[site_M] += weight[:, None] * (placement.place_M2 - self.xy_N2[site_M])
+        at_M = self._at_N[site_M]
+        self._at_N[site_M] = at_M + (placement.place_M - at_M) / np.minimum(self.found_N[site_M], 100)
         self._moved_since += 1
-        if self._moved_since >= min(64, int(self.found_N.max())):
-            self._map = None
+        if self._moved_since >= min(MOVED_FRAMES, int(self.found_N.max())):
+            self._cells = None
         return site_M
 
-    def begin(self, xy_M2: Array, species_M: Array) -> None:
+    def begin(self, xy_M2: Array, species_M: Array) -> Placement:
         """Take the first frame in: its columns are the sites."""
         self.species_N = species_M.astype(np.int64)
-        self.xy_N2, self.found_N = xy_M2.astype(float).copy(), np.ones(len(xy_M2))
-        self.centre_A = xy_M2.mean(axis=0) if len(xy_M2) else np.zeros(2)
-        self._map = None
+        self._at_N, self.found_N = _complex(xy_M2).copy(), np.ones(len(xy_M2))
+        self._centre = complex(self._at_N.mean()) if len(xy_M2) else 0j
+        self._cells = None
+        return Placement(np.zeros(2), 0.0, 0.0, np.arange(len(self)), self._at_N, 1.0)
 
     def keep(self, rows_N: Array) -> None:
         """Only these sites go on (a mask)."""
-        gone_M2 = self.xy_N2[~rows_N]
-        self.xy_N2, self.found_N = self.xy_N2[rows_N], self.found_N[rows_N]
+        self._at_N, self.found_N = self._at_N[rows_N], self.found_N[rows_N]
         self.species_N = self.species_N[rows_N]
-        if self._map is None or not len(gone_M2):
-            return
-        place = np.append(np.where(rows_N, np.cumsum(rows_N) - 1, -1), -1)
-        self._map = place[self._map]
-        self._distance[self._map < 0] = np.inf
-        # Cells that those gone had taken from their neighbours are the neighbours' again.
-        apart = np.abs(self.xy_N2[:, None] - gone_M2[None]).max(axis=2, initial=0)
-        neighbours = np.flatnonzero((apart < 2 * FIRST_REACH_A + 4 * CELL_A).any(axis=1))
-        if len(neighbours):
-            self._draw(neighbours)
+        self._cells = None
 
-    def _fitted(self, xy_M2: Array, species_M: Array, shift_A: Array, turn_rad: float) -> Placement | None:
+    def _fitted(self, at_M: Array, species_M: Array, shift: complex, turn_rad: float) -> Placement | None:
         """Placement near a guess, by repeated matching of columns to sites of their species; None if too few match."""
+        place_M = self._back(at_M, shift, turn_rad)
+        site_M = self._near(place_M)
         for reach_A, least in (
             (CLOSE_REACH_A, NEARLY_SHARE),
             (FIRST_REACH_A, LEAST_SHARE),
             (CLOSE_REACH_A, LEAST_SHARE),
         ):
-            place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
-            site_M, _ = self._near(place_M2, reach_A)
-            shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
-            enough = shared.sum() >= max(LEAST_COLUMNS, least * len(xy_M2))
+            shared, known_M, apart_M = self._shared(place_M, site_M, species_M, reach_A)
+            enough = len(shared) >= max(LEAST_COLUMNS, least * len(at_M))
             if not enough and least == LEAST_SHARE:
                 return None
             if not enough:
                 continue
-            apart_M2 = place_M2[shared] - self.xy_N2[site_M[shared]]
-            arm_M2 = self.xy_N2[site_M[shared]] - self.centre_A
-            turn, move = _rigid(apart_M2, arm_M2)
-            turn_rad += float(turn)
-            shift_A = shift_A + _turned(move[None], turn_rad)[0]
+            turn, move = _rigid(apart_M[shared], known_M[shared] - self._centre)
+            turn_rad += turn
+            move *= np.exp(1j * turn_rad)
+            shift += move
+            place_M = self._back(at_M, shift, turn_rad)
+            if abs(move) > MOVED_MOST_A:
+                site_M = self._near(place_M)
             if least == NEARLY_SHARE:
                 break
-        place_M2 = _turned(xy_M2 - shift_A - self.centre_A, -turn_rad) + self.centre_A
-        site_M = self._nearest(place_M2, REACH_A)
-        shared = (site_M >= 0) & (self.species_N[site_M] == species_M)
-        if not self._enough(place_M2, int(shared.sum())) or abs(turn_rad - self.turn_rad) > TURN_MOST_RAD:
+        shared, _, apart_M = self._shared(place_M, site_M, species_M, REACH_A)
+        site_M = _owned(np.where(np.abs(apart_M) < REACH_A, site_M, -1), np.abs(apart_M), len(self))
+        enough, score = self._compared(place_M, len(shared), int(np.count_nonzero(site_M >= 0)))
+        if not enough or abs(turn_rad - self.turn_rad) > TURN_MOST_RAD:
             return None
-        apart_M2 = place_M2[shared] - self.xy_N2[site_M[shared]]
-        error_A = float(np.sqrt((apart_M2**2).mean() / max(shared.sum() - 2, 1)))
-        return Placement(shift_A, error_A, turn_rad, site_M, place_M2)
+        square_A2 = np.vdot(apart_M[shared], apart_M[shared]).real / 2 / len(shared)
+        error_A = float(np.sqrt(square_A2 / max(len(shared) - 2, 1)))
+        return Placement(np.array([shift.real, shift.imag]), error_A, turn_rad, site_M, place_M, score)
 
-    def _enough(self, place_M2: Array, shared: int) -> bool:
-        """Whether that many columns are shared of those that both have where the frame lies."""
-        low, high = place_M2.min(axis=0), place_M2.max(axis=0)
-        steady = 2 * self.found_N >= min(self.found_N.max(initial=0), 20)
-        ours = int((steady & ((self.xy_N2 > low) & (self.xy_N2 < high)).all(axis=1)).sum())
-        known_low, known_high = self.xy_N2.min(axis=0), self.xy_N2.max(axis=0)
-        theirs = int(((place_M2 > known_low - 1) & (place_M2 < known_high + 1)).all(axis=1).sum())
-        return shared >= LEAST_COLUMNS and shared >= SHARED_SHARE * max(ours, theirs)
+    def _back(self, at_M: Array, shift: complex, turn_rad: float) -> Array:
+        """Where a frame's columns would lie in the first frame."""
+        return np.asarray((at_M - (shift + self._centre)) * np.exp(-1j * turn_rad) + self._centre)
 
-    def _nearest(self, place_M2: Array, reach_A: float) -> NDArray[np.int64]:
-        """The site of each place within reach, -1 without; of several places for one site the nearest."""
-        site_M, distance_M = self._near(place_M2, reach_A)
-        here = np.flatnonzero(site_M >= 0)
-        order = here[np.argsort(-distance_M[here], kind="stable")]
-        # The nearest is written last.
-        owner_N = np.full(len(self), -1)
-        owner_N[site_M[order]] = order
-        site_M[here[owner_N[site_M[here]] != here]] = -1
-        return site_M
+    def _shared(
+        self, place_M: Array, site_M: Array, species_M: Array, reach_A: float
+    ) -> tuple[NDArray[np.int64], Array, Array]:
+        """Which columns have a site of their species within reach; the site of each, and how far it lies from it."""
+        known_M = self._at_N[site_M]
+        apart_M = place_M - known_M
+        apart_M[site_M < 0] = np.inf
+        shared = np.flatnonzero((np.abs(apart_M) < reach_A) & (self.species_N[site_M] == species_M))
+        return shared, known_M, apart_M
 
-    def _near(self, place_M2: Array, reach_A: float) -> tuple[NDArray[np.int64], Array]:
-        """The site nearest to each place and its distance [Å]; -1 for those without one in reach."""
-        if self._map is None:
-            self._draw_map()
-        assert self._map is not None
-        height, width = self._map.shape
-        x_M, y_M = np.floor((place_M2 - self._corner_A) / CELL_A).astype(np.int64).T
-        inside = (x_M >= 0) & (x_M < width) & (y_M >= 0) & (y_M < height)
-        site_M = np.where(inside, self._map[np.where(inside, y_M, 0), np.where(inside, x_M, 0)], -1)
-        apart_M2 = place_M2 - self.xy_N2[site_M]
-        distance_M = np.hypot(apart_M2[:, 0], apart_M2[:, 1])
-        site_M[distance_M > reach_A] = -1
-        return site_M, distance_M
+    def _compared(self, place_M: Array, shared: int, near: int) -> tuple[bool, float]:
+        """Whether so many columns that are shared are enough of those that both have where the frame lies; and, of so
+        many that lie near a site, the score."""
+        low, high = _corners(place_M)
+        ours_N = _between(self._at_N, low, high)
+        steady_N = ours_N & (2 * self.found_N >= min(self.found_N.max(initial=0), 20))
+        known_low, known_high = _corners(self._at_N)
+        theirs = np.count_nonzero(_between(place_M, known_low - 1 - 1j, known_high + 1 + 1j))
+        enough = shared >= max(LEAST_COLUMNS, SHARED_SHARE * max(np.count_nonzero(steady_N), theirs))
+        # Less those that only one of the two has where both could.
+        return enough, 2 * near / max(np.count_nonzero(ours_N) + len(place_M), 1)
 
-    def _draw_map(self) -> None:
-        """For each cell the nearest site within FIRST_REACH_A of it."""
-        self._moved_since = 0
-        self._corner_A = self.xy_N2.min(axis=0) - MAP_MARGIN_A
-        width, height = np.ceil((self.xy_N2.max(axis=0) + MAP_MARGIN_A - self._corner_A) / CELL_A).astype(np.int64)
-        self._map = np.full((height, width), -1)
-        self._distance = np.full((height, width), np.inf, np.float32)
-        self._draw(np.arange(len(self)))
+    def _near(self, place_M: Array) -> NDArray[np.int64]:
+        """The site nearest to each place, -1 for those without one within FIRST_REACH_A."""
+        if self._cells is None:
+            # What was found most often is seen first.
+            self._moved_since = 0
+            self._cells = Cells(self._at_N, np.argsort(self.found_N, kind="stable"), FIRST_REACH_A)
+        return self._cells.nearest(place_M)
 
-    def _draw(self, rows: NDArray[np.int64]) -> None:
-        """Enter sites into the map; one outside of it is reason to draw a new one."""
-        assert self._map is not None
-        reach = int(np.ceil(FIRST_REACH_A / CELL_A)) + 1
-        cell_N2 = np.floor((self.xy_N2[rows] - self._corner_A) / CELL_A).astype(np.int64)
-        if ((cell_N2 < reach) | (cell_N2 + reach >= self._map.shape[::-1])).any():
-            self._map = None
-            return
-        steps = np.arange(-reach, reach + 1)
-        x, y = np.broadcast_arrays(cell_N2[:, 0, None, None] + steps, cell_N2[:, 1, None, None] + steps[:, None])
-        apart_x = self._corner_A[0] + (x + 0.5) * CELL_A - self.xy_N2[rows, 0, None, None]
-        apart_y = self._corner_A[1] + (y + 0.5) * CELL_A - self.xy_N2[rows, 1, None, None]
-        distance = np.hypot(apart_x, apart_y).astype(np.float32)
-        site = np.broadcast_to(rows[:, None, None], x.shape)
-        nearer = distance < self._distance[y, x]
-        # Of several the nearest is written last.
-        order = np.argsort(-distance[nearer], kind="stable")
-        x, y, distance, site = x[nearer][order], y[nearer][order], distance[nearer][order], site[nearer][order]
-        self._distance[y, x], self._map[y, x] = distance, site
+    def _nearest(self, place_M: Array) -> NDArray[np.int64]:
+        """The site of each place within REACH_A, -1 without; of several places for one site the nearest."""
+        site_M = self._near(place_M)
+        distance_M = np.abs(place_M - self._at_N[site_M])
+        return _owned(np.where(distance_M < REACH_A, site_M, -1), distance_M, len(self))
 
-    def _searched(self, xy_M2: Array, species_M: Array, expected_A: Array, reach_A: float) -> Placement | None:
+    def _searched(self, at_M: Array, species_M: Array, expected: complex, reach_A: float) -> Placement | None:
         """The placement that shares most columns around where the frame is expected, if it shares about as many as
         frames do, and no other does as well."""
-        turned_M2 = _turned(xy_M2 - self.centre_A, -self.turn_rad) + self.centre_A
+        turn = np.exp(1j * self.turn_rad)
+        turned_M = (at_M - self._centre) / turn + self._centre
         fits = [
             fit
-            for shift_A in _peaks(turned_M2, self.xy_N2 + _turned(expected_A[None], -self.turn_rad), reach_A)
-            if (
-                fit := self._fitted(
-                    xy_M2, species_M, expected_A + _turned(shift_A[None], self.turn_rad)[0], self.turn_rad
-                )
-            )
+            for shift in _peaks(_pairs(turned_M), _pairs(self._at_N + expected / turn), reach_A)
+            if (fit := self._fitted(at_M, species_M, expected + shift * turn, self.turn_rad))
         ]
         if not fits:
             return None
-        shared = np.array([self._score(fit) for fit in fits])
-        best = fits[int(shared.argmax())]
+        scores = np.array([fit.score for fit in fits])
+        best = fits[int(scores.argmax())]
         elsewhere = [np.hypot(*(fit.shift_A - best.shift_A)) > FIRST_REACH_A for fit in fits]
-        rival = max((score for score, other in zip(shared, elsewhere, strict=True) if other), default=0.0)
-        fits_well = shared.max() > JUMPED_SHARE * self._usual_score
-        return best if fits_well and rival < AMBIGUOUS * shared.max() else None
-
-    def _score(self, fit: Placement) -> float:
-        """Columns shared, less those that only one of the two has where both could."""
-        shared = int((fit.site_M >= 0).sum())
-        low, high = fit.place_M2.min(axis=0), fit.place_M2.max(axis=0)
-        ours = int(((self.xy_N2 > low) & (self.xy_N2 < high)).all(axis=1).sum())
-        return 2 * shared / max(ours + len(fit.place_M2), 1)
+        rival = max((score for score, other in zip(scores, elsewhere, strict=True) if other), default=0.0)
+        fits_well = scores.max() > JUMPED_SHARE * self._usual_score
+        return best if fits_well and rival < AMBIGUOUS * scores.max() else None
 
 
-def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float, columns: int = 150) -> list[Array]:
+def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float, columns: int = 150) -> list[complex]:
     """Displacements of the middle columns against the sites that many pairs have, most frequent first."""
     step_A = 0.3
     middle = np.median(xy_M2, axis=0)
@@ -330,20 +309,45 @@ def _peaks(xy_M2: Array, sites_N2: Array, reach_A: float, columns: int = 150) ->
         if wide[y, x] < LEAST_COLUMNS:
             break
         near = (np.abs(cells - (x, y)) <= 1).all(axis=1)
-        result.append(np.median(apart[near], axis=0))
+        result.append(complex(*np.median(apart[near], axis=0)))
         wide[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = 0
     return result
 
 
-def _turned(xy_N2: Array, turn_rad: float) -> Array:
-    """Vectors turned by an angle from x towards y."""
-    cos, sin = np.cos(turn_rad), np.sin(turn_rad)
-    return np.asarray(xy_N2 @ np.array([[cos, sin], [-sin, cos]]))
-
-
-def _rigid(apart_N2: Array, arm_N2: Array) -> tuple[float, Array]:
+def _rigid(apart_M: Array, arm_M: Array) -> tuple[float, complex]:
     """Turn and displacement that explain how far points lie apart, by least squares."""
-    mean, arm_mean = apart_N2.mean(axis=0), arm_N2.mean(axis=0)
-    loose, lever = apart_N2 - mean, arm_N2 - arm_mean
-    turn = float((lever[:, 0] * loose[:, 1] - lever[:, 1] * loose[:, 0]).sum() / max((lever**2).sum(), 1e-9))
-    return turn, mean - turn * np.array([-arm_mean[1], arm_mean[0]])
+    mean, arm_mean = complex(apart_M.mean()), complex(arm_M.mean())
+    lever = arm_M - arm_mean
+    turn = float(np.vdot(lever, apart_M - mean).imag / max(np.vdot(lever, lever).real, 1e-9))
+    return turn, mean - 1j * turn * arm_mean
+
+
+def _owned(site_M: NDArray[np.int64], distance_M: Array, sites: int) -> NDArray[np.int64]:
+    """Of several columns at one site only the nearest is that site's."""
+    here = np.flatnonzero(site_M >= 0)
+    if np.bincount(site_M[here], minlength=1).max() < 2:
+        return site_M
+    order = here[np.argsort(-distance_M[here], kind="stable")]
+    # The nearest is written last.
+    owner_N = np.full(sites, -1)
+    owner_N[site_M[order]] = order
+    site_M[here[owner_N[site_M[here]] != here]] = -1
+    return site_M
+
+
+def _complex(xy_M2: Array) -> Array:
+    return np.ascontiguousarray(xy_M2, float).view(complex)[:, 0]
+
+
+def _pairs(at_M: Array) -> Array:
+    return at_M.view(float).reshape(-1, 2)
+
+
+def _corners(at_M: Array) -> tuple[complex, complex]:
+    x_M, y_M = at_M.real, at_M.imag
+    return complex(x_M.min(), y_M.min()), complex(x_M.max(), y_M.max())
+
+
+def _between(at_M: Array, low: complex, high: complex) -> NDArray[np.bool_]:
+    x_M, y_M = at_M.real, at_M.imag
+    return np.asarray((x_M > low.real) & (x_M < high.real) & (y_M > low.imag) & (y_M < high.imag))

@@ -12,6 +12,8 @@ and G is replaced by v log(1 + G / v) because S was itself estimated with v degr
 Hotelling's T²). The evidence for a step is the sum of B(t) over the frames of a window, each as likely beforehand: the
 change-point model of Barry and Hartigan (J. Am. Stat. Assoc. 88, 309, 1993) for the last change of a track.
 
+Figures come first in every array: what is done to one is done to all of its tracks in a row.
+
 Suffixes: N tracks, C figures, L moments.
 """
 
@@ -24,6 +26,10 @@ Array = NDArray[Any]
 
 WINDOW = 64
 """Frames back from now in which a step is looked for."""
+
+MEMORY = 64
+"""Frames that levels are told from: over more of them columns wander by as little as so many would tell of, as the
+specimen drifts over pixels and what surrounds it changes; false alarms doubled."""
 
 SCREEN = np.array([2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 63])
 """Frames back at which it is looked for in every frame; at all of them only where these are promising."""
@@ -69,22 +75,22 @@ class Steps:
         self._figures = figures
         self.frame = 0
         """Frames so far."""
-        self._sum = np.zeros((0, figures))
-        self._seen = np.zeros(0)
-        self._sum_before = np.zeros((0, figures))
-        self._seen_before = np.zeros(0)
-        self._last = np.zeros((0, figures))
+        self._sum, self._seen = np.zeros((figures, 0)), np.zeros(0)
+        self._sum_before, self._seen_before = np.zeros((figures, 0)), np.zeros(0)
+        """Both at the last step."""
+        self._last = np.zeros((figures, 0))
         """Of the last frame that showed each row, as it counted."""
-        self._told = np.zeros((0, figures))
+        self._told = np.zeros((figures, 0))
         """The same, as it was."""
-        self._squares = np.zeros((0, figures))
-        self._pairs = np.zeros(0)
+        self._squares, self._pairs = np.zeros((figures, 0)), np.zeros(0)
         self._products: dict[int, Array] = {}
         self._species = np.zeros(0, np.int64)
-        self._precision = np.zeros((0, figures, figures))
-        self._sigma = np.ones((0, figures))
-        self._sums = np.zeros((WINDOW, 0, figures))
-        self._counts = np.zeros((WINDOW, 0))
+        self._members: dict[int, NDArray[np.int64]] = {}
+        """Rows of each species."""
+        self._precision = np.zeros((figures, figures, 0))
+        self._sigma = np.ones((figures, 0))
+        self._sums = np.zeros((MEMORY, figures, 0))
+        self._counts = np.zeros((MEMORY, 0))
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -92,112 +98,108 @@ class Steps:
     def grow(self, species_N: Array) -> None:
         """Rows for new tracks."""
         n, c = len(species_N), self._figures
-        self._sum, self._sum_before = _more(self._sum, n), _more(self._sum_before, n)
-        self._seen, self._seen_before = _more(self._seen, n), _more(self._seen_before, n)
-        self._last = np.concatenate([self._last, np.full((n, c), np.nan)])
-        self._told = np.concatenate([self._told, np.full((n, c), np.nan)])
-        self._squares, self._pairs = _more(self._squares, n), _more(self._pairs, n)
-        self._species = np.concatenate([self._species, species_N])
-        self._precision = np.concatenate([self._precision, np.broadcast_to(np.eye(c), (n, c, c))])
-        self._sigma = np.concatenate([self._sigma, np.broadcast_to(self._least, (n, c))])
-        self._sums = np.concatenate([self._sums, np.zeros((WINDOW, n, c))], axis=1)
-        self._counts = np.concatenate([self._counts, np.zeros((WINDOW, n))], axis=1)
+        for name in ("_sum", "_sum_before", "_squares", "_sums", "_seen", "_seen_before", "_pairs", "_counts"):
+            setattr(self, name, _more(getattr(self, name), n, 0.0))
+        self._last, self._told = _more(self._last, n, np.nan), _more(self._told, n, np.nan)
+        self._precision = _more(self._precision, n, np.eye(c)[:, :, None])
+        self._sigma = _more(self._sigma, n, self._least[:, None])
+        self._regroup(np.concatenate([self._species, species_N]))
 
     def keep(self, rows_N: Array) -> None:
         """Only these rows go on (a mask)."""
-        for name in (
-            "_sum",
-            "_sum_before",
-            "_seen",
-            "_seen_before",
-            "_last",
-            "_told",
-            "_squares",
-            "_pairs",
-            "_species",
-        ):
-            setattr(self, name, getattr(self, name)[rows_N])
-        self._precision, self._sigma = self._precision[rows_N], self._sigma[rows_N]
-        self._sums, self._counts = self._sums[:, rows_N], self._counts[:, rows_N]
+        for name in ("_sum", "_sum_before", "_squares", "_sums", "_seen", "_seen_before", "_pairs", "_counts"):
+            setattr(self, name, getattr(self, name)[..., rows_N])
+        self._last, self._told = self._last[:, rows_N], self._told[:, rows_N]
+        self._precision, self._sigma = self._precision[..., rows_N], self._sigma[:, rows_N]
+        self._regroup(self._species[rows_N])
+
+    def _regroup(self, species_N: Array) -> None:
+        self._species = species_N
+        self._members = {int(species): np.flatnonzero(species_N == species) for species in np.unique(species_N)}
 
     @property
     def _least(self) -> Array:
         return np.array(NOISE_LEAST[: self._figures])
 
-    def add(self, rows: Array, figures_NC: Array) -> None:
-        """Figures of one more frame, of these rows; rows of NaN say nothing."""
-        known = np.isfinite(figures_NC).all(axis=1)
-        rows, figures_NC = rows[known], figures_NC[known]
+    def add(self, rows: Array, figures_CN: Array) -> None:
+        """Figures of one more frame, of these rows; those with a NaN say nothing."""
         if self.frame % 8 == 0 or self.frame < 12:
             self._estimate_noise()
-        figures_NC = self._without_common(rows, figures_NC)
-        level = self.level(rows)
-        settled = self._seen[rows] - self._seen_before[rows] >= BEFORE_LEAST
-        reach = CLIPPED_SIGMA * self._sigma[rows[settled]]
-        told, before = figures_NC[settled], self._told[rows[settled]]
-        self._told[rows] = figures_NC
+        told_CN = np.full(self._sum.shape, np.nan)
+        told_CN[:, rows] = figures_CN
+        known_N = np.isfinite(told_CN.sum(axis=0))
+        number_N = self._seen - self._seen_before
+        level_CN = self._level(number_N)
+        settled_N = known_N & (number_N >= BEFORE_LEAST)
+        self._take_out_common(told_CN, level_CN, settled_N)
         # Of two frames that show the same the second is no outlier: a level that is clipped climbs for long, and looks
         # like a second step.
-        lowest = np.fmin(level[settled], before) - reach
-        highest = np.fmax(level[settled], before) + reach
-        figures_NC[settled] = np.clip(told, lowest, highest)
-        self._remember_noise(rows, figures_NC)
-        self._sum[rows] += figures_NC
-        self._seen[rows] += 1
-        self._last[rows] = figures_NC
+        reach_CN = CLIPPED_SIGMA * self._sigma
+        lowest_CN = np.fmin(level_CN, self._told) - reach_CN
+        highest_CN = np.fmax(level_CN, self._told) + reach_CN
+        figures_CN = np.where(settled_N, np.clip(told_CN, lowest_CN, highest_CN), told_CN)
+        self._told = np.where(known_N, told_CN, self._told)
+        self._remember_noise(known_N, figures_CN)
+        self._sum += np.where(known_N, figures_CN, 0.0)
+        self._seen += known_N
+        self._last = np.where(known_N, figures_CN, self._last)
         self.frame += 1
-        self._sums[self.frame % WINDOW] = self._sum
-        self._counts[self.frame % WINDOW] = self._seen
+        self._remember_sums()
+
+    def _remember_sums(self) -> None:
+        at = self.frame % MEMORY
+        if self.frame >= MEMORY:
+            forgotten_N = self._seen_before < self._counts[at]
+            self._sum_before = np.where(forgotten_N, self._sums[at], self._sum_before)
+            self._seen_before = np.where(forgotten_N, self._counts[at], self._seen_before)
+        self._sums[at], self._counts[at] = self._sum, self._seen
+
+    def _level(self, number_N: Array) -> Array:
+        """Mean figures of each row in so many frames since its last step [C, N]."""
+        return np.asarray((self._sum - self._sum_before) / np.maximum(number_N, 1))
 
     def level(self, rows: Array) -> Array:
-        """Mean figures of each row since its last step; NaN before it was seen."""
-        number = self._seen[rows] - self._seen_before[rows]
-        total = self._sum[rows] - self._sum_before[rows]
-        return np.asarray(np.where(number[:, None] > 0, total / np.maximum(number, 1)[:, None], np.nan))
+        """Mean figures of each row since its last step [N, C]; 0 before it was seen."""
+        return self._level(self._seen - self._seen_before)[:, rows].T
 
-    def _without_common(self, rows: Array, figures_NC: Array) -> Array:
-        """Less what all columns of a species do in this frame: that is the microscope, not a column."""
-        figures_NC = figures_NC.copy()
-        apart = figures_NC - self.level(rows)
-        usable = self._seen[rows] - self._seen_before[rows] >= BEFORE_LEAST
-        for species in np.unique(self._species[rows]):
-            chosen = usable & (self._species[rows] == species)
-            if chosen.sum() >= COMMON_LEAST:
-                figures_NC[self._species[rows] == species] -= np.median(apart[chosen], axis=0)
-        return figures_NC
+    def _take_out_common(self, told_CN: Array, level_CN: Array, settled_N: Array) -> None:
+        """What all columns of a species do in this frame is the microscope, not a column."""
+        for members in self._members.values():
+            chosen = members[settled_N[members]]
+            if len(chosen) >= COMMON_LEAST:
+                told_CN[:, members] -= _median(told_CN[:, chosen] - level_CN[:, chosen])[:, None]
 
-    def _remember_noise(self, rows: Array, figures_NC: Array) -> None:
-        apart = (figures_NC - self._last[rows]) / np.sqrt(2)
-        known = np.isfinite(apart).all(axis=1)
-        rows, apart = rows[known], apart[known]
-        self._squares[rows] += apart**2
-        self._pairs[rows] += 1
-        full = rows[self._pairs[rows] > NOISE_FRAMES]
-        self._squares[full] /= 2
-        self._pairs[full] /= 2
-        scaled = np.clip(apart / self._sigma[rows], -3, 3)
-        for species in np.unique(self._species[rows]):
-            own = scaled[self._species[rows] == species]
-            before = self._products.get(int(species), np.eye(self._figures) * COMMON_LEAST)
+    def _remember_noise(self, known_N: Array, figures_CN: Array) -> None:
+        apart_CN = (figures_CN - self._last) / np.sqrt(2)
+        paired_N = known_N & (self._seen > 0)
+        apart_CN[:, ~paired_N] = 0.0
+        self._squares += apart_CN**2
+        self._pairs += paired_N
+        kept_N = np.where(self._pairs > NOISE_FRAMES, 0.5, 1.0)
+        self._squares *= kept_N
+        self._pairs *= kept_N
+        scaled_CN = np.clip(apart_CN / self._sigma, -3, 3)
+        for species, members in self._members.items():
+            own = scaled_CN[:, members]
+            before = self._products.get(species, np.eye(self._figures) * COMMON_LEAST)
             # Of some ten thousand columns and frames back: correlations are the camera's and the model's.
-            self._products[int(species)] = 0.98 * before + own.T @ own
+            self._products[species] = 0.98 * before + own @ own.T
 
     def _estimate_noise(self) -> None:
         """Noise of each row, drawn to that of its species where it was seen in few frames."""
-        for species in np.unique(self._species):
-            own = self._species == species
-            seen = own & (self._pairs >= 3)
+        for species, members in self._members.items():
+            squares, pairs = self._squares[:, members], self._pairs[members]
+            seen = pairs >= 3
             if not seen.any():
                 continue
-            common = np.median(self._squares[seen] / self._pairs[seen, None], axis=0)
-            variance = (OWN_FRAMES * common + self._squares[own]) / (OWN_FRAMES + self._pairs[own])[:, None]
-            sigma = np.maximum(np.sqrt(variance), self._least)
-            products = self._products.get(int(species), np.eye(self._figures))
+            common = np.median(squares[:, seen] / pairs[seen], axis=1)[:, None]
+            sigma = np.maximum(np.sqrt((OWN_FRAMES * common + squares) / (OWN_FRAMES + pairs)), self._least[:, None])
+            products = self._products.get(species, np.eye(self._figures))
             # Figures that never move, as of a camera that repeats its frame, have no correlation.
             spread = np.sqrt(np.maximum(np.diag(products), LEAST_PRODUCT))
             correlation = products / np.outer(spread, spread) + 1e-3 * np.eye(self._figures)
-            self._sigma[own] = sigma
-            self._precision[own] = np.linalg.inv(correlation) / (sigma[:, :, None] * sigma[:, None, :])
+            self._sigma[:, members] = sigma
+            self._precision[..., members] = np.linalg.inv(correlation)[..., None] / (sigma[:, None] * sigma)
 
     def evidence(self, promising: float) -> tuple[Array, Evidence]:
         """Rows whose log Bayes factor of a step may be above `promising`, and it."""
@@ -220,17 +222,17 @@ class Steps:
 
     def _log_factor(self, rows: Array, lags_L: Array) -> Array:
         """log B of a step `lags_L` frames ago [L, N]: that many frames show the new level."""
-        at = (self.frame - lags_L) % WINDOW
+        at = (self.frame - lags_L) % MEMORY
         if len(rows) == len(self):
             sums, counts = self._sums[at], self._counts[at]
         else:
-            sums, counts = self._sums[at[:, None], rows], self._counts[at[:, None], rows]
+            sums, counts = self._sums[at][..., rows], self._counts[at][:, rows]
         before = counts - self._seen_before[rows]
         after = self._seen[rows] - counts
-        apart = (self._sum[rows] - sums) / np.maximum(after, 1)[..., None]
-        apart -= (sums - self._sum_before[rows]) / np.maximum(before, 1)[..., None]
+        apart = (self._sum[:, rows] - sums) / np.maximum(after, 1)[:, None]
+        apart -= (sums - self._sum_before[:, rows]) / np.maximum(before, 1)[:, None]
         number = np.maximum(before * after / np.maximum(before + after, 1), 0)
-        distance = number * _quadratic(apart, self._precision[rows])
+        distance = number * _quadratic(apart, self._precision[..., rows])
         freedom = OWN_FRAMES + np.minimum(self._pairs[rows], NOISE_FRAMES)
         distance = freedom * np.log1p(distance / freedom)
         gain = number * STEP_SIGMA**2
@@ -239,27 +241,37 @@ class Steps:
 
     def height(self, row: int, back: int) -> Array:
         """Figures of a row since `back` frames ago, less those before [C]."""
-        at = (self.frame - back) % WINDOW
-        sums, count = self._sums[at, row], self._counts[at, row]
-        after = (self._sum[row] - sums) / max(self._seen[row] - count, 1)
-        before = (sums - self._sum_before[row]) / max(count - self._seen_before[row], 1)
+        at = (self.frame - back) % MEMORY
+        sums, count = self._sums[at, :, row], self._counts[at, row]
+        after = (self._sum[:, row] - sums) / max(self._seen[row] - count, 1)
+        before = (sums - self._sum_before[:, row]) / max(count - self._seen_before[row], 1)
         return np.asarray(after - before)
 
     def begin(self, row: int, back: int) -> None:
         """A step happened `back` frames ago: levels begin anew there."""
-        at = (self.frame - back) % WINDOW
-        self._sum_before[row], self._seen_before[row] = self._sums[at, row], self._counts[at, row]
+        at = (self.frame - back) % MEMORY
+        self._sum_before[:, row], self._seen_before[row] = self._sums[at, :, row], self._counts[at, row]
 
 
-def _quadratic(apart_LNC: Array, precision_NCC: Array) -> Array:
+def _quadratic(apart_LCN: Array, precision_CCN: Array) -> Array:
     """d' P d [L, N]; written out, as einsum takes several times as long for a few figures."""
-    size = apart_LNC.shape[-1]
-    total = np.zeros(apart_LNC.shape[:-1])
+    size = len(precision_CCN)
+    total = np.zeros((len(apart_LCN), apart_LCN.shape[2]))
     for a in range(size):
-        for b in range(a, size):
-            total += (1 if a == b else 2) * precision_NCC[:, a, b] * apart_LNC[..., a] * apart_LNC[..., b]
+        # Both halves of a symmetric matrix at once.
+        half = precision_CCN[a, a] * apart_LCN[:, a]
+        for b in range(a + 1, size):
+            half += 2 * precision_CCN[a, b] * apart_LCN[:, b]
+        total += half * apart_LCN[:, a]
     return total
 
 
-def _more(values: Array, number: int) -> Array:
-    return np.concatenate([values, np.zeros((number, *values.shape[1:]))])
+def _median(values_CN: Array) -> Array:
+    """Of each figure [C]; the upper one of two in the middle: what is asked with each frame is a third as dear so."""
+    middle = values_CN.shape[1] // 2
+    return np.partition(values_CN, middle, axis=1)[:, middle]
+
+
+def _more(values: Array, number: int, value: Array | float) -> Array:
+    added = np.broadcast_to(value, (*values.shape[:-1], number))
+    return np.concatenate([values, added], axis=-1)

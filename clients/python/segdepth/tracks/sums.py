@@ -21,6 +21,8 @@ LEAST_SHARE = 0.6
 TURNED_MOST_RAD = np.radians(0.5)
 """Frames turned by more than this against each other are not added up."""
 
+MOST_16 = np.iinfo(np.uint16).max
+
 
 @dataclass(frozen=True, eq=False)
 class Sum:
@@ -42,7 +44,8 @@ class Summing:
     def __init__(self, frames: int):
         self._wanted = frames
         self._number = 0
-        self._total = np.zeros((0, 0))
+        self._total, self._most = np.zeros((0, 0)), 0
+        """And what no pixel of it exceeds."""
         self._first, self._shift_A, self._turn_rad = 0, np.zeros(2), 0.0
         self._turned = False
         self._window = (0, 0, 0, 0)
@@ -52,9 +55,7 @@ class Summing:
         height, width = image.shape
         if self._number == 0:
             self._first, self._shift_A, self._turn_rad, self._turned = time, shift_A, turn_rad, False
-            # Counts of a hundred frames fit into 32 bits, which are added up faster.
-            counts = image.dtype.kind in "iu" and image.dtype.itemsize <= 2
-            self._total = np.zeros((height, width), np.int32 if counts else np.float64)
+            self._total, self._most = np.zeros((height, width), np.uint16), 0
             self._window = (0, height, 0, width)
         dx, dy = np.round((shift_A - self._shift_A) / calibration.sampling_A).astype(int)
         top, bottom, left, right = self._window
@@ -63,6 +64,11 @@ class Summing:
         left, right = max(left, -dx), min(right, width - dx)
         self._window = (top, bottom, left, right)
         self._turned |= abs(turn_rad - self._turn_rad) > TURNED_MOST_RAD
+        # Counts are added up many at once where 16 bits hold them.
+        counts = image.dtype.kind == "u" and image.dtype.itemsize <= 2
+        self._most += int(image.max(initial=0)) if counts else MOST_16 + 1
+        if self._most > MOST_16 and self._total.dtype == np.uint16:
+            self._total = self._total.astype(np.float64)
         if bottom > top and right > left:
             self._total[top:bottom, left:right] += image[top + dy : bottom + dy, left + dx : right + dx]
         self._number += 1
@@ -79,7 +85,7 @@ class Summing:
         total = self._total[top:bottom, left:right]
         if not np.isfinite(total).any():
             return None
-        counts = total.min() >= 0 and total.max() <= np.iinfo(np.uint16).max and (total == np.round(total)).all()
+        counts = total.min() >= 0 and total.max() <= MOST_16 and (total == np.round(total)).all()
         image = total.astype(np.uint16 if counts else np.float32)
         if image.nbytes > contract.FRAME_BYTES:
             return None

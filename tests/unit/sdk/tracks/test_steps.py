@@ -20,7 +20,7 @@ def added(frames, seed=0, change=lambda number: 0.0):
     rng, steps = np.random.default_rng(seed), Steps(FIGURES)
     steps.grow(EVERY % 2)
     for number in range(frames):
-        steps.add(EVERY, figures(rng, change(number)))
+        steps.add(EVERY, figures(rng, change(number)).T)
     return steps
 
 
@@ -42,7 +42,7 @@ def test_noise_shows_none():
         rng, steps = np.random.default_rng(seed), Steps(FIGURES)
         steps.grow(EVERY % 2)
         for _ in range(60):
-            steps.add(EVERY, figures(rng))
+            steps.add(EVERY, figures(rng).T)
             highest += steps.evidence_of(EVERY).total.tolist()
     assert np.mean(np.array(highest) > 4) < np.exp(-4)
     assert np.max(highest) < 9
@@ -92,8 +92,8 @@ def test_rows_keep_their_own_figures():
     kept = EVERY % 3 != 0
     for number in range(40):
         shown = figures(rng, moves * (number >= 30))
-        alone.add(EVERY, shown)
-        steps.add(np.arange(len(steps))[: COLUMNS if number <= 35 else None], shown if number <= 35 else shown[kept])
+        alone.add(EVERY, shown.T)
+        steps.add(np.arange(len(steps))[: COLUMNS if number <= 35 else None], (shown if number <= 35 else shown[kept]).T)
         if number == 35:
             steps.keep(kept)
     row = int(kept[:47].sum())
@@ -108,7 +108,7 @@ def test_rows_of_no_value_say_nothing():
         shown = figures(rng)
         if number >= 20:
             shown[3, 2] = np.nan
-        steps.add(EVERY, shown)
+        steps.add(EVERY, shown.T)
     assert np.isfinite(steps.evidence_of(EVERY).total).all()
     assert steps.level(EVERY).shape == (COLUMNS, FIGURES)
     assert np.isfinite(steps.level(EVERY)).all()
@@ -120,10 +120,10 @@ def test_figures_that_never_move_are_no_steps():
     steps = Steps(FIGURES)
     steps.grow(np.zeros(2, np.int64))
     for _ in range(WINDOW):
-        steps.add(np.arange(2), np.ones((2, FIGURES)))
+        steps.add(np.arange(2), np.ones((FIGURES, 2)))
     steps._products = {0: np.zeros((FIGURES, FIGURES))}
     for _ in range(WINDOW):
-        steps.add(np.arange(2), np.ones((2, FIGURES)))
+        steps.add(np.arange(2), np.ones((FIGURES, 2)))
     assert (steps.evidence_of(np.arange(2)).total < 0).all()
 
 
