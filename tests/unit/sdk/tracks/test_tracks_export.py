@@ -132,7 +132,7 @@ class TestTables:
             "column_correlation": Regions().correlation,
         }
         assert said["model"]["family"] == MODEL.family
-        assert (said["tracks"], said["changes"]) == ({"Ce": 15, "O": 15}, {"O": 1, "Ce": 1})
+        assert (said["tracks"], said["changes"]) == ({"Ce": 30, "O": 30}, {"O": 1, "Ce": 1})
         assert [(one["segment"], one["first"], one["last"]) for one in said["segments"]] == [(0, 0, 29), (1, 31, 39)]
         assert said["why"][0] == {
             "state": "refused",
