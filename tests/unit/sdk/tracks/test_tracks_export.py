@@ -271,6 +271,14 @@ class TestGrowingFile:
             file.finish()
         assert (tmp_path / "x").read_text() == "0\n1\n"
 
+    def test_a_header_is_written_over(self, tmp_path):
+        file = GrowingFile(tmp_path / "x")
+        for text in (b"0 frames\n", b"first\n"):
+            file.write(text)
+        file.begin_with(b"1")
+        file.write(b"second\n")
+        assert (tmp_path / "x").read_bytes() == b"1 frames\nfirst\nsecond\n"
+
     def test_never_over_a_file_that_is_there(self, tmp_path):
         (tmp_path / "x").touch()
         with pytest.raises(CannotWrite, match="exists"):
