@@ -20,8 +20,9 @@ from segdepth.live.folder.results import Results
 from segdepth.live.folder.source import FolderSource
 from segdepth.live.folder.told import Told
 from segdepth.live.json_lines import STDOUT, account_line, state_line
-from segdepth.live.states import SourceState, disk_full
+from segdepth.live.states import SERVICE, SourceState, disk_full, service_state
 from segdepth.results import Answer, Gap
+from segdepth.streaming.outages import Outage
 
 EVENTS_AHEAD = 32
 """Packs of answers and messages that wait to be written. Beyond that the source and the service wait."""
@@ -124,6 +125,11 @@ class FolderWatch:
         """Read no further frame; what is under way is answered, then `run` returns. From any thread or signal."""
         self._stopped = True
         self._source.close()
+
+    def outage(self, outage: Outage) -> None:
+        """For the client that `run` is given: what its streams tell of the service, to say and to write."""
+        state, detail = service_state(outage)
+        self._put(Told(state, SERVICE, detail))
 
     def run(
         self,
@@ -265,7 +271,7 @@ class FolderWatch:
     def _conclude(self, error: Exception | None) -> None:
         """The last lines."""
         if isinstance(error, SegDepthError):
-            self._tell(Told(SourceState.DIED, "service", str(error)))
+            self._tell(Told(SourceState.DIED, SERVICE, str(error)))
         elif error is not None:
             self._tell(Told(SourceState.DIED, str(self._folder), repr(error)))
         else:
