@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -101,24 +102,26 @@ def track(
             else:
                 print_notes(opened.movie)
                 sampling.settle(client, opened.movie, options)
-            tracked = _track(client, service, opened, outputs, settings, options, fps)
+            tracked = _track(_Asked(client, service, options, settings), opened, outputs, fps)
         raise typer.Exit(ANSWERED if tracked else ALL_REFUSED)
 
 
-def _track(
-    client: Client,
-    service: Service,
-    source: TrackSource,
-    outputs: TrackOutputs,
-    settings: Tracking,
-    options: Options,
-    fps: float | None,
-) -> int:
+@dataclass(frozen=True)
+class _Asked:
+    """Who is asked for what, and how it is tracked."""
+
+    client: Client
+    service: Service
+    options: Options
+    settings: Tracking
+
+
+def _track(asked: _Asked, source: TrackSource, outputs: TrackOutputs, fps: float | None) -> int:
     """Track it, write and report; returns how many frames were."""
     started = time.monotonic()
     export = outputs.export(
         source.movie if source.movie is not None else source.stem,
-        settings,
+        asked.settings,
         live=source.live,
         interval_s=None if fps is None else 1 / fps,
         source=source.name,
@@ -128,7 +131,7 @@ def _track(
             stack.enter_context(export)
             if source.live:
                 stack.enter_context(ended_by_signals(source.close))
-            _go_through(client, service, source, outputs, settings, options, export)
+            _go_through(asked, source, outputs, export)
             with progress() as bar:
                 export.draw(_told(bar, "pictures"))
     except BaseException:
@@ -150,16 +153,8 @@ def _say(source: TrackSource, outputs: TrackOutputs, export: TracksExport, secon
         console.print(f"  {escape(line)}")
 
 
-def _go_through(
-    client: Client,
-    service: Service,
-    source: TrackSource,
-    outputs: TrackOutputs,
-    settings: Tracking,
-    options: Options,
-    export: TracksExport,
-) -> None:
-    started = time.monotonic()
+def _go_through(asked: _Asked, source: TrackSource, outputs: TrackOutputs, export: TracksExport) -> None:
+    started, service = time.monotonic(), asked.service
     # Sampling.settle may have corrected the movie's calibration since the source was opened.
     calibration = source.movie.calibration if source.movie is not None else source.calibration
     with outputs.lines() as lines, progress() as bar:
@@ -171,11 +166,11 @@ def _go_through(
                 lines.state(state, SERVICE, detail)
 
         service.on_state = on_state
-        frames = client.track(
+        frames = asked.client.track(
             source.frames,
             calibration,
-            options,
-            tracking=settings,
+            asked.options,
+            tracking=asked.settings,
             policy=source.policy,
             name=source.name,
             answered=source.account.answer if source.account is not None else None,
