@@ -135,7 +135,7 @@ def pva(
 
       segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling-attribute PixelSize:nm --out results
 
-      segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --jsonl - | jq .status
+      segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --jsonl - | jq '.status // empty'
 
       segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --publish LAB:Columns
     """

@@ -12,6 +12,7 @@ from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, live, out, print_note
 from segdepth.cli.live_status import Service, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
+from segdepth.cli.reasons import Reasons
 from segdepth.live.account import FrameAccount
 from segdepth.live.folder.told import Told
 from segdepth.live.folder.watch import FolderWatch, Target
@@ -72,13 +73,13 @@ def watch(
 
       segdepth watch /data --pattern '**/*.mrc' --server gateway.lab:50051 --tls --out results
 
-      segdepth watch /data/today --server 127.0.0.1:50051 --jsonl - | jq .status
+      segdepth watch /data/today --server 127.0.0.1:50051 --jsonl - | jq '.status // empty'
 
       segdepth watch /data/today --sampling 0.08 --detector k3.toml --out results --once
     """
     options = Options(model, version, priority="batch" if batch else "interactive")
     unreadable: list[str] = []
-    service = Service()
+    service, reasons = Service(), Reasons()
 
     def say(told: Told) -> None:
         if told.state is SourceState.UNREADABLE:
@@ -89,7 +90,10 @@ def watch(
             _print(told)
 
     def status() -> str:
-        return escape("\n".join([*watched.account.lines(), *service.lines()]))
+        return escape("\n".join([*told(), *service.lines()]))
+
+    def told() -> list[str]:
+        return [*watched.account.lines(), *reasons.lines(watched.account.seen)]
 
     with (
         errors_end_the_command(),
@@ -108,9 +112,9 @@ def watch(
     ):
         try:
             with live(status):
-                watched.run(client, options, policy=policy, frame_deadline_s=deadline)
+                watched.run(client, options, policy=policy, frame_deadline_s=deadline, answered=reasons.of)
         finally:
-            (err() if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
+            (err() if jsonl == STDOUT else out()).print(escape("\n".join(told())))
     raise typer.Exit(_status(watched.account, unreadable=bool(unreadable)))
 
 

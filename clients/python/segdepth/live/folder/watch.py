@@ -138,8 +138,12 @@ class FolderWatch:
         *,
         policy: Policy = "block",
         frame_deadline_s: float | None = None,
+        answered: Callable[[Answer], None] = lambda _: None,
     ) -> FrameAccount:
-        """Watch. Raises what ends it too early, after everything that was answered has been written."""
+        """Watch. Raises what ends it too early, after everything that was answered has been written.
+
+        answered: is told of each answer of the stream, in this thread.
+        """
         self._take_up()
         stream = client.stream(
             self._source.frames(),
@@ -152,7 +156,7 @@ class FolderWatch:
         # A daemon: where results cannot be written, nobody waits for the answers any more.
         threading.Thread(target=self._receive, args=(stream,), name="segdepth-answers", daemon=True).start()
         try:
-            error = self._until_the_end()
+            error = self._until_the_end(answered)
             if isinstance(error, CannotWrite):
                 # Of the ledger, in the thread that reads the files.
                 raise error
@@ -196,7 +200,7 @@ class FolderWatch:
                 self._events.put(event, timeout=1.0)
                 return
 
-    def _until_the_end(self) -> Exception | None:
+    def _until_the_end(self, answered: Callable[[Answer], None]) -> Exception | None:
         while True:
             events = [self._events.get()]
             with suppress(queue.Empty):
@@ -208,6 +212,7 @@ class FolderWatch:
                 elif isinstance(event, list):
                     for answer in event:
                         self._answer(answer)
+                        answered(answer)
             self._commit()
             self._finish()
             if isinstance(events[-1], _End):
