@@ -112,6 +112,8 @@ class Leaving:
         with self._lock:
             if self._lines and not self._finished:
                 self._lines.state(state, SERVICE, detail)
+            if self._published and state is SourceState.AWAY:
+                self._published.away(f"{SERVICE} {state.value} {detail}")
 
     def _serve_account(self) -> None:
         self._published.account(self._account)
