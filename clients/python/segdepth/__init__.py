@@ -34,6 +34,7 @@ from segdepth.results import (
     Status,
 )
 from segdepth.security import TLS
+from segdepth.streaming.outages import Outage
 from segdepth.tables import Table, table
 from segdepth.tracks import Change, TrackedColumns, TrackedFrame, Tracker, Tracking, TrackState
 
@@ -78,6 +79,7 @@ __all__ = [
     "LatticeSampling",
     "NoLattice",
     "Patience",
+    "Outage",
     "TLS",
     "SegDepthError",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -11,6 +12,7 @@ from segdepth.backoff import Patience
 from segdepth.errors import GateRefused, OutsideDomain, SegDepthError, Unavailable, from_status
 from segdepth.security import TLS, check_token, is_loopback
 from segdepth.streaming.answers import Carrier
+from segdepth.streaming.outages import OnOutage, Outages
 from segdepth.streaming.remote_carrier import RemoteCarrier
 from segdepth.transport import Admin
 from segdepth_protos import contract
@@ -58,9 +60,12 @@ _WANTS_TLS = "; so does a server that speaks TLS answer plaintext: then ask with
 class RemoteTransport:
     """A channel to one server, opened at the first call."""
 
-    def __init__(self, server: str, *, token: str | None, tls: TLS | None, patience: Patience):
+    def __init__(
+        self, server: str, *, token: str | None, tls: TLS | None, patience: Patience, on_outage: OnOutage | None = None
+    ):
         check_token(server, token, encrypted=tls is not None)
         self._server, self._patience, self._encrypted = server, patience, tls is not None
+        self._on_outage = on_outage
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         options = [*contract.CHANNEL_OPTIONS, *_options(server), *(tls.options() if tls else ())]
         self._channel = (
@@ -86,7 +91,9 @@ class RemoteTransport:
 
     async def carrier(self) -> Carrier:
         """A carrier for one stream."""
-        return RemoteCarrier(self._server, lambda: self._stream(metadata=self._metadata), self._patience)
+        outages = Outages(self._on_outage)
+        call = partial(self._stream, metadata=self._metadata)
+        return RemoteCarrier(self._server, call, self._patience, outages=outages)
 
     async def list_models(
         self, request: models_pb2.ListModelsRequest, timeout_s: float

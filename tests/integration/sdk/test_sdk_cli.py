@@ -59,6 +59,15 @@ class TestEstimate:
         dark = write_mrc(tmp_path / "dark.mrc", value=0)
         assert run("estimate", dark, movie, "--server", server.address).exit_code == 0
 
+    def test_files_that_cannot_be_used_are_named_at_the_end(self, run, server, movie, tmp_path):
+        missing = tmp_path / "missing.mrc"
+        done = run("estimate", missing, movie, "--server", server.address)
+        assert done.exit_code == 0
+        assert "4 frames answered" in done.stdout
+        assert f"{missing}: no such file" in done.stderr
+        assert done.stderr.splitlines()[-1] == f"error: 1 of 2 files could not be used: {missing}"
+        assert run("estimate", missing, "--server", server.address).exit_code == 2
+
     @pytest.mark.parametrize("sampling_A", [0.0, 1.0])
     def test_no_sampling_is_2_and_says_what_to_do(self, run, server, tmp_path, sampling_A):
         done = run("estimate", write_mrc(tmp_path / "m.mrc", sampling_A=sampling_A), "--server", server.address)

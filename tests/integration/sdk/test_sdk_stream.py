@@ -205,6 +205,40 @@ class TestBrokenConnections:
         assert numbers(answers) == list(range(300))
         assert not any(isinstance(answer, Gap) for answer in answers)
 
+    def test_an_outage_is_told_when_it_begins_and_when_it_is_over(self, server):
+        told, sent = [], threading.Event()
+
+        def tell(outage):
+            told.append(outage)
+            if outage.lasted_s is None:
+                server.start()
+
+        def camera():
+            yield from images(5)
+            assert sent.wait(20)
+            yield image(5)
+
+        with segdepth.connect(server.address, patience=QUICK, on_outage=tell) as client:
+            answers = []
+            for answer in client.stream(camera(), 0.1):
+                answers.append(answer)
+                if answer.sequence == 4:
+                    server.kill()
+                    sent.set()
+        assert numbers(answers) == list(range(6))
+        lost, back = told
+        assert lost.cause
+        assert (lost.lasted_s, back.cause, back.since) == (None, lost.cause, lost.since)
+        assert back.lasted_s >= 0
+        assert lost.since.tzinfo is not None
+
+    def test_where_nobody_was_yet_there_is_no_outage(self, plan, server):
+        plan.refuse_open = [grpc.StatusCode.UNAVAILABLE] * 3
+        told = []
+        with segdepth.connect(server.address, patience=QUICK, on_outage=told.append) as client:
+            assert numbers(client.stream(images(3), 0.1)) == [0, 1, 2]
+        assert not told
+
     def test_no_server_at_all(self, server, plan):
         server.kill()
         with segdepth.connect(server.address, patience=QUICK) as client:

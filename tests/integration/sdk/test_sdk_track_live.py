@@ -75,13 +75,40 @@ def test_a_channel_that_dies_is_told_and_everything_before_is_kept(address, came
     assert json.loads(summary.read_text())["end"] == "died: away for more than 10 s"
 
 
-def test_a_folder(address, tmp_path):
+def test_patience_with_a_channel(address, camera, tmp_path):
+    camera.stop()
+    done = track("pva://NOBODY:Image", address, "--patience", "0.3")
+    assert done.exit_code == 1
+    assert "no frame of NOBODY:Image within 0.3 s" in done.stderr
+
+
+@pytest.fixture
+def movies(tmp_path):
     movies = tmp_path / "movies"
     movies.mkdir()
     with mrcfile.new(movies / "a.mrc") as mrc:
         mrc.set_data(np.stack([lattice_frame(3, SHAPE, SAMPLING_A, 300.0, noise=noise) for noise in range(4)]))
         mrc.set_image_stack()
         mrc.voxel_size = SAMPLING_A
+    return movies
+
+
+def test_once_a_folder_ends_when_all_that_is_there_is_done(address, movies, tmp_path):
+    done = track(movies, address, "--once", "--settle", "0.2", "--jsonl", tmp_path / "lines.jsonl")
+    assert done.exit_code == 0, done.output
+    *frames, state, account = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())
+    assert [one["state"] for one in frames] == ["tracked"] * 4
+    assert (state["state"], account["answered"]) == ("ended", {"ok": 4})
+
+
+@pytest.mark.parametrize("source", ["pva://CAM1:Pva1:Image", "movie.mrc"])
+def test_once_is_for_folders(address, source):
+    done = track(source, address, "--once")
+    assert done.exit_code == 2
+    assert f"--once: {source} is no folder" in done.stderr
+
+
+def test_a_folder(address, movies, tmp_path):
     done = track(movies, address, "--frames", 4, "--jsonl", tmp_path / "lines.jsonl")
     assert done.exit_code == 0, done.output
     *frames, state, account = map(json.loads, (tmp_path / "lines.jsonl").read_text().splitlines())

@@ -276,4 +276,6 @@ def test_only_refused_frames_is_3_and_nothing_readable_2(server, folder, out):
     (folder / "m.mrc").write_bytes(b"no movie")
     assert CliRunner().invoke(app, arguments).exit_code == 2
     write_mrc(folder / "m.mrc", np.zeros((2, 16, 24), "u2"))
-    assert CliRunner().invoke(app, arguments).exit_code == 3
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 3
+    assert "2 of 2 refused: pixels" in refused.stdout

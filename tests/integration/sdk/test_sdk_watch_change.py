@@ -152,7 +152,7 @@ class TestTrouble:
             server.kill()
             running.join()
         assert isinstance(running.error, Unavailable)
-        assert running.states("service") == ["died"]
+        assert running.states("service") == ["away", "died"]
         done = len(running.rows("m"))
         assert running.rows("m") == expected(data)[:done]
         assert [line["kind"] for line in lines(jsonl)][-2:] == ["state", "account"]

@@ -78,10 +78,13 @@ class Watching:
 
     def _run(self):
         try:
-            with self.watch, segdepth.connect(self.server.address, patience=self.patience) as client:
+            with self.watch, self._client() as client:
                 self.account = self.watch.run(client, policy=self.policy)
         except Exception as error:  # noqa: BLE001 - looked at by the test
             self.error = error
+
+    def _client(self):
+        return segdepth.connect(self.server.address, patience=self.patience, on_outage=self.watch.outage)
 
     def __enter__(self):
         self._thread.start()

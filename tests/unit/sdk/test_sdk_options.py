@@ -72,3 +72,17 @@ def test_every_command_that_asks_a_server_takes_the_whole_connection(path):
 @pytest.mark.parametrize("name", ["submit", "status", "list", "cancel"])
 def test_every_command_about_jobs_takes_the_service(name):
     assert {field.name for field in fields(Service)} <= options_of("batch", name)
+
+
+@pytest.mark.parametrize(
+    "name, commands", [("once", ("watch", "track")), ("settle", ("watch", "track")), ("patience", ("pva", "track"))]
+)
+def test_live_commands_say_the_same_alike(name, commands):
+    options = [
+        (option.opts, option.help, option.default, option.metavar)
+        for command in commands
+        for option in COMMANDS.get_command(typer.Context(COMMANDS), command).params
+        if option.name == name
+    ]
+    assert len(options) == len(commands)
+    assert options[0] == options[1]

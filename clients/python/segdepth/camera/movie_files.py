@@ -1,17 +1,16 @@
 """The simulated camera's movies: a folder of MRC stacks, each there whole at once or growing frame by frame."""
 
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segdepth.errors import NotInstalled
 from segdepth.export.atomic import AtomicFile, cannot_write
+from segdepth.export.growing import GrowingFile
 
 STEM = "camera"
 
@@ -37,7 +36,7 @@ class MovieFiles:
             self._number = 1 + max((_number(path) for path in folder.iterdir()), default=-1)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        self._file: _File | None = None
+        self._file: AtomicFile | GrowingFile | None = None
         self._shape, self._frames = (0, 0), 0
 
     def add(self, image: NDArray[np.uint16]) -> None:
@@ -48,7 +47,7 @@ class MovieFiles:
             path = self._folder / f"{STEM}-{self._number:05d}.mrc"
             self._number += 1
             self._shape, self._frames = (image.shape[0], image.shape[1]), 0
-            self._file = _Growing(path) if self._grow else AtomicFile(path)
+            self._file = GrowingFile(path) if self._grow else AtomicFile(path)
             self._file.write(self._header(1 if self._grow else 0))
         self._file.write(np.ascontiguousarray(image, "<u2").tobytes())
         self._frames += 1
@@ -81,15 +80,7 @@ class MovieFiles:
     def _count(self) -> None:
         """Let the header say how many frames there are."""
         assert self._file is not None
-        handle = self._file.handle
-        try:
-            handle.flush()
-            handle.seek(0)
-            handle.write(self._header(self._frames))
-            handle.flush()
-            handle.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise cannot_write(self._file.path, error) from error
+        self._file.begin_with(self._header(self._frames))
 
     def _header(self, frames: int) -> bytes:
         """Of the MRC standard (2014) for an image stack of u16, lengths in Å."""
@@ -106,47 +97,6 @@ class MovieFiles:
         header["dmin"], header["dmax"], header["dmean"], header["rms"] = 0, -1, -2, -1
         header["map"], header["machst"], header["nversion"] = b"MAP ", [0x44, 0x44, 0, 0], 20141
         return bytes(header.tobytes())
-
-
-class _File(Protocol):
-    path: Path
-    handle: BinaryIO
-
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-    def publish(self) -> None: ...
-    def discard(self) -> None: ...
-
-
-class _Growing:
-    """A file that is there while it is written; what was written of it stays."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            self.handle: BinaryIO = path.open("xb")
-        except OSError as error:
-            raise cannot_write(path, error) from error
-
-    def write(self, data: bytes) -> None:
-        try:
-            self.handle.write(data)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-
-    def finish(self) -> None:
-        try:
-            self.handle.close()
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-
-    def publish(self) -> None:
-        """It always had its name."""
-
-    def discard(self) -> None:
-        # A buffer that a full disk did not take is lost on purpose.
-        with suppress(OSError):
-            self.handle.close()
 
 
 def _number(path: Path) -> int:

@@ -17,7 +17,8 @@ from segdepth.camera.movie_files import MovieFiles
 from segdepth.cli import options as given
 from segdepth.cli.camera_options import Picture, Place
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, errors_end_the_command, live, out
-from segdepth.cli.live_status import LiveStatus, ended_by_signals
+from segdepth.cli.live_status import ended_by_signals
+from segdepth.cli.live_stream import Asked, count_live
 from segdepth.cli.option_groups import with_option_groups
 
 
@@ -71,8 +72,10 @@ def camera(
             if place.folder is not None or place.pva is not None:
                 _deliver(images, ends.enter_context(_target(place, source)), source)
                 return
-            usable = _stream(images, source, connection, Options(model, version), policy, deadline)
-    raise typer.Exit(ANSWERED if usable else ALL_REFUSED)
+            asked = Asked(f"camera {source.scene.name}", Options(model, version), policy, deadline, source.calibration)
+            told = f"{asked.name}, {source.dose:g} e/Å², {source.fps:g} frames/s"
+            count_live(connection, source, images, asked, lambda: told, out())
+    raise typer.Exit(ANSWERED if source.account.usable else ALL_REFUSED)
 
 
 def _limit(frames: int | None, seconds: float | None, fps: float) -> int | None:
@@ -119,43 +122,3 @@ def _deliver(frames: Iterator[Frame], deliver: Callable[[Frame], None], source: 
             deliver(frame)
             delivered += 1
     out().print(table())
-
-
-def _stream(
-    frames: Iterator[Frame],
-    source: Camera,
-    connection: given.Connection,
-    options: Options,
-    policy: Policy,
-    deadline: float | None,
-) -> int:
-    """All frames to the gateway; returns how many have an answer that may be used."""
-    account, about = source.account, f"camera {source.scene.name}"
-    status = LiveStatus(account, lambda: f"{about}, {source.dose:g} e/Å², {source.fps:g} frames/s")
-
-    def sent() -> Iterator[Frame]:
-        for frame in frames:
-            status.sending(frame.sequence or 0, frame.capture_time)
-            yield frame
-
-    with connection.open() as client:
-        try:
-            with (
-                client.stream(
-                    sent(),
-                    source.calibration,
-                    options,
-                    policy=policy,
-                    frame_deadline_s=deadline,
-                    name=about,
-                ) as answers,
-                live(status.table),
-            ):
-                for answer in answers:
-                    status.add(answer)
-                    account.answer(answer)
-        finally:
-            source.close()
-            account.give_up()
-            out().print(status.table())
-    return account.usable

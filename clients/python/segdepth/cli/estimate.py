@@ -43,7 +43,8 @@ def estimate(
     count, their height a model's (xyz); STEM.py, which makes the table again
     (python).
 
-    Exit status: 0 any frame answered, 3 all refused, 2 unusable input, 1 the service failed.
+    Exit status: 0 any frame answered, of whatever FILE; those that cannot be used
+    are named at the end. 3 all refused, 2 unusable input, 1 the service failed.
 
     Examples:
 
@@ -68,7 +69,7 @@ def estimate(
         request = Request(
             *(Options(model, version), connection.server, connection.security(), bool(connection.token), detector)
         )
-        answered, unusable = 0, False
+        answered, unusable = 0, list[Path]()
         with connection.open() as client:
             for path in files:
                 try:
@@ -78,8 +79,11 @@ def estimate(
                         answered += _estimate_movie(client, movie, outputs, request).answered
                 except (UnreadableFile, NoLattice) as error:
                     print_error(error)
-                    unusable = True
-        raise typer.Exit(exit_status(answered, unusable))
+                    unusable.append(path)
+        if unusable and len(files) > 1:
+            names = ", ".join(map(str, unusable))
+            print_error(f"{len(unusable)} of {len(files)} files could not be used: {names}")
+        raise typer.Exit(exit_status(answered, bool(unusable)))
 
 
 def _estimate_movie(client: Client, movie: Movie, outputs: Outputs, request: Request) -> Tally:

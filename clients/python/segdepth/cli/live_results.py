@@ -19,7 +19,7 @@ from segdepth.export.growing import GrowingFile
 from segdepth.export.table import CsvTable
 from segdepth.live.account import FrameAccount
 from segdepth.live.json_lines import STDOUT, JsonLines
-from segdepth.live.states import SourceState
+from segdepth.live.states import SERVICE, SourceState
 from segdepth.results import Answer
 
 PANEL = "Results"
@@ -64,7 +64,7 @@ class Results:
 
 
 class Leaving:
-    """The answers' ways out: JSON lines, a table that grows, a channel. Raises CannotWrite. Safe for two threads."""
+    """The answers' ways out: JSON lines, a table that grows, a channel. Raises CannotWrite. Safe for threads."""
 
     def __init__(self, results: Results, source: str, account: FrameAccount):
         self._source, self._account = source, account
@@ -106,6 +106,14 @@ class Leaving:
         with self._lock:
             if self._lines and not self._finished:
                 self._lines.state(state, self._source, detail)
+
+    def service(self, state: SourceState, detail: str) -> None:
+        """The service is away, or back."""
+        with self._lock:
+            if self._lines and not self._finished:
+                self._lines.state(state, SERVICE, detail)
+            if self._published and state is SourceState.AWAY:
+                self._published.away(f"{SERVICE} {state.value} {detail}")
 
     def _serve_account(self) -> None:
         self._published.account(self._account)

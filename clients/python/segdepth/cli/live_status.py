@@ -15,9 +15,12 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from segdepth.cli.console import err
 from segdepth.cli.reasons import Reasons
 from segdepth.live.account import FrameAccount
+from segdepth.live.states import SERVICE, SourceState, service_state
 from segdepth.results import Answer, FrameResult
+from segdepth.streaming.outages import Outage
 
 KEPT_LATENCIES = 10_000
 
@@ -33,11 +36,37 @@ class Sent(NamedTuple):
     capture_time: datetime | None
 
 
+class Service:
+    """The service as a live command sees it: said on stderr when it goes and comes, shown as long as it is away."""
+
+    def __init__(self) -> None:
+        self.on_state: Callable[[SourceState, str], None] | None = None
+        """Told of each change, too, from the thread that carries the stream."""
+        self._away = ""
+
+    def outage(self, outage: Outage) -> None:
+        """For the client: what its streams tell."""
+        state, detail = service_state(outage)
+        self.show(state, detail)
+        if self.on_state is not None:
+            self.on_state(state, detail)
+
+    def show(self, state: SourceState, detail: str) -> None:
+        """It is away, or back."""
+        away = state is SourceState.AWAY
+        self._away = f"{state.value} {detail}" if away else ""
+        err().print(f"[{'yellow' if away else 'cyan'}]{SERVICE} {state.value}[/] {escape(detail)}")
+
+    def lines(self) -> list[str]:
+        """For a status: nothing where it is there."""
+        return [f"{SERVICE} {self._away}"] if self._away else []
+
+
 class LiveStatus:
     """Rates, latencies and the account of a live source. Memory is bounded by what is under way."""
 
-    def __init__(self, account: FrameAccount, state: Callable[[], str]):
-        self._account, self._state = account, state
+    def __init__(self, account: FrameAccount, state: Callable[[], str], service: Service):
+        self._account, self._state, self._service = account, state, service
         self._sent: deque[Sent] = deque()
         self._latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
         self._marks: deque[tuple[float, int, int]] = deque()
@@ -72,7 +101,7 @@ class LiveStatus:
         """All of it, now."""
         seen, answered = self._rates()
         table = Table(show_header=False, box=None)
-        table.add_row("source", escape(self._state()))
+        table.add_row("source", escape("\n".join([self._state(), *self._service.lines()])))
         first, *others = self._account.lines()
         table.add_row("frames", escape("\n".join([first, *others])))
         table.add_row("rate", f"{seen:.1f} frames/s seen, {answered:.1f} answered")

@@ -15,6 +15,7 @@ from segdepth.client import Client
 from segdepth.detector import Detector
 from segdepth.files import FORMATS
 from segdepth.security import TLS
+from segdepth.streaming.outages import OnOutage
 
 CONNECTION = "Connection"
 
@@ -80,6 +81,14 @@ Profile = Annotated[
         help="Profile of the camera: its section \\[camera] names dark, gain, bad pixels, MTF, counts per electron.",
     ),
 ]
+Settle = Annotated[
+    float,
+    typer.Option(min=0.1, metavar="S", help="A file in DIR that has not changed for so long is complete, or damaged."),
+]
+Once = Annotated[bool, typer.Option("--once", help="End when all that is in DIR is complete.")]
+ChannelPatience = Annotated[
+    float, typer.Option("--patience", min=0.1, metavar="S", help="How long to wait for a channel that is not there.")
+]
 Model = Annotated[
     str, typer.Option(metavar="FAMILY", help="Model family, by default the service's; auto = by lattice.")
 ]
@@ -102,11 +111,16 @@ class Connection:
     certificate: Certificate = None
     key: Key = None
 
-    def open(self, patience: Patience | None = None) -> Client:
-        """A client; patience: of its streams with a server that goes away. Raises SegDepthError."""
+    def open(self, patience: Patience | None = None, on_outage: OnOutage | None = None) -> Client:
+        """A client; patience: of its streams with a server that goes away; on_outage: told of that.
+
+        Raises SegDepthError.
+        """
         if self.server is None:
             return segdepth.connect("local")
-        return segdepth.connect(self.server, token=self.token, tls=self.security(), patience=patience)
+        return segdepth.connect(
+            self.server, token=self.token, tls=self.security(), patience=patience, on_outage=on_outage
+        )
 
     def security(self) -> TLS | bool:
         """How to encrypt the connection, False for not at all."""

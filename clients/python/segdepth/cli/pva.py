@@ -1,6 +1,5 @@
 """`segdepth pva`: a camera on EPICS PV Access, counted live."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segdepth.calibration import Calibration, Frame, Options, Policy
+from segdepth.calibration import Calibration, Options, Policy
 from segdepth.cli import options as given
-from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, live, out, print_note
+from segdepth.cli.console import ALL_REFUSED, ANSWERED, FAILED, err, errors_end_the_command, out, print_note
 from segdepth.cli.live_results import Leaving, Results
-from segdepth.cli.live_status import LiveStatus, ended_by_signals
+from segdepth.cli.live_status import Service, ended_by_signals
+from segdepth.cli.live_stream import Asked, count_live
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.errors import CannotWrite, InvalidFrame
 from segdepth.live.account import FrameAccount
@@ -64,12 +64,7 @@ class Camera:
         ),
     ] = None
     detector: given.Profile = None
-    patience: Annotated[
-        float,
-        typer.Option(
-            min=0.1, metavar="S", help="How long to wait for a channel that is not there.", rich_help_panel=PANEL
-        ),
-    ] = 10.0
+    patience: given.ChannelPatience = 10.0
     queue: Annotated[
         int,
         typer.Option(min=2, metavar="N", help="Frames that may wait in PV Access.", rich_help_panel=PANEL),
@@ -140,43 +135,36 @@ def pva(
 
       segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling-attribute PixelSize:nm --out results
 
-      segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --jsonl - | jq .status
+      segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --jsonl - | jq '.status // empty'
 
       segdepth pva CAM1:Pva1:Image --server 127.0.0.1:50051 --sampling 0.1 --publish LAB:Columns
     """
-    options = Options(model, version, priority="batch" if batch else "interactive")
     with errors_end_the_command(), ExitStack() as stack:
         source = _source(channel, camera)
         leaving = stack.enter_context(Leaving(results, source.name, source.account))
         source.on_state, source.on_note = leaving.state, partial(print_note, source.name)
         stack.enter_context(source)
-        client = stack.enter_context(connection.open())
-        status = LiveStatus(source.account, lambda: _told(source))
+        stack.enter_context(ended_by_signals(source.close))
+        service = Service()
+        service.on_state = leaving.service
+        options = Options(model, version, priority="batch" if batch else "interactive")
         try:
-            with (
-                ended_by_signals(source.close),
-                client.stream(
-                    _frames(source, frames, status),
-                    None,
-                    options,
-                    policy=policy,
-                    frame_deadline_s=deadline,
-                    name=source.name,
-                ) as answers,
-                live(status.table),
-            ):
-                for answer in answers:
-                    source.account.answer(answer)
-                    leaving.add(answer, status.add(answer))
+            count_live(
+                connection,
+                source,
+                islice(source.frames(), frames),
+                Asked(source.name, options, policy, deadline),
+                lambda: _told(source),
+                err() if results.take_stdout else out(),
+                service=service,
+                add=leaving.add,
+            )
         except CannotWrite as error:
             if disk_full(error):
                 with suppress(CannotWrite):
                     leaving.state(SourceState.DISK_FULL, str(error))
             raise
         finally:
-            source.close()
-            source.account.give_up()
-            (err() if results.take_stdout else out()).print(status.table())
             leaving.finish()
     raise typer.Exit(_exit_status(source.account))
 
@@ -193,14 +181,6 @@ def _source(channel: str, camera: Camera) -> "PvaSource":
         patience_s=camera.patience,
         queue_frames=camera.queue,
     )
-
-
-def _frames(source: "PvaSource", most: int | None, status: LiveStatus) -> Iterator[Frame]:
-    """The source's frames, at most so many of them."""
-    for frame in islice(source.frames(), most):
-        if frame.sequence is not None:
-            status.sending(frame.sequence, frame.capture_time)
-        yield frame
 
 
 def _told(source: "PvaSource") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segdepth.lattice import CORRECTION_MAX
-from segdepth.results import Check, FrameResult, Gap, Status
+from segdepth.results import Answer, Check, FrameResult, Gap, Status
 
 SHOWN = 6
 """Lines of a report; the rest is in summary.json."""
@@ -75,6 +75,13 @@ class Reasons:
         self._groups: dict[tuple[object, ...], Group] = {}
         self._gaps: Counter[str] = Counter()
         self._details: dict[str, str] = {}
+
+    def of(self, answer: Answer) -> None:
+        """An answer, or frames without one."""
+        if isinstance(answer, Gap):
+            self.add_gap(answer)
+        else:
+            self.add(answer)
 
     def add(self, result: FrameResult) -> None:
         """An answer: the checks that decided its verdict."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from segdepth.calibration import Frame, Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, errors_end_the_command, live, out, print_notes
-from segdepth.cli.live_status import percentiles
+from segdepth.cli.live_status import Service, percentiles
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.reasons import Reasons
 from segdepth.files import Movie
@@ -111,7 +111,7 @@ def stream(
     with (
         errors_end_the_command(),
         given.detector(detector).open_movie(file, sampling) as movie,
-        connection.open() as client,
+        connection.open(on_outage=Service().outage) as client,
     ):
         print_notes(movie)
         statistics = Statistics()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -12,16 +13,17 @@ from rich.progress import Progress
 from segdepth.calibration import Options
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, err, errors_end_the_command, out, print_notes, progress
-from segdepth.cli.live_status import ended_by_signals
+from segdepth.cli.live_status import Service, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
 from segdepth.cli.sampling import Sampling
 from segdepth.cli.track_options import TrackingOptions, TrackOutputs
 from segdepth.cli.track_report import change_line, report
-from segdepth.cli.track_source import TrackSource, open_source
+from segdepth.cli.track_source import Running, TrackSource, open_source
 from segdepth.client import Client
 from segdepth.export.track_lines import track_line
 from segdepth.export.tracks import TracksExport
 from segdepth.live.json_lines import JsonLines
+from segdepth.live.states import SERVICE, SourceState
 from segdepth.tracks.results import TrackedFrame, TrackState
 from segdepth.tracks.settings import Tracking
 
@@ -48,9 +50,9 @@ def track(
         int | None,
         typer.Option(min=1, metavar="N", help="End after so many frames. By default what runs ends by Ctrl-C."),
     ] = None,
-    settle: Annotated[
-        float, typer.Option(min=0.1, metavar="S", help="A file in DIR that no longer changes for so long is complete.")
-    ] = 5.0,
+    settle: given.Settle = 5.0,
+    once: given.Once = False,
+    patience: given.ChannelPatience = 10.0,
     detector: given.Profile = None,
     model: given.Model = "",
     version: given.Version = "",
@@ -82,30 +84,44 @@ def track(
       segdepth track pva://CAM1:Pva1:Image --server 127.0.0.1:50051 --out results
 
       segdepth track /data/today --server 127.0.0.1:50051 --out results --jsonl -
+
+      segdepth track /data/today --out results --once
     """
     with errors_end_the_command():
         tracking.settings(live=False)
         outputs.check()
         camera, stated_A = given.detector(detector), sampling.stated_A()
-        with connection.open() as client, open_source(source, camera, stated_A, settle, frames) as opened:
+        service, running = Service(), Running(settle, once, patience, frames)
+        with (
+            connection.open(on_outage=service.outage) as client,
+            open_source(source, camera, stated_A, running) as opened,
+        ):
             options, settings = Options(model, version), tracking.settings(live=opened.live)
             if opened.movie is None:
                 sampling.check_live()
             else:
                 print_notes(opened.movie)
                 sampling.settle(client, opened.movie, options)
-            tracked = _track(client, opened, outputs, settings, options, fps)
+            tracked = _track(_Asked(client, service, options, settings), opened, outputs, fps)
         raise typer.Exit(ANSWERED if tracked else ALL_REFUSED)
 
 
-def _track(
-    client: Client, source: TrackSource, outputs: TrackOutputs, settings: Tracking, options: Options, fps: float | None
-) -> int:
+@dataclass(frozen=True)
+class _Asked:
+    """Who is asked for what, and how it is tracked."""
+
+    client: Client
+    service: Service
+    options: Options
+    settings: Tracking
+
+
+def _track(asked: _Asked, source: TrackSource, outputs: TrackOutputs, fps: float | None) -> int:
     """Track it, write and report; returns how many frames were."""
     started = time.monotonic()
     export = outputs.export(
         source.movie if source.movie is not None else source.stem,
-        settings,
+        asked.settings,
         live=source.live,
         interval_s=None if fps is None else 1 / fps,
         source=source.name,
@@ -115,7 +131,7 @@ def _track(
             stack.enter_context(export)
             if source.live:
                 stack.enter_context(ended_by_signals(source.close))
-            _go_through(client, source, outputs, settings, options, export)
+            _go_through(asked, source, outputs, export)
             with progress() as bar:
                 export.draw(_told(bar, "pictures"))
     except BaseException:
@@ -137,24 +153,24 @@ def _say(source: TrackSource, outputs: TrackOutputs, export: TracksExport, secon
         console.print(f"  {escape(line)}")
 
 
-def _go_through(
-    client: Client,
-    source: TrackSource,
-    outputs: TrackOutputs,
-    settings: Tracking,
-    options: Options,
-    export: TracksExport,
-) -> None:
-    started = time.monotonic()
+def _go_through(asked: _Asked, source: TrackSource, outputs: TrackOutputs, export: TracksExport) -> None:
+    started, service = time.monotonic(), asked.service
     # Sampling.settle may have corrected the movie's calibration since the source was opened.
     calibration = source.movie.calibration if source.movie is not None else source.calibration
     with outputs.lines() as lines, progress() as bar:
         task = bar.add_task(escape(source.name), total=source.total, rate="")
-        frames = client.track(
+
+        def on_state(state: SourceState, detail: str) -> None:
+            bar.update(task, rate=escape(" ".join(service.lines())))
+            if lines is not None:
+                lines.state(state, SERVICE, detail)
+
+        service.on_state = on_state
+        frames = asked.client.track(
             source.frames,
             calibration,
-            options,
-            tracking=settings,
+            asked.options,
+            tracking=asked.settings,
             policy=source.policy,
             name=source.name,
             answered=source.account.answer if source.account is not None else None,
@@ -170,6 +186,7 @@ def _go_through(
             if source.live:
                 _end(source, export, lines)
         finally:
+            service.on_state = None
             source.close()
             if source.account is not None:
                 source.account.give_up()

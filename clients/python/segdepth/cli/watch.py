@@ -10,13 +10,14 @@ from segdepth.backoff import Patience
 from segdepth.calibration import Options, Policy
 from segdepth.cli import options as given
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE, err, errors_end_the_command, live, out, print_note
-from segdepth.cli.live_status import ended_by_signals
+from segdepth.cli.live_status import Service, ended_by_signals
 from segdepth.cli.option_groups import with_option_groups
+from segdepth.cli.reasons import Reasons
 from segdepth.live.account import FrameAccount
 from segdepth.live.folder.told import Told
 from segdepth.live.folder.watch import FolderWatch, Target
 from segdepth.live.json_lines import STDOUT
-from segdepth.live.states import SourceState
+from segdepth.live.states import SERVICE, SourceState
 
 PATIENCE = Patience(reconnection_s=3600.0)
 """A watch runs unattended: a service that is away for the night's upgrade is waited for."""
@@ -38,10 +39,7 @@ def watch(
     pattern: Annotated[
         str, typer.Option(metavar="GLOB", help="Names to look at; '**/*.mrc' also in folders below.")
     ] = "*",
-    settle: Annotated[
-        float,
-        typer.Option(min=0.1, metavar="S", help="A file that has not changed for so long is complete, or damaged."),
-    ] = 5.0,
+    settle: given.Settle = 5.0,
     sampling: given.Sampling = None,
     detector: given.Profile = None,
     policy: Annotated[
@@ -51,7 +49,7 @@ def watch(
     deadline: Annotated[
         float | None, typer.Option(min=0.001, metavar="S", help="A frame not answered after this long is a gap.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when all that is there is complete.")] = False,
+    once: given.Once = False,
     batch: Annotated[bool, typer.Option("--batch", help="Let interactive users go first.")] = False,
     model: given.Model = "",
     version: given.Version = "",
@@ -75,17 +73,27 @@ def watch(
 
       segdepth watch /data --pattern '**/*.mrc' --server gateway.lab:50051 --tls --out results
 
-      segdepth watch /data/today --server 127.0.0.1:50051 --jsonl - | jq .status
+      segdepth watch /data/today --server 127.0.0.1:50051 --jsonl - | jq '.status // empty'
 
       segdepth watch /data/today --sampling 0.08 --detector k3.toml --out results --once
     """
     options = Options(model, version, priority="batch" if batch else "interactive")
     unreadable: list[str] = []
+    service, reasons = Service(), Reasons()
 
     def say(told: Told) -> None:
         if told.state is SourceState.UNREADABLE:
             unreadable.append(told.name)
-        _print(told)
+        if told.name == SERVICE and not told.state.final:
+            service.show(told.state, told.detail)
+        else:
+            _print(told)
+
+    def status() -> str:
+        return escape("\n".join([*told(), *service.lines()]))
+
+    def told() -> list[str]:
+        return [*watched.account.lines(), *reasons.lines(watched.account.seen)]
 
     with (
         errors_end_the_command(),
@@ -99,14 +107,14 @@ def watch(
             detector=given.detector(detector),
             once=once,
         ) as watched,
-        connection.open(PATIENCE) as client,
+        connection.open(PATIENCE, watched.outage) as client,
         ended_by_signals(watched.stop),
     ):
         try:
-            with live(lambda: escape("\n".join(watched.account.lines()))):
-                watched.run(client, options, policy=policy, frame_deadline_s=deadline)
+            with live(status):
+                watched.run(client, options, policy=policy, frame_deadline_s=deadline, answered=reasons.of)
         finally:
-            (err() if jsonl == STDOUT else out()).print(escape("\n".join(watched.account.lines())))
+            (err() if jsonl == STDOUT else out()).print(escape("\n".join(told())))
     raise typer.Exit(_status(watched.account, unreadable=bool(unreadable)))
 
 

@@ -28,6 +28,15 @@ class AtomicFile:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
+    def begin_with(self, data: bytes) -> None:
+        """Write over the file's first bytes, as of a header that counts what follows."""
+        try:
+            self.handle.seek(0)
+            self.handle.write(data)
+            self.handle.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
     def finish(self) -> None:
         """All is written: onto the disk with it, so that a rename cannot bring out an empty file."""
         try:

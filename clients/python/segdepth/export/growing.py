@@ -1,4 +1,4 @@
-"""Files that grow while somebody reads them: of complete lines, whatever ends the run."""
+"""Files that grow while somebody reads them: of complete lines or frames, whatever ends the run."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from segdepth.export.atomic import cannot_write
 
 
 class GrowingFile:
-    """A file that gets whole lines, each at once on its way to the disk. Raises CannotWrite.
+    """A file that gets whole lines or frames, each at once on its way to the disk. Raises CannotWrite.
 
     Where the disk takes only part of what is written, that part is taken off again: all before it is kept.
     """
@@ -17,15 +17,16 @@ class GrowingFile:
     def __init__(self, path: Path, append: bool = False):
         """`append`: to a file that may be there already; else that is an error."""
         self.path = path
-        mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if append else os.O_EXCL)
+        # Not O_APPEND: nothing before the end could be written over then.
+        mode = os.O_WRONLY | os.O_CREAT | (0 if append else os.O_EXCL)
         try:
             self._descriptor = os.open(path, mode, 0o666)
-            self._length = os.fstat(self._descriptor).st_size
+            self._length = os.lseek(self._descriptor, 0, os.SEEK_END)
         except OSError as error:
             raise cannot_write(path, error) from error
 
     def write(self, data: bytes) -> None:
-        """Append lines."""
+        """Append lines, or a frame."""
         try:
             rest = memoryview(data)
             while rest:
@@ -36,8 +37,16 @@ class GrowingFile:
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self._length)
+                os.lseek(self._descriptor, self._length, os.SEEK_SET)
             raise cannot_write(self.path, error) from error
         self._length += len(data)
+
+    def begin_with(self, data: bytes) -> None:
+        """Write over the file's first bytes, as of a header that counts what follows."""
+        try:
+            os.pwrite(self._descriptor, data, 0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def finish(self) -> None:
         """All is written."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -53,13 +54,14 @@ def _frame(result: FrameResult) -> dict[str, Any]:
 
 
 class JsonLines:
-    """Appends the lines to a file, or writes them to stdout (`-`), each at once. Raises CannotWrite.
+    """Appends the lines to a file, or writes them to stdout (`-`), each at once. Raises CannotWrite. Safe for threads.
 
     Half a line at the file's end, left by a process that was killed, is ended first: it alone is no JSON then.
     """
 
     def __init__(self, target: str | Path):
         self._path, self._own = Path(target), str(target) != STDOUT
+        self._lock = threading.Lock()
         self._file: IO[str] = self._try(lambda: _opened(self._path)) if self._own else sys.stdout
 
     def answer(self, answer: Answer, source: str, *, latency_ms: float | None = None, **more: Any) -> None:
@@ -85,7 +87,8 @@ class JsonLines:
 
     def _try(self, act: Callable[[], Any]) -> Any:
         try:
-            return act()
+            with self._lock:
+                return act()
         except OSError as error:
             raise cannot_write(self._path if self._own else Path("stdout"), error) from error
 

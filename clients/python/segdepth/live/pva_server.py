@@ -143,11 +143,14 @@ class ResultTable:
     def __init__(self, name: str):
         self.name = _channel_name(name)
         self._table, self._account = SharedPV(), SharedPV()
-        _show(self._table, _table(_ANSWERS, _COLUMNS, descriptor="columns of the latest answered frame"))
+        self._last = 0
+        nothing = _alarm(_INVALID, "no frame has been answered yet", self._last)
+        _show(self._table, _table(_ANSWERS, _COLUMNS, descriptor="columns of the latest answered frame", **nothing))
         self.account(FrameAccount())
 
     def add(self, answer: Answer) -> None:
         """Serve the next answer."""
+        self._last = answer.last if isinstance(answer, Gap) else answer.sequence
         if isinstance(answer, Gap):
             numbers = f"{answer.first}" if len(answer) == 1 else f"{answer.first}-{answer.last}"
             why = f": {answer.detail}" if answer.detail else ""
@@ -157,6 +160,10 @@ class ResultTable:
         else:
             value = _columns(answer)
         _show(self._table, value)
+
+    def away(self, why: str) -> None:
+        """Nobody answers at the moment: the last rows with an INVALID alarm, until the next answer."""
+        _show(self._table, Value(_ANSWERS, _alarm(_INVALID, why, self._last)))
 
     def account(self, account: FrameAccount) -> None:
         """Serve what became of the frames so far: rows `what`, `frames`."""

@@ -4,6 +4,10 @@ import errno
 from enum import Enum
 
 from segdepth.errors import CannotWrite
+from segdepth.streaming.outages import Outage
+
+SERVICE = "service"
+"""What the service is called where the states of sources are told."""
 
 
 class SourceState(Enum):
@@ -36,6 +40,10 @@ class SourceState(Enum):
     """A file that was there before under another name."""
     DISK_FULL = "disk full"
     """Results can no longer be written; what was written is kept."""
+    AWAY = "away"
+    """The service: its connection is lost, and tried again."""
+    BACK = "back"
+    """The service is there again: what was under way is sent once more."""
 
     @property
     def final(self) -> bool:
@@ -46,3 +54,10 @@ class SourceState(Enum):
 def disk_full(error: CannotWrite) -> bool:
     """Whether results could not be written because the disk, or the user's share of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def service_state(outage: Outage) -> tuple[SourceState, str]:
+    """The state of the service in an outage, or at its end, with the rest of the sentence."""
+    if outage.lasted_s is None:
+        return SourceState.AWAY, f"since {outage.since:%H:%M:%S}: {outage.cause}; reconnecting"
+    return SourceState.BACK, f"after {outage.lasted_s:.0f} s"

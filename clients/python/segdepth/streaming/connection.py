@@ -1,6 +1,7 @@
 """One connection of a stream, from Open to its end, whoever ends it."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +31,13 @@ class Broken:
 
 
 class Connection:
-    """Sends what the window gives and settles what the server answers, until one of them ends."""
+    """Sends what the window gives and settles what the server answers, until one of them ends.
 
-    def __init__(self, call: Any, window: Window, settle: Settle):
-        self._call, self._window, self._settle = call, window, settle
+    opened: called once the server has opened the stream.
+    """
+
+    def __init__(self, call: Any, window: Window, settle: Settle, opened: Callable[[], None]):
+        self._call, self._window, self._settle, self._opened = call, window, settle, opened
         self._ready = Signal(asyncio.get_running_loop())
         self.session = b""
         """The session's token, once the server has opened the stream."""
@@ -51,6 +55,7 @@ class Connection:
             if opened is None:
                 return await self._status()
             self.session = opened.session
+            self._opened()
             self._window.rewind(opened.resume_after if opened.HasField("resume_after") else None)
             self._window.grant(opened.credit.frames, opened.credit.bytes)
             return await self._exchange()

@@ -9,6 +9,7 @@ from segdepth.backoff import Backoff, Patience
 from segdepth.errors import SegDepthError, Unavailable
 from segdepth.streaming.answers import Settle
 from segdepth.streaming.connection import Broken, Connection
+from segdepth.streaming.outages import Outages
 from segdepth.streaming.window import Window
 from segdepth_protos.v1 import estimator_pb2
 
@@ -19,7 +20,8 @@ HEALTHY_S = 5.0
 class RemoteCarrier:
     """Opens the stream, and opens it again after a broken connection, until all is answered.
 
-    `call` starts the RPC; it takes serialised requests and gives parsed responses. `server` is for messages.
+    `call` starts the RPC; it takes serialised requests and gives parsed responses. `server` is for messages; `outages`
+    are told of.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class RemoteCarrier:
         call: Callable[[], Any],
         patience: Patience,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        outages: Outages | None = None,
     ):
         self._server, self._call, self._patience, self._sleep = server, call, patience, sleep
+        self._outages = outages or Outages(None)
         self._session = b""
         self._backoff = Backoff(patience.first_pause_s, patience.longest_pause_s, limit_s=patience.first_connection_s)
 
@@ -41,10 +45,12 @@ class RemoteCarrier:
                 return
             if broken and broken.permanent:
                 raise broken.error
+            if broken:
+                self._outages.lost(str(broken.error))
             await self._pause(broken)
 
     async def _connect_once(self, opening: estimator_pb2.Open, window: Window, settle: Settle) -> Broken | None:
-        connection = Connection(self._call(), window, settle)
+        connection = Connection(self._call(), window, settle, self._outages.reached)
         started = time.monotonic()
         broken = await connection.run(self._resumption(opening, window))
         resumed = bool(self._session)

@@ -39,7 +39,7 @@ class Span:
 
 
 class TrackTally:
-    """Counts as the frames come; its memory grows with the tracks, not with the frames."""
+    """Counts as the frames come; its memory grows with the tracks of one segment, not with frames and segments."""
 
     def __init__(self, regions: Regions | None = None) -> None:
         """regions: those whose atoms `spans` compares."""
@@ -58,6 +58,8 @@ class TrackTally:
         self.column_frames = self.unsure = 0
         """Columns of all frames, and those of whose count the posterior is below one half."""
         self._species: dict[int, str] = {}
+        """Of the tracks of the segment now: an earlier one's do not come back."""
+        self._earlier: Counter[str] = Counter()
         self._low_A, self._high_A = np.full(2, math.inf), np.full(2, -math.inf)
         self._furthest_A = 0.0
         self._turned_deg = 0.0
@@ -75,9 +77,12 @@ class TrackTally:
             return
         self.column_frames += len(frame.columns)
         self.unsure += int((frame.columns.p_count < 0.5).sum())
+        if frame.segment >= self.segments:
+            self.segments = frame.segment + 1
+            self._earlier.update(self._species.values())
+            self._species.clear()
         self._species |= zip(frame.columns.track.tolist(), frame.columns.species_names(), strict=True)
         self._add_drift(frame)
-        self.segments = max(self.segments, frame.segment + 1)
         if frame.segment in self._ends or len(self._ends) < KEPT_SEGMENTS:
             first, _ = self._ends.get(frame.segment, (frame, frame))
             few = first.columns is None or len(frame.columns) > 2 * len(first.columns)
@@ -105,7 +110,7 @@ class TrackTally:
     @property
     def tracks(self) -> Counter[str]:
         """Number of tracks by species."""
-        return Counter(self._species.values())
+        return self._earlier + Counter(self._species.values())
 
     def spans(self) -> list[Span]:
         """Of each segment, the first KEPT_SEGMENTS of them."""

@@ -11,6 +11,7 @@ from segdepth.camera.faults import EVERY, RESTART_AT, faulty
 from segdepth.camera.movie_files import MovieFiles
 from segdepth.errors import CannotWrite, InvalidFrame
 from segdepth.files import open_movie
+from tests.tracked import at_most
 
 
 def image(number: int, shape=(24, 32)) -> np.ndarray:
@@ -82,11 +83,25 @@ def test_a_disk_that_fills_up_under_a_growing_movie_is_named(tmp_path):
     def fill():
         with MovieFiles(tmp_path, 0.12, 10, grow=True) as files, Path("/dev/full").open("wb") as full:
             files.add(image(0))
-            os.dup2(full.fileno(), files._file.handle.fileno())
+            os.dup2(full.fileno(), files._file._descriptor)
             files.add(image(1))
 
     with pytest.raises(CannotWrite, match=r"camera-00000\.mrc"):
         fill()
+
+
+def test_a_full_disk_leaves_whole_frames_of_a_growing_movie(tmp_path):
+    frame_bytes = 24 * 32 * 2
+
+    def fill():
+        with MovieFiles(tmp_path, 0.12, 10, grow=True) as files:
+            for number in range(3):
+                files.add(image(number))
+
+    with at_most(1024 + 2 * frame_bytes + 700), pytest.raises(CannotWrite, match=r"camera-00000\.mrc"):
+        fill()
+    assert (tmp_path / "camera-00000.mrc").stat().st_size == 1024 + 2 * frame_bytes
+    assert len(read(tmp_path / "camera-00000.mrc")) == 2
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path):

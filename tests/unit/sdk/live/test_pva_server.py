@@ -110,6 +110,18 @@ def test_a_gap_leaves_the_rows_with_an_invalid_alarm(get):
     assert (value.alarm.severity, set(value.value.frame)) == (0, {10})
 
 
+def test_without_an_answer_and_without_a_service_the_alarm_is_invalid(get):
+    table = ResultTable("LAB:Columns")
+    value = get("LAB:Columns", table)
+    assert (value.alarm.severity, value.alarm.message) == (3, "no frame has been answered yet")
+    table.add(result(6))
+    table.away("service away since 12:03:04: refused; reconnecting")
+    value = get("LAB:Columns")
+    assert value.alarm.severity == 3
+    assert value.alarm.message.startswith("service away since")
+    assert (value.timeStamp.userTag, set(value.value.frame)) == (6, {6})
+
+
 def test_the_account_as_a_table(get):
     account = FrameAccount()
     account.see(5)

@@ -1,5 +1,6 @@
 """`segdepth track`: its report, and what of its options is said before anything is asked."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ class TestReport:
             "m.mrc: 36 of 40 frames tracked, 2 refused, 1 missing, 1 lost in 2.0 s, f 7 (torch-fp32) → out/m.*"
         )
         assert '2 refused: dose 9 e/Å², "too low", permitted from 10' in lines
-        assert "tracks: 15 Ce, 15 O" in lines
+        assert "tracks: 30 Ce, 30 O" in lines
         assert "drift: 0.4 Å along x, 0.8 Å along y, up to 0.9 Å from where it began, turned by up to 0.1°" in lines
         assert "2 changes:" in lines
         assert "track 3     O   5 → 3   frame 10 (9-12)          p 0.97" in lines
@@ -57,6 +58,16 @@ class TestReport:
 
     def test_an_empty_movie(self):
         assert said(tally([])) == "m.mrc: 0 of 0 frames tracked in 2.0 s, no model answered"
+
+    def test_memory_does_not_grow_with_the_segments(self):
+        counted, sizes = TrackTally(), []
+        for segment in range(300):
+            frame = tracked(segment)
+            columns = replace(frame.columns, track=frame.columns.track + 30 * segment)
+            counted.add(replace(frame, segment=segment, columns=columns))
+            sizes.append(len(pickle.dumps(counted)))
+        assert counted.tracks == {"Ce": 300 * 15, "O": 300 * 15}
+        assert sizes[299] < 1.01 * sizes[149]
 
     def test_of_many_changes_the_surest(self):
         changes = tuple(change(track, 10, 5, 3, 0.5 + track / 100) for track in range(30))

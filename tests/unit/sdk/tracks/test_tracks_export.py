@@ -132,7 +132,7 @@ class TestTables:
             "column_correlation": Regions().correlation,
         }
         assert said["model"]["family"] == MODEL.family
-        assert (said["tracks"], said["changes"]) == ({"Ce": 15, "O": 15}, {"O": 1, "Ce": 1})
+        assert (said["tracks"], said["changes"]) == ({"Ce": 30, "O": 30}, {"O": 1, "Ce": 1})
         assert [(one["segment"], one["first"], one["last"]) for one in said["segments"]] == [(0, 0, 29), (1, 31, 39)]
         assert said["why"][0] == {
             "state": "refused",
@@ -270,6 +270,14 @@ class TestGrowingFile:
             file.write(f"{number}\n".encode())
             file.finish()
         assert (tmp_path / "x").read_text() == "0\n1\n"
+
+    def test_a_header_is_written_over(self, tmp_path):
+        file = GrowingFile(tmp_path / "x")
+        for text in (b"0 frames\n", b"first\n"):
+            file.write(text)
+        file.begin_with(b"1")
+        file.write(b"second\n")
+        assert (tmp_path / "x").read_bytes() == b"1 frames\nfirst\nsecond\n"
 
     def test_never_over_a_file_that_is_there(self, tmp_path):
         (tmp_path / "x").touch()

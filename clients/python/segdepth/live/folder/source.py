@@ -110,6 +110,11 @@ class FolderSource:
         self._closed.set()
         self._waker.wake()
 
+    @property
+    def closed(self) -> bool:
+        """By `close`, or because the folder is gone; else it ends by itself."""
+        return self._closed.is_set()
+
     def frames(self) -> Iterator[Frame]:
         """All frames with their numbers and calibration. To be read once."""
         self._waker.start()

@@ -20,8 +20,9 @@ from segdepth.live.folder.results import Results
 from segdepth.live.folder.source import FolderSource
 from segdepth.live.folder.told import Told
 from segdepth.live.json_lines import STDOUT, account_line, state_line
-from segdepth.live.states import SourceState, disk_full
+from segdepth.live.states import SERVICE, SourceState, disk_full, service_state
 from segdepth.results import Answer, Gap
+from segdepth.streaming.outages import Outage
 
 EVENTS_AHEAD = 32
 """Packs of answers and messages that wait to be written. Beyond that the source and the service wait."""
@@ -125,6 +126,11 @@ class FolderWatch:
         self._stopped = True
         self._source.close()
 
+    def outage(self, outage: Outage) -> None:
+        """For the client that `run` is given: what its streams tell of the service, to say and to write."""
+        state, detail = service_state(outage)
+        self._put(Told(state, SERVICE, detail))
+
     def run(
         self,
         client: Client,
@@ -132,8 +138,12 @@ class FolderWatch:
         *,
         policy: Policy = "block",
         frame_deadline_s: float | None = None,
+        answered: Callable[[Answer], None] = lambda _: None,
     ) -> FrameAccount:
-        """Watch. Raises what ends it too early, after everything that was answered has been written."""
+        """Watch. Raises what ends it too early, after everything that was answered has been written.
+
+        answered: is told of each answer of the stream, in this thread.
+        """
         self._take_up()
         stream = client.stream(
             self._source.frames(),
@@ -146,7 +156,7 @@ class FolderWatch:
         # A daemon: where results cannot be written, nobody waits for the answers any more.
         threading.Thread(target=self._receive, args=(stream,), name="segdepth-answers", daemon=True).start()
         try:
-            error = self._until_the_end()
+            error = self._until_the_end(answered)
             if isinstance(error, CannotWrite):
                 # Of the ledger, in the thread that reads the files.
                 raise error
@@ -190,7 +200,7 @@ class FolderWatch:
                 self._events.put(event, timeout=1.0)
                 return
 
-    def _until_the_end(self) -> Exception | None:
+    def _until_the_end(self, answered: Callable[[Answer], None]) -> Exception | None:
         while True:
             events = [self._events.get()]
             with suppress(queue.Empty):
@@ -202,6 +212,7 @@ class FolderWatch:
                 elif isinstance(event, list):
                     for answer in event:
                         self._answer(answer)
+                        answered(answer)
             self._commit()
             self._finish()
             if isinstance(events[-1], _End):
@@ -265,7 +276,7 @@ class FolderWatch:
     def _conclude(self, error: Exception | None) -> None:
         """The last lines."""
         if isinstance(error, SegDepthError):
-            self._tell(Told(SourceState.DIED, "service", str(error)))
+            self._tell(Told(SourceState.DIED, SERVICE, str(error)))
         elif error is not None:
             self._tell(Told(SourceState.DIED, str(self._folder), repr(error)))
         else:
