@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 import segdepth
@@ -110,7 +111,11 @@ def resident_mb() -> float:
 
 
 def latency(store: Path) -> dict[str, float]:
-    """From a frame's capture to its tracked columns, and the same less what the model took of it; medians [ms]."""
+    """From a frame's capture to its tracked columns, and the same less what the model took of it; medians [ms].
+
+    Model, gateway, camera and tracking nearly fill two cores: what else runs on the machine, and is said too, makes
+    frames queue up.
+    """
     settings = StackSettings(store=str(store), port=0, http_port=0, metrics_port=0)
     captured: dict[int, datetime] = {}
     model_ms: dict[int, float] = {}
@@ -132,15 +137,32 @@ def latency(store: Path) -> dict[str, float]:
         for frame in Camera(dose=500, paced=False).frames(16):
             client.estimate(frame.image, 0.1)
         camera = Camera(dose=500, fps=FPS)
-        for tracked in client.track(frames(camera), camera.calibration, tracking=LIVE, answered=answered):
+        # As `segdepth track pva://...` does: a camera does not wait.
+        tracking = client.track(
+            frames(camera), camera.calibration, tracking=LIVE, policy="drop_oldest", answered=answered
+        )
+        begun, machine_s, own_s = time.perf_counter(), *cpu_s()
+        for tracked in tracking:
             if tracked.sequence >= SETTLED_FRAMES and tracked.columns is not None:
                 late_ms.append((datetime.now(UTC) - captured[tracked.sequence]).total_seconds() * 1e3)
                 over_ms.append(late_ms[-1] - model_ms[tracked.sequence])
+        lasted_s, (all_s, ours_s) = time.perf_counter() - begun, cpu_s()
+    own, others = (ours_s - own_s) / lasted_s, (all_s - machine_s - ours_s + own_s) / lasted_s
     return {
         "camera_to_track_ms_p50": median(late_ms) if late_ms else math.nan,
         "camera_to_track_over_model_ms_p50": median(over_ms) if over_ms else math.nan,
         "camera_to_track_over_model_ms_p95": float(np.percentile(over_ms, 95)) if over_ms else math.nan,
+        "camera_to_track_tracked": len(over_ms) / (CAMERA_FRAMES - SETTLED_FRAMES),
+        "camera_to_track_cores": own,
+        "camera_to_track_cores_of_others": others,
     }
+
+
+def cpu_s() -> tuple[float, float]:
+    """CPU time that this machine has used, and that of this process and those that it started [s]."""
+    machine, me = psutil.cpu_times(), psutil.Process()
+    own = sum(sum(process.cpu_times()[:2]) for process in (me, *me.children(recursive=True)))
+    return machine.user + machine.system + machine.nice, own
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from numpy.typing import NDArray
 
-from segdepth.arguments import checked, flag, number, numbers, text
+from segdepth.arguments import checked, flag, image_array, number, numbers, text
 from segdepth.errors import InvalidFrame, from_contract
 from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
@@ -162,6 +162,18 @@ def as_options(options: Options | None) -> Options:
     if options is None:
         return Options()
     return checked(options, Options, "options", 'an Options, such as Options(model="ceo2-110")')
+
+
+def estimate_request(
+    image: NDArray[Any], calibration: Calibration | float, options: Options
+) -> estimator_pb2.EstimateRequest:
+    """What asks about one frame [height, width], for the wire. InvalidFrame, InvalidType."""
+    try:
+        frame = contract.encode_frame(image_array(image), 0, as_calibration(calibration).message())
+        contract.check_frame(frame)
+    except contract.InvalidFrame as error:
+        raise from_contract(error) from None
+    return estimator_pb2.EstimateRequest(frame=frame, options=options.message())
 
 
 def stream_request(

@@ -1,6 +1,5 @@
 """The client without asyncio. Generated from async_client.py by clients/python/generate.py: `make client`."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -10,22 +9,21 @@ from numpy.typing import NDArray
 
 from segdepth import background
 from segdepth.account import Account
-from segdepth.arguments import checked, flag, image_array, text, wait_s, whole
-from segdepth.backoff import Backoff, Patience
-from segdepth.calibration import Calibration, Options, Policy, as_calibration, as_options, stream_request
-from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain, Overloaded, TimedOut, Unavailable, from_contract
+from segdepth.arguments import checked, flag, text, wait_s, whole
+from segdepth.calibration import Calibration, Options, Policy, as_options, estimate_request, stream_request
+from segdepth.errors import InvalidFrame, InvalidType, OutsideDomain
 from segdepth.models import numbers_of
 from segdepth.results import Answer, ChannelChange, FrameResult, Gap, ModelInfo
 from segdepth.streaming.answers import AnswerStream
 from segdepth.streaming.source import Frames, check_source
 from segdepth.streaming.window import WAITING_FRAMES, Window
-from segdepth.tracks.kept import KeptFrames, OnAnswer
+from segdepth.tracks.asked import AskedSums
+from segdepth.tracks.kept import KEPT_BYTES, KeptFrames, OnAnswer
 from segdepth.tracks.results import TrackedFrame
 from segdepth.tracks.settings import Tracking
 from segdepth.tracks.sums import Sum
 from segdepth.tracks.tracker import Tracker, in_parts
 from segdepth.transport import TIMEOUT_S, Transport
-from segdepth_protos import contract
 from segdepth_protos.v1 import estimator_pb2, models_pb2
 
 
@@ -98,12 +96,7 @@ class Client:
         `options.strict`), Overloaded, TimedOut, Unavailable.
         """
         options, timeout_s = as_options(options), wait_s(timeout_s)
-        try:
-            frame = contract.encode_frame(image_array(image), 0, as_calibration(calibration).message())
-            contract.check_frame(frame)
-        except contract.InvalidFrame as error:
-            raise from_contract(error) from None
-        request = estimator_pb2.EstimateRequest(frame=frame, options=options.message())
+        request = estimate_request(image, calibration, options)
         response = background.run(self._transport.estimate(request, timeout_s))
         result = FrameResult(response.result)
         if options.strict and result.refused:
@@ -156,29 +149,30 @@ class Client:
         frames, calibration, options, policy, frame_deadline_s, name: as of `stream`; tracking: how, see `Tracking`:
         `Tracking(lag_frames=0)` is live. What comes back are the frames in order, each once, also those without an
         answer. Sums of frames are asked about beside the stream, each within `timeout_s`, again and again where the
-        service is away for a while; under drop_oldest a sum that is not answered is left out. `answered` is told of
-        each answer of the stream as it comes.
+        service is away for a while; under drop_oldest a sum that is not answered, or complete before the one before it
+        is answered, is left out. `answered` is told of each answer of the stream as it comes.
+
         Raises NotSupported for a model that was released without the numbers that tracking needs, and what `stream` and
         `estimate` do.
         """
-        tracker = Tracker(checked(tracking or Tracking(), Tracking, "tracking", "a Tracking, such as Tracking()"))
+        tracking = checked(tracking or Tracking(), Tracking, "tracking", "a Tracking, such as Tracking()")
         check_source(frames)
-        kept, options = KeptFrames(frames), as_options(options)
+        kept = KeptFrames(frames, most_bytes=None if policy == "block" else KEPT_BYTES)
         # Maps would be sent for nothing.
-        options = options.with_detail(depth_map=False, confidence_map=False, probabilities=False)
+        options = as_options(options).with_detail(depth_map=False, confidence_map=False, probabilities=False)
         stream = self.stream(
             kept.frames(), calibration, options, policy=policy, frame_deadline_s=frame_deadline_s, name=name
         )
-        return self._tracked(stream, kept, tracker, options, wait_s(timeout_s), policy == "block", answered)
+        sums = AskedSums(self._transport, policy, tracking, wait_s(timeout_s))
+        return self._tracked(stream, kept, Tracker(tracking), sums, options, answered)
 
     def _tracked(
         self,
         stream: Stream,
         kept: KeptFrames,
         tracker: Tracker,
+        sums: AskedSums,
         options: Options,
-        timeout_s: float,
-        waits: bool,
         answered: OnAnswer | None,
     ) -> Iterator[TrackedFrame]:
         ended: Exception | None = None
@@ -189,34 +183,35 @@ class Client:
                         answered(answer)
                     if isinstance(answer, FrameResult) and not answer.refused and not tracker.knows(answer.model):
                         tracker.learn(answer.model, numbers_of(self.models(answer.model.family), answer.model))
-                    image = kept.take(answer.last if isinstance(answer, Gap) else answer.sequence)
+                    sequence = answer.last if isinstance(answer, Gap) else answer.sequence
+                    if said := self._said(sums, sequence):
+                        tracker.add_sum(*said)
+                    image = kept.take(sequence)
                     for part in in_parts(answer):
                         for frame in tracker.add(part, image):
                             yield frame
-                    if total := tracker.take_sum():
+                    if sums.free and (total := tracker.take_sum()):
                         model = tracker.model
                         asked = replace(options, model=model.family, version=model.version, strict=False)
-                        said = self._sum(total, asked, timeout_s, waits)
-                        if said is not None:
-                            tracker.add_sum(total, said)
+                        background.run(
+                            sums.ask(total, estimate_request(total.image, total.calibration, asked), sequence)
+                        )
+                if said := self._said(sums, None):
+                    tracker.add_sum(*said)
             except Exception as error:  # noqa: BLE001 - raised below, after the frames that waited for others
                 ended = error
+            finally:
+                sums.close()
             for frame in tracker.finish():
                 yield frame
         if ended is not None:
             raise ended
 
-    def _sum(self, total: Sum, options: Options, timeout_s: float, waits: bool) -> FrameResult | None:
-        """What the model says of frames added up; None where it is away, and nobody waits for it."""
-        patience = Patience()
-        backoff = Backoff(patience.first_pause_s, patience.longest_pause_s, limit_s=patience.reconnection_s)
-        while True:
-            try:
-                return self.estimate(total.image, total.calibration, options, timeout_s=timeout_s)
-            except (Overloaded, TimedOut, Unavailable) as error:
-                if not waits:
-                    return None
-                background.run(asyncio.sleep(backoff.pause_s(error)))
+    def _said(self, sums: AskedSums, sequence: int | None) -> tuple[Sum, FrameResult] | None:
+        """A sum with its answer, if it is there before that frame, or has to be."""
+        if sums.due(sequence):
+            background.run(sums.wait())
+        return sums.take(sequence)
 
     def models(self, family: str = "", *, timeout_s: float = TIMEOUT_S) -> list[ModelInfo]:
         """The models that the server has, of one family or all."""

@@ -16,14 +16,18 @@ OnAnswer = Callable[[Answer], None]
 """What is told of each answer of a stream, in the thread that reads it."""
 
 KEPT_BYTES = 1 << 30
-"""Of frames that wait for their answers; more than a stream has under way unless frames are dropped by the second."""
+"""Of frames that wait for their answers where a stream drops some, which are kept as well until a later one's comes."""
 
 
 class KeptFrames:
-    """Passes on the frames of a source, and keeps each by its number until `take`. Safe for a thread on each side."""
+    """Passes on the frames of a source, and keeps each by its number until `take`. Safe for a thread on each side.
 
-    def __init__(self, frames: Frames):
-        self._source = frames
+    most_bytes: beyond these the oldest are forgotten; None where the stream takes no more than it has under way, which
+    is bounded by its credit.
+    """
+
+    def __init__(self, frames: Frames, most_bytes: int | None = KEPT_BYTES):
+        self._source, self._most_bytes = frames, most_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._bytes = 0
@@ -57,7 +61,7 @@ class KeptFrames:
         with self._lock:
             self._kept[number] = image
             self._bytes += image.nbytes
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+            while self._most_bytes is not None and self._bytes > self._most_bytes and len(self._kept) > 1:
                 _, oldest = self._kept.popitem(last=False)
                 self._bytes -= oldest.nbytes
 

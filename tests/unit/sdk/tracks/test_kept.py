@@ -3,12 +3,11 @@
 import numpy as np
 
 from segdepth import Frame
-from segdepth.tracks import kept
 from segdepth.tracks.kept import KeptFrames
 
 
-def passed(frames):
-    keeping = KeptFrames(frames)
+def passed(frames, **most):
+    keeping = KeptFrames(frames, **most)
     return keeping, list(keeping.frames())
 
 
@@ -31,12 +30,11 @@ def test_those_that_answers_pass_over_are_forgotten():
     assert keeping._bytes == 6
 
 
-def test_the_oldest_go_where_too_many_wait(monkeypatch):
-    monkeypatch.setattr(kept, "KEPT_BYTES", 20)
-    keeping, _ = passed([np.full((2, 4), number, np.uint8) for number in range(5)])
+def test_the_oldest_go_where_too_many_wait():
+    keeping, _ = passed([np.full((2, 4), number, np.uint8) for number in range(5)], most_bytes=20)
     assert keeping.take(2) is None
     assert keeping.take(3)[0, 0] == 3
-    large, _ = passed([np.zeros((9, 9), np.uint8)])
+    large, _ = passed([np.zeros((9, 9), np.uint8)], most_bytes=20)
     assert large.take(0) is not None
 
 

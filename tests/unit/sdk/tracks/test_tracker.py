@@ -367,6 +367,45 @@ def test_sums_are_offered_and_what_is_said_of_them_counts():
     assert right[1] < 0.95
 
 
+def followed(specimen, frames, answer_after):
+    """The last frame of so many, each tenth frames' sum answered when so many others have come."""
+    tracking, total, out = tracker(Tracking(lag_frames=0, summed_frames=10)), None, []
+    for number in range(frames):
+        out += tracking.add(*specimen.shot(number))
+        if number % 10 == 9:
+            total = tracking.take_sum()
+        if total and number % 10 == (9 + answer_after) % 10:
+            said = gaussian(specimen.atoms.astype(float), 0.3)
+            tracking.add_sum(total, answered(number, specimen.xy_A, specimen.species, said, total.image.shape, 0.2))
+    return out[-1]
+
+
+def test_a_sum_may_be_answered_later():
+    specimen = Specimen(posterior_sigma=2.5)
+    now, later = followed(specimen, 38, 0), followed(specimen, 38, 5)
+    np.testing.assert_allclose(later.columns.probabilities, now.columns.probabilities)
+    count = dict(zip(later.columns.track.tolist(), later.columns.count.tolist(), strict=True))
+    assert all(count[track] == specimen.atoms[column] for column, track in tracks_of(specimen, later).items())
+
+
+def test_a_sum_of_a_segment_that_has_ended_says_nothing_of_the_next():
+    specimen, tracking = Specimen(posterior_sigma=2.5), tracker(Tracking(lag_frames=0, summed_frames=10))
+    for number in range(10):
+        tracking.add(*specimen.shot(number))
+    total = tracking.take_sum()
+    # Its columns lie where those before lay, one further.
+    other = Specimen(posterior_sigma=2.5, size_px=187, seed=4)
+    bare, out, without = tracker(Tracking(lag_frames=0, summed_frames=0)), [], []
+    for number in range(10, 14):
+        out += tracking.add(*other.shot(number))
+        without += bare.add(*other.shot(number))
+        if number == 11:
+            said = gaussian(specimen.atoms.astype(float), 0.3)
+            tracking.add_sum(total, answered(9, specimen.xy_A, specimen.species, said, total.image.shape, 0.2))
+    assert out[-1].segment == 1
+    np.testing.assert_array_equal(out[-1].columns.probabilities, without[-1].columns.probabilities)
+
+
 def test_no_answer_at_all():
     assert Tracker().finish() == []
     assert Tracker().take_sum() is None
