@@ -14,6 +14,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[object, deque[Job]] = OrderedDict()
+        self._frames, self._nbytes = 0, 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -24,6 +25,7 @@ class Turns:
         if mine is None:
             mine = self._waiting[job.sender] = deque()
         mine.append(job)
+        self._count(job, 1)
 
     def remove(self, job: Job) -> bool:
         """Whether it was there. Usually it is the sender's oldest, found at once."""
@@ -31,6 +33,7 @@ class Turns:
         if mine is None or job not in mine:
             return False
         mine.remove(job)
+        self._count(job, -1)
         if not mine:
             del self._waiting[job.sender]
         return True
@@ -45,11 +48,20 @@ class Turns:
             job = mine.popleft()
             nbytes -= job.nbytes
             batch.append(job)
+            self._count(job, -1)
             if mine:
                 self._waiting.move_to_end(sender)
             else:
                 del self._waiting[sender]
         return batch
+
+    def fill(self, frames: int, nbytes: int) -> bool:
+        """Whether what waits is a batch of so many frames, or bytes."""
+        return self._frames >= frames or self._nbytes >= nbytes
+
+    def _count(self, job: Job, frames: int) -> None:
+        self._frames += frames
+        self._nbytes += frames * job.nbytes
 
 
 class Queues:
@@ -85,14 +97,18 @@ class Queues:
         self.waiting[job.priority] -= 1
         return True
 
-    def take(self, frames: int, nbytes: int) -> list[Job]:
-        """The next micro-batch: of the first priority that has one, from the lane whose turn it is."""
+    def take(self, frames: int, nbytes: int, *, full: bool = False) -> list[Job]:
+        """The next micro-batch: of the first priority that has one, from the lane whose turn it is; with `full` from the
+        first lane that fills one, if any does."""
         for priority in PRIORITIES:
             lanes = self._lanes[priority]
             if lanes:
-                lane, turns = next(iter(lanes.items()))
-                batch = turns.take(frames, nbytes)
-                if turns:
+                turn = (lane for lane, turns in lanes.items() if not full or turns.fill(frames, nbytes))
+                lane = next(turn, None)
+                if lane is None:
+                    return []
+                batch = lanes[lane].take(frames, nbytes)
+                if lanes[lane]:
                     lanes.move_to_end(lane)
                 else:
                     del lanes[lane]

@@ -1,7 +1,9 @@
 """From waiting frames to micro-batches on replicas.
 
 Batches form while all replicas are busy: a frame that finds a free one leaves at once, alone; frames that do not gather
-until one is free. So a single station waits for nobody, and a full service works with full batches, without a timer.
+until one is free, or until they fill a batch, which leaves for a busy one so that it never waits for the next. So a
+single station waits for nobody, a full service works with full batches, and one that is nearly full is not filled up by
+frames that are computed one by one, without a timer.
 """
 
 import asyncio
@@ -72,7 +74,10 @@ class Scheduler:
 
     def _pump(self) -> None:
         while self._queues and len(self._under_way) < self._replicas * self._settings.in_flight:
-            batch = self._queues.take(self._batch_frames, self._settings.micro_batch_bytes)
+            busy = len(self._under_way) >= self._replicas
+            batch = self._queues.take(self._batch_frames, self._settings.micro_batch_bytes, full=busy)
+            if not batch:
+                return
             now = self._loop.time()
             for job in batch:
                 job.sent = now

@@ -58,7 +58,7 @@ class GatewaySettings(BaseSettings):
 
     micro_batch_frames: PositiveInt = Field(64, description="frames of a micro-batch at most")
     micro_batch_bytes: PositiveInt = Field(32 * 1024 * 1024, description="bytes of a micro-batch at most")
-    in_flight: PositiveInt = Field(3, description="micro-batches under way for each replica")
+    in_flight: PositiveInt = Field(3, description="micro-batches under way for each replica; all but one are full")
     by_value_bytes: int = Field(1024 * 1024, ge=0, description="micro-batches up to this size go by value")
     estimate_timeout_s: PositiveFloat = Field(120.0, description="longest wait for a replica's answer [s]")
     retries: int = Field(2, ge=0, description="how often a micro-batch whose replica died goes to another")

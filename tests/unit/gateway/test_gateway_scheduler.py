@@ -134,6 +134,21 @@ async def test_as_many_micro_batches_as_the_replicas_take() -> None:
     await finished(jobs)
 
 
+async def test_a_busy_replica_is_sent_full_batches_alone() -> None:
+    """Frames sent one by one to wait at a replica would be computed one by one, and keep it busy for good."""
+    gate = Gate()
+    tested = scheduler(gate, in_flight=3, micro_batch_frames=3, micro_batch_bytes=10)
+    jobs = [job(0), job(1), job(2), job(3), job(4), *(job(number, size=5) for number in (5, 6, 7))]
+    for one, leaves in zip(jobs, (1, 1, 1, 2, 2, 2, 3, 3), strict=True):
+        tested.submit([one])
+        await settle()
+        assert len(gate.batches) == leaves
+    assert gate.batches == [[0], [1, 2, 3], [5, 6]]
+    gate.open.set()
+    await finished(jobs)
+    assert sorted(gate.batches[3:]) == [[4], [7]]
+
+
 async def test_withdrawn_frames_do_not_leave_and_late_answers_are_forgotten() -> None:
     gate = Gate()
     tested = scheduler(gate)

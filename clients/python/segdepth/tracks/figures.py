@@ -28,6 +28,9 @@ POINTS_PX = (-0.5, 0.0, 0.5)
 """Along each axis of a pixel, where its window is weighed; between them a parabola tells. Neighbouring pixels share
 their edge: a column that drifts across it shows no step."""
 
+ONE_THREAD = 1 << 18
+"""Multiplications up to which OpenBLAS, which comes with numpy, starts no threads."""
+
 FIGURES = 1 + len(RADII_A)
 
 
@@ -52,11 +55,21 @@ def intensities(image_HW: Array, x_px: Array, y_px: Array, sampling_A: float) ->
     padded_HW = np.pad(image_HW, reach_px, mode="edge")
     size = 2 * reach_px + 1
     window_NPP = np.lib.stride_tricks.sliding_window_view(padded_HW, (size, size))[row_N, column_N]
-    window_PN = window_NPP.reshape(-1, size**2).astype(np.float32).T
+    window_NP = window_NPP.reshape(-1, size**2).astype(np.float32)
     # Weighing about every point at once is a product of matrices, several times as fast as about each column's own.
-    weighed = (_weights(sampling_A, reach_px) @ window_PN).reshape(len(RADII_A), len(POINTS_PX), len(POINTS_PX), -1)
+    weighed = _product(_weights(sampling_A, reach_px), window_NP.T)
+    weighed = weighed.reshape(len(RADII_A), len(POINTS_PX), len(POINTS_PX), -1)
     share = _parabola(down_px)[:, None] * _parabola(right_px)
     return np.asarray((weighed * share).sum(axis=(1, 2)) / _mean(image_HW))
+
+
+def _product(weights_WP: Array, window_PN: Array) -> Array:
+    """Matrix product, in pieces that BLAS leaves to one thread: its others would wait for the next frame's, spinning."""
+    columns = max(1, ONE_THREAD // weights_WP.size)
+    pieces = [
+        weights_WP @ window_PN[:, first : first + columns] for first in range(0, window_PN.shape[1] or 1, columns)
+    ]
+    return np.concatenate(pieces, axis=1)
 
 
 def _pixel(place_px: Array, size_px: int) -> tuple[NDArray[np.int64], Array]:
