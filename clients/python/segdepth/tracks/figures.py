@@ -51,16 +51,23 @@ def intensities(image_HW: Array, x_px: Array, y_px: Array, sampling_A: float) ->
     reach_px = max(1, round(REACH_A / sampling_A))
     column_N, right_px = _pixel(x_px, image_HW.shape[1])
     row_N, down_px = _pixel(y_px, image_HW.shape[0])
-    # Columns at the edge of the frame are weighed over what there is of their windows.
-    padded_HW = np.pad(image_HW, reach_px, mode="edge")
-    size = 2 * reach_px + 1
-    window_NPP = np.lib.stride_tricks.sliding_window_view(padded_HW, (size, size))[row_N, column_N]
-    window_NP = window_NPP.reshape(-1, size**2).astype(np.float32)
+    window_NP = _windows(image_HW, row_N, column_N, reach_px)
     # Weighing about every point at once is a product of matrices, several times as fast as about each column's own.
     weighed = _product(_weights(sampling_A, reach_px), window_NP.T)
     weighed = weighed.reshape(len(RADII_A), len(POINTS_PX), len(POINTS_PX), -1)
     share = _parabola(down_px)[:, None] * _parabola(right_px)
     return np.asarray((weighed * share).sum(axis=(1, 2)) / _mean(image_HW))
+
+
+def _windows(image_HW: Array, row_N: NDArray[np.int64], column_N: NDArray[np.int64], reach_px: int) -> Array:
+    """Pixels up to so far from each place in x and y [N, P P]; at the edge of the frame its outermost ones again."""
+    size = 2 * reach_px + 1
+    last_HW = np.array(image_HW.shape) - 1 - reach_px
+    at_2N = np.array([row_N, column_N])
+    if at_2N.min(initial=reach_px) < reach_px or (at_2N.max(axis=1, initial=0) > last_HW).any():
+        image_HW, row_N, column_N = np.pad(image_HW, reach_px, mode="edge"), row_N + reach_px, column_N + reach_px
+    windows = np.lib.stride_tricks.sliding_window_view(image_HW, (size, size))
+    return windows[row_N - reach_px, column_N - reach_px].reshape(-1, size**2).astype(np.float32)
 
 
 def _product(weights_WP: Array, window_PN: Array) -> Array:

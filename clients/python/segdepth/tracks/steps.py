@@ -31,7 +31,7 @@ MEMORY = 64
 """Frames that levels are told from: over more of them columns wander by as little as so many would tell of, as the
 specimen drifts over pixels and what surrounds it changes; false alarms doubled."""
 
-SCREEN = np.array([2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 63])
+SCREEN = np.array([2, 3, 5, 8, 12, 18, 27, 41, 62])
 """Frames back at which it is looked for in every frame; at all of them only where these are promising."""
 
 STEP_SIGMA = 1.5
@@ -205,10 +205,9 @@ class Steps:
         """Rows whose log Bayes factor of a step may be above `promising`, and it."""
         if self.frame < BEFORE_LEAST + AFTER_LEAST:
             return np.zeros(0, np.int64), Evidence(np.zeros(0), np.zeros((0, WINDOW)))
-        every = np.arange(len(self))
         screen = SCREEN[self.frame > SCREEN]
         # A step between two screened moments loses a part of its evidence.
-        rows = np.flatnonzero(0.7 * self._log_factor(every, screen).max(axis=0) > promising - 2.0)
+        rows = np.flatnonzero(0.7 * self._log_factor(slice(None), screen).max(axis=0) > promising - 3.0)
         return rows, self.evidence_of(rows)
 
     def evidence_of(self, rows: Array) -> Evidence:
@@ -220,24 +219,23 @@ class Steps:
         highest = back.max(axis=0)
         return Evidence(highest + np.log(np.exp(back - highest).sum(axis=0)), back.T)
 
-    def _log_factor(self, rows: Array, lags_L: Array) -> Array:
+    def _log_factor(self, rows: Array | slice, lags_L: Array) -> Array:
         """log B of a step `lags_L` frames ago [L, N]: that many frames show the new level."""
         at = (self.frame - lags_L) % MEMORY
-        if len(rows) == len(self):
-            sums, counts = self._sums[at], self._counts[at]
-        else:
-            sums, counts = self._sums[at][..., rows], self._counts[at][:, rows]
-        before = counts - self._seen_before[rows]
-        after = self._seen[rows] - counts
-        apart = (self._sum[:, rows] - sums) / np.maximum(after, 1)[:, None]
-        apart -= (sums - self._sum_before[:, rows]) / np.maximum(before, 1)[:, None]
-        number = np.maximum(before * after / np.maximum(before + after, 1), 0)
-        distance = number * _quadratic(apart, self._precision[..., rows])
-        freedom = OWN_FRAMES + np.minimum(self._pairs[rows], NOISE_FRAMES)
-        distance = freedom * np.log1p(distance / freedom)
-        gain = number * STEP_SIGMA**2
-        factor = (distance * gain / (1 + gain) - self._figures * np.log1p(gain)) / 2
-        return np.where((before < BEFORE_LEAST) | (after < AFTER_LEAST), NOWHERE, factor)
+        sums, counts = self._sums[at][..., rows], self._counts[at][:, rows]
+        before = np.maximum(counts - self._seen_before[rows], 0).astype(np.float32)
+        after = (self._seen[rows] - counts).astype(np.float32)
+        share = after / np.maximum(before + after, 1)
+        # The difference of the means is this over n = n1 n2 / (n1 + n2); what is small is told in 32 bits.
+        whole = (self._sum[:, rows] - self._sum_before[:, rows]).astype(np.float32)
+        late = (self._sum[:, rows] - sums).astype(np.float32)
+        late -= share[:, None] * whole
+        number = before * share
+        distance = _quadratic(late, self._precision[..., rows].astype(np.float32)) / np.maximum(number, 1e-3)
+        freedom = (OWN_FRAMES + np.minimum(self._pairs[rows], NOISE_FRAMES)).astype(np.float32)
+        gain = number * np.float32(STEP_SIGMA**2)
+        factor = freedom * np.log1p(distance / freedom) * (gain / (1 + gain)) - self._figures * np.log1p(gain)
+        return np.where((before < BEFORE_LEAST) | (after < AFTER_LEAST), NOWHERE, factor / 2)
 
     def height(self, row: int, back: int) -> Array:
         """Figures of a row since `back` frames ago, less those before [C]."""
@@ -256,7 +254,7 @@ class Steps:
 def _quadratic(apart_LCN: Array, precision_CCN: Array) -> Array:
     """d' P d [L, N]; written out, as einsum takes several times as long for a few figures."""
     size = len(precision_CCN)
-    total = np.zeros((len(apart_LCN), apart_LCN.shape[2]))
+    total = np.zeros((len(apart_LCN), apart_LCN.shape[2]), apart_LCN.dtype)
     for a in range(size):
         # Both halves of a symmetric matrix at once.
         half = precision_CCN[a, a] * apart_LCN[:, a]
