@@ -98,8 +98,8 @@ class Queues:
         return True
 
     def take(self, frames: int, nbytes: int, *, full: bool = False) -> list[Job]:
-        """The next micro-batch: of the first priority that has one, from the lane whose turn it is; with `full` from the
-        first lane that fills one, if any does."""
+        """The next micro-batch: of the first priority that has one, from the lane whose turn it is; with `full` from
+        the first lane that fills one, if any does."""
         for priority in PRIORITIES:
             lanes = self._lanes[priority]
             if lanes:

@@ -15,7 +15,7 @@ BORDER = 2
 
 
 class Cells:
-    """Squares as wide as `reach`, each of which holds one place: the nearest within reach lies in a square or beside it.
+    """Squares as wide as `reach` that hold a place each: the nearest within reach lies in a place's own or beside it.
 
     Of places that share a square only the last in `order` is seen: they should lie further apart than its diagonal.
     """

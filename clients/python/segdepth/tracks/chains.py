@@ -13,7 +13,7 @@ from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
 
-REFRESHED_FRAMES = 8
+REFRESHED_FRAMES = 16
 """Frames after which what a track's past says of its present is worked out anew: it changes as slowly as its weight."""
 
 MOST_PIECES = 12
@@ -165,5 +165,8 @@ def moved(log_RK: Array, move_RKK: Array) -> Array:
 
 def normal(log: Array) -> Array:
     """Probabilities, that add up to 1 over the last axis."""
-    likely = np.exp(log - log.max(axis=-1, keepdims=True))
-    return np.asarray(likely / likely.sum(axis=-1, keepdims=True))
+    # numpy is several times as fast along the first axis as along a last one that is short.
+    first = np.ascontiguousarray(np.moveaxis(log, -1, 0))
+    likely = np.exp(first - first.max(axis=0))
+    likely /= likely.sum(axis=0)
+    return np.ascontiguousarray(np.moveaxis(likely, 0, -1))

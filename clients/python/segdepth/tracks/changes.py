@@ -46,8 +46,8 @@ they spread over some 20."""
 SETTLED_FRAMES = 12
 """Frames for which evidence must last before a change is announced, where there is time to wait."""
 
-LOOKED_FRAMES, LOOKED_FRAMES_LIVE = 4, 2
-"""Changes are looked for every so many frames: where there is time to wait, and where not."""
+LOOKED_FRAMES = 4
+"""Changes are looked for every so many frames; what is seen of one in fewer is seldom enough."""
 
 NEIGHBOUR_A, NEIGHBOUR_FRAMES, NEIGHBOUR_SHARE = 3.5, 5, 0.7
 """A column's change shows in the image of those around it at the same time: there it is weaker than this share."""
@@ -118,7 +118,7 @@ class Changes:
     ) -> list[Event]:
         """Changes that are sure since this frame. xy: where the columns stand [Å]; response_N: how much
         the model's count moves for an atom; last: no frame follows, so that none need be waited for."""
-        skipped = self._steps.frame % (LOOKED_FRAMES if self._patience else LOOKED_FRAMES_LIVE)
+        skipped = self._steps.frame % LOOKED_FRAMES
         # Where nothing waits to be sure, the last frame may have been looked at.
         done = not skipped and not self._patience if last else skipped
         if not self._settings.hop_rate or done:

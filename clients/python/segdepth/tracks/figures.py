@@ -71,7 +71,7 @@ def _windows(image_HW: Array, row_N: NDArray[np.int64], column_N: NDArray[np.int
 
 
 def _product(weights_WP: Array, window_PN: Array) -> Array:
-    """Matrix product, in pieces that BLAS leaves to one thread: its others would wait for the next frame's, spinning."""
+    """Matrix product, in pieces that BLAS leaves to one thread: others would spin until the next frame's."""
     columns = max(1, ONE_THREAD // weights_WP.size)
     pieces = [
         weights_WP @ window_PN[:, first : first + columns] for first in range(0, window_PN.shape[1] or 1, columns)
@@ -98,7 +98,7 @@ def _weights(sampling_A: float, reach_px: int) -> Array:
     along = np.exp(-0.5 * (away_A / np.array(RADII_A)[:, None, None]) ** 2)
     along /= along.sum(axis=2, keepdims=True)
     weights = along[:, :, None, :, None] * along[:, None, :, None, :]
-    return weights.reshape(-1, away_A.shape[1] ** 2).astype(np.float32)
+    return np.asarray(weights.reshape(-1, away_A.shape[1] ** 2), np.float32)
 
 
 def _binned(image_HW: Array, number: int) -> Array:

@@ -185,7 +185,7 @@ class Segment:
         return seen
 
     def _from_border_A(self, xy_A: Array, shape: tuple[int, int] | None = None) -> Array:
-        """How far inside a frame's border places lie [Å]; less than 0 outside of it. shape: another than the movie's."""
+        """How far inside a frame's border places lie [Å]; less than 0 outside. shape: another than the movie's."""
         height, width = shape or self.shape
         sampling_A = self.calibration.sampling_A
         x_A, y_A = xy_A[:, 0], xy_A[:, 1]

@@ -249,10 +249,10 @@ class Sites:
         ours_N = _between(self._at_N, low, high)
         steady_N = ours_N & (2 * self.found_N >= min(self.found_N.max(initial=0), 20))
         known_low, known_high = _corners(self._at_N)
-        theirs = np.count_nonzero(_between(place_M, known_low - 1 - 1j, known_high + 1 + 1j))
-        enough = shared >= max(LEAST_COLUMNS, SHARED_SHARE * max(np.count_nonzero(steady_N), theirs))
+        theirs = int(np.count_nonzero(_between(place_M, known_low - 1 - 1j, known_high + 1 + 1j)))
+        enough = shared >= max(LEAST_COLUMNS, SHARED_SHARE * max(int(np.count_nonzero(steady_N)), theirs))
         # Less those that only one of the two has where both could.
-        return enough, 2 * near / max(np.count_nonzero(ours_N) + len(place_M), 1)
+        return enough, 2 * near / max(int(np.count_nonzero(ours_N)) + len(place_M), 1)
 
     def _near(self, place_M: Array) -> NDArray[np.int64]:
         """The site nearest to each place, -1 for those without one within FIRST_REACH_A."""
@@ -318,7 +318,7 @@ def _rigid(apart_M: Array, arm_M: Array) -> tuple[float, complex]:
     """Turn and displacement that explain how far points lie apart, by least squares."""
     mean, arm_mean = complex(apart_M.mean()), complex(arm_M.mean())
     lever = arm_M - arm_mean
-    turn = float(np.vdot(lever, apart_M - mean).imag / max(np.vdot(lever, lever).real, 1e-9))
+    turn = float(np.vdot(lever, apart_M - mean).imag) / max(float(np.vdot(lever, lever).real), 1e-9)
     return turn, mean - 1j * turn * arm_mean
 
 

@@ -83,9 +83,11 @@ class Summing:
         if self._turned or small:
             return None
         total = self._total[top:bottom, left:right]
-        if not np.isfinite(total).any():
-            return None
-        counts = total.min() >= 0 and total.max() <= MOST_16 and (total == np.round(total)).all()
+        counts = total.dtype == np.uint16
+        if not counts:
+            if not np.isfinite(total).any():
+                return None
+            counts = total.min() >= 0 and total.max() <= MOST_16 and (total == np.round(total)).all()
         image = total.astype(np.uint16 if counts else np.float32)
         if image.nbytes > contract.FRAME_BYTES:
             return None

@@ -100,7 +100,7 @@ def test_a_change_that_frames_without_an_answer_follow_is_told():
 
 @pytest.mark.parametrize("lag", [0, 100])
 def test_moments_count_the_movies_frames_not_the_answered_ones(lag):
-    _, out = tracked(70, Tracking(lag_frames=lag, summed_frames=0), missing=range(10, 20))
+    _, out = tracked(70, Tracking(lag_frames=lag, false_alarms=1e-4, summed_frames=0), missing=range(10, 20))
     (change,) = changes(out)
     assert abs(change.frame - HOP) <= 1
 
@@ -120,6 +120,18 @@ def test_a_column_that_comes_is_told_from_its_first_frame_on():
         out += tracking.add(*specimen.shot(number, atoms=atoms))
     told = [change for change in changes(out) if change.before == 0]
     assert [(change.frame, change.after) for change in told] == [(HOP, specimen.atoms[COLUMN])]
+
+
+def test_what_was_taken_for_a_column_and_is_none_has_not_changed():
+    """Found in a few frames and in none of the many that follow: no count changes from 0 to 0."""
+    specimen = Specimen(posterior_sigma=0.3)
+    tracking, out = tracker(Tracking(false_alarms=1e-4, summed_frames=0)), []
+    for number in range(90):
+        atoms = specimen.atoms.copy()
+        atoms[COLUMN] = 2 if number - HOP in (0, 2, 4) else 0
+        out += tracking.add(*specimen.shot(number, atoms=atoms))
+    out += tracking.finish()
+    assert [change for change in changes(out) if change.before == change.after] == []
 
 
 def test_a_column_that_goes_has_no_atoms_and_stays_a_track():
