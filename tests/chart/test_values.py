@@ -33,7 +33,7 @@ def test_the_schema_keeps_bounds_defaults_and_words() -> None:
     gateway = schema.schema()["definitions"]["GatewaySettingsValues"]["properties"]
     assert gateway["in_flight"] == {
         "default": 3,
-        "description": "micro-batches under way for each replica",
+        "description": "micro-batches under way for each replica; all but one are full",
         "exclusiveMinimum": 0,
         "type": "integer",
     }
