@@ -133,6 +133,8 @@ class ModelInfo:
     """What replicas saw of it in the shadow of stable, if it is the candidate."""
     pooling: PoolingNumbers | None = field(default=None, repr=False)
     """How its answers combine over the frames of a movie, if it can tell."""
+    forced: str = ""
+    """Why `stable` points at it against the gates, with what they refused; empty where they were passed."""
 
     @classmethod
     def from_message(cls, model: models_pb2.Model) -> "ModelInfo":
@@ -148,6 +150,7 @@ class ModelInfo:
             description=model.description,
             shadow=Shadow.from_message(model.shadow) if model.HasField("shadow") else None,
             pooling=PoolingNumbers.from_message(model.pooling) if model.HasField("pooling") else None,
+            forced=model.forced,
         )
 
 

@@ -75,6 +75,7 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
     POOLING_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
     serving: _builtins.bool
     """Whether replicas answer with it now."""
     problem: _builtins.str
@@ -86,6 +87,10 @@ class Model(_message.Message):
     """Field that frames must have [Å]."""
     description: _builtins.str
     """What the model knows, in a sentence."""
+    forced: _builtins.str
+    """Why stable points here against the gates, with what they refused. Empty where they were passed, or for versions that
+    are not stable.
+    """
     @_builtins.property
     def version(self) -> _frame_pb2.ModelVersion: ...
     @_builtins.property
@@ -116,10 +121,11 @@ class Model(_message.Message):
         description: _builtins.str = ...,
         shadow: Global___Shadow | None = ...,
         pooling: Global___Pooling | None = ...,
+        forced: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pooling", b"pooling", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "pooling", b"pooling", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "forced", b"forced", "pooling", b"pooling", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

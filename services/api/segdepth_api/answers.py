@@ -155,6 +155,7 @@ class ModelAnswer(BaseModel):
     sampling_upper_A: float = Field(description="[Å/px]")
     field_lower_A: float = Field(description="smallest field of view [Å]")
     description: str
+    forced: str = Field(description="why stable points at it against the gates, with what they refused; or empty")
 
     @classmethod
     def of(cls, info: ModelInfo) -> "ModelAnswer":
@@ -169,6 +170,7 @@ class ModelAnswer(BaseModel):
             sampling_upper_A=info.sampling_range_A[1],
             field_lower_A=info.field_lower_A,
             description=info.description,
+            forced=info.forced,
         )
 
 

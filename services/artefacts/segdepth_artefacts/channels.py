@@ -45,13 +45,35 @@ class Channel(Strict):
 
         Versions lie below each other, so that rolling back twice goes back by two instead of to and fro.
         """
-        stack: list[str] = []
+        below, _ = self._promotions()
+        return below[-2].to_version if len(below) > 1 else None
+
+    @property
+    def forced(self) -> ChannelChange | None:
+        """How `version` became the channel's, if that was against the gates and they have not been passed since."""
+        below, _ = self._promotions()
+        return below[-1] if below[-1].forced else None
+
+    @property
+    def passed(self) -> frozenset[str]:
+        """Versions that became the channel's by the gates, and not against them since."""
+        _, last = self._promotions()
+        return frozenset(version for version, change in last.items() if not change.forced)
+
+    def _promotions(self) -> tuple[list[ChannelChange], dict[str, ChannelChange]]:
+        """The promotions that the channel can go back through, the present one last; and the last one of each version.
+        Going back is none, and promoting anew what is there takes the place of the promotion before."""
+        below: list[ChannelChange] = []
+        last: dict[str, ChannelChange] = {}
         for change in reversed(self.history):
-            if len(stack) > 1 and stack[-2] == change.to_version:
-                stack.pop()
-            else:
-                stack.append(change.to_version)
-        return stack[-2] if len(stack) > 1 else None
+            if len(below) > 1 and below[-2].to_version == change.to_version:
+                below.pop()
+                continue
+            if below and below[-1].to_version == change.to_version:
+                below.pop()
+            below.append(change)
+            last[change.to_version] = change
+        return below, last
 
 
 class _Pointer(Strict):

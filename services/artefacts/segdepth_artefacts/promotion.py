@@ -169,8 +169,11 @@ def _dose(name: str) -> str:
 
 
 def examine(store: ArtefactStore, family: str, version: str, gates: PromotionGates) -> list[str]:
-    """`refusals` of a version in the store, against the family's present stable. UnknownVersion, CorruptArtefact."""
+    """`refusals` of a version in the store, against the family's present stable, if that is another one.
+    UnknownVersion, CorruptArtefact."""
     stable = store.channel(family, STABLE)
+    if stable is not None and stable.version == version:
+        stable = None  # It cannot be compared with itself.
     shadow = store.shadow(family, version, stable.version) if stable is not None else None
     report = store.report(family, version)
     if report is None:

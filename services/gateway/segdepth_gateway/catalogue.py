@@ -28,11 +28,15 @@ def models(store: ArtefactStore, family: str, status: ReplicaStatus) -> list[mod
 
 
 def _of_family(store: ArtefactStore, family: str, status: ReplicaStatus) -> list[models_pb2.Model]:
-    channels = {name: channel.version for name in CHANNELS if (channel := store.channel(family, name))}
+    found = {name: channel for name in CHANNELS if (channel := store.channel(family, name))}
+    channels = {name: channel.version for name, channel in found.items()}
+    forced = found[STABLE].forced if STABLE in found else None
     listed = []
     for version in store.versions(family):
         model = _model(store.manifest(family, version))
         model.channels.extend(name for name, at in channels.items() if at == version)
+        if forced is not None and forced.to_version == version:
+            model.forced = forced.reason
         model.serving = status.ready and (status.family, status.version) == (family, version)
         if model.serving:
             model.version.engine = status.engine
@@ -90,15 +94,16 @@ def promote(
 ) -> models_pb2.ChannelChange:
     """Points `stable` at the version, if the gates permit it or the caller forces it.
 
-    Already there: the change that put it there, again. A version that was stable before may be so again. The gates
-    judge against the stable that is replaced: whoever changes it meanwhile makes this fail.
+    Already there: the change that put it there, again; unless that was forced, then the gates are asked anew. A version
+    that was stable by the gates may be so again. The gates judge against the stable that is replaced: whoever changes
+    it meanwhile makes this fail.
     """
     family, version = request.family, request.version
     before = store.channel(family, STABLE)
-    if before is not None and before.version == version:
+    if before is not None and before.version == version and (request.force or before.forced is None):
         return _change(before, before.history[0])
-    was_stable = before is not None and version in {change.to_version for change in before.history}
-    refused = [] if was_stable else promotion.examine(store, family, version, gates)
+    passed = before is not None and version in before.passed
+    refused = [] if passed else promotion.examine(store, family, version, gates)
     if refused and not request.force:
         raise Rejected(grpc.StatusCode.FAILED_PRECONDITION, _refusal(family, version, refused))
     after = store.point(

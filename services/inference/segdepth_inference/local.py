@@ -147,11 +147,9 @@ class LocalBackend:
         loaded = self._keeper.ready(manifest.family, manifest.version)
         created = Timestamp()
         created.FromDatetime(manifest.created)
-        channels = [
-            name
-            for name in CHANNELS
-            if (channel := self._store.channel(manifest.family, name)) and channel.version == manifest.version
-        ]
+        found = {name: channel for name in CHANNELS if (channel := self._store.channel(manifest.family, name))}
+        channels = [name for name, channel in found.items() if channel.version == manifest.version]
+        forced = found[CHANNELS[0]].forced if CHANNELS[0] in channels else None
         sampling = manifest.domain.checks.get("sampling", Range())
         field = manifest.domain.checks.get("field", Range())
         version = pb.ModelVersion(family=manifest.family, version=manifest.version, sha256=manifest.weights_sha256)
@@ -165,6 +163,7 @@ class LocalBackend:
             sampling_upper_angstrom_per_px=sampling.upper or 0.0,
             field_lower_angstrom=field.lower or 0.0,
             description=manifest.domain.description,
+            forced=forced.reason if forced else "",
         )
         if pooling := manifest.pooling:
             fill(model.pooling, **pooling.model_dump(), abstain_below=manifest.calibration.abstain_below)

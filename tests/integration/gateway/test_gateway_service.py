@@ -166,6 +166,19 @@ async def test_gates_refuse_and_a_forced_promotion_is_recorded_with_what_was_ref
         assert (change.to_version, change.forced) == ("2", True)
         assert change.reason.startswith("for a trial; overridden: its recipe's own gate: accuracy at 500")
         assert "worse than 1's" in change.reason
+        listed = models_pb2_grpc.ModelServiceStub(channel)
+        models = (await listed.ListModels(models_pb2.ListModelsRequest())).models
+        assert {model.version.version: model.forced for model in models} == {"1": "", "2": change.reason, "3": ""}
+        assert (await admin.Promote(worse)).change == change
+        # Asked anew it is refused for itself, and no more for what it replaced.
+        worse.force = False
+        code, detail = await failure(admin.Promote(worse))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "0.6 < 0.8" in detail
+        assert "worse than" not in detail
+        await admin.Promote(models_pb2.PromoteRequest(family="sum", version="1"))
+        code, _ = await failure(admin.Promote(worse))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_models_show_what_the_candidate_does_in_the_shadow(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def models(
         table.add_row(
             escape(model.version.family),
             escape(model.version.version),
-            escape(", ".join(model.channels)),
+            escape(", ".join(model.channels)) + (" [red](forced)[/]" if model.forced else ""),
             f"[red]no: {escape(model.problem)}[/]" if model.problem else "yes" if model.serving else "",
             f"{low:g}-{high:g}",
             f"≥ {model.field_lower_A:g} Å",
@@ -51,6 +51,8 @@ def models(
         )
     out().print(table)
     for model in found:
+        if model.forced:
+            out().print(escape(f"{model.version.family} {model.version.version} is stable by force: {model.forced}"))
         if model.shadow is not None:
             _show(model.version, model.shadow)
 

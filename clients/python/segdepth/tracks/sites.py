@@ -65,8 +65,8 @@ class Placement(NamedTuple):
     """How the specimen lies in a frame, and which site each of its columns is; -1 for a new one.
 
     shift_A: displacement [2] of the specimen against the first frame; error_A: its standard error; turn_rad: how far it
-    is turned about `Sites.centre_A`; place_M: the frame's columns where they would lie in the first frame; score: of
-    the columns that both have where the frame lies, the share that they share.
+    is turned about the middle of the first frame's columns; place_M: the frame's columns where they would lie in the
+    first frame; score: of the columns that both have where the frame lies, the share that they share.
     """
 
     shift_A: Array
