@@ -21,6 +21,8 @@ MODEL = frame_pb2.ModelVersion(family="sum", version="1", sha256="ab" * 32, engi
 
 RETRY_AFTER = (("retry-after-ms", "250"),)
 
+FORCED = "try; overridden: worse than stable at 200 e/Å²"
+
 SHADOW = models_pb2.Shadow(
     stable="1",
     replicas=2,
@@ -193,6 +195,7 @@ class Models(models_pb2_grpc.ModelServiceServicer, models_pb2_grpc.ModelAdminSer
                 sampling_upper_angstrom_per_px=0.25,
                 field_lower_angstrom=20,
                 description="sums",
+                forced=FORCED if self.stable[-1] == version == "2" else "",
             )
             for version in ("1", "2")
         ]

@@ -170,7 +170,7 @@ class TestModels:
         assert refused.exit_code == 1
         assert "worse than stable" in refused.stderr
         assert "1 → 2" in run("models", "promote", "sum", "2", "--reason", "try", "--force", *at).stdout
-        assert "sum 2 is stable by force: try" in run("models", *at).stdout
+        assert "sum 2 is stable by force: try; overridden: worse" in run("models", *at).stdout
         assert "2 → 1" in run("models", "rollback", "sum", "--reason", "worse", *at).stdout
         assert "operator" in run("models", "history", "sum", *at).stdout
 

@@ -117,7 +117,10 @@ def test_a_card_names_the_species_that_the_model_knows(tmp_path: Path):
         )
         doses = {"500": {**figures, "columns": 7, "ece": 0.03, "by_species": dict.fromkeys(named(elements), figures)}}
         report = {"specimens": 3, "seed_range": "benchmark", "engine": "torch-fp32", "families": {"all": doses}}
+        assert "Misses" not in write_card(tmp_path, manifest, report).read_text()
+        report["missed"] = ["accuracy at 500 e/Å² is 0.6 < 0.8"]
         card = write_card(tmp_path, manifest, report).read_text()
+        assert "\n- **Misses a gate of its recipe**: accuracy at 500 e/Å² is 0.6 < 0.8\n" in card
         assert sentence in card
         assert "simulated specimens\n- Evaluated" in card
         head, rule, *rows = (line for line in card.splitlines() if line.startswith("|"))
