@@ -84,12 +84,11 @@ class LiveStatus:
         sent: Sent | None = None
         while self._sent and self._sent[0].sequence <= last:
             sent = self._sent.popleft()
+        self._reasons.of(answer)
         if not isinstance(answer, FrameResult):
-            self._reasons.add_gap(answer)
             return {}
         self._columns += len(answer.columns)
         self._models[str(answer.model)] += 1
-        self._reasons.add(answer)
         if sent is None or sent.sequence != last:
             return {}
         latency_s = time.monotonic() - sent.at_s

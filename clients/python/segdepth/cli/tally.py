@@ -21,14 +21,13 @@ class Tally:
 
     def add(self, answer: Answer) -> int:
         """Count it; returns the number of frames."""
+        self.reasons.of(answer)
         if not isinstance(answer, FrameResult):
             self.unanswered[answer.reason.value] += len(answer)
-            self.reasons.add_gap(answer)
             return len(answer)
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
         self.models[str(answer.model)] += 1
-        self.reasons.add(answer)
         return 1
 
     @property

@@ -24,7 +24,7 @@ class Cells:
         self._reach = reach
         self._at_N = np.append(at_N, complex(np.inf, 0.0))
         """The last one stands for none."""
-        cell_N2 = np.floor(_pairs(at_N) / reach).astype(np.int64)
+        cell_N2 = np.floor(pairs(at_N) / reach).astype(np.int64)
         self._first = cell_N2.min(axis=0) - BORDER
         self._size = cell_N2.max(axis=0) + 1 + BORDER - self._first
         cell_N2 -= self._first
@@ -35,7 +35,7 @@ class Cells:
 
     def nearest(self, at_M: Array) -> NDArray[np.int64]:
         """Which place is nearest to each, -1 for those without one within reach."""
-        cell_M2 = np.floor(_pairs(at_M) / self._reach) - self._first
+        cell_M2 = np.floor(pairs(at_M) / self._reach) - self._first
         # The outermost cells are empty, and so are those around them.
         cell_M2 = np.clip(cell_M2, 1, self._size - 2).astype(np.int64)
         flat_M = cell_M2[:, 0] + self._size[0] * cell_M2[:, 1]
@@ -47,5 +47,6 @@ class Cells:
         return np.where(square_M9[every, best_M] < self._reach**2, near_M9[every, best_M], -1)
 
 
-def _pairs(at_N: Array) -> Array:
+def pairs(at_N: Array) -> Array:
+    """The same positions as x and y [N, 2]."""
     return at_N.view(float).reshape(-1, 2)

@@ -20,6 +20,20 @@ MOST_PIECES = 12
 """Pieces of a track's time that are kept apart."""
 
 
+class Tempering(NamedTuple):
+    """How what several frames say combines, and what their registered sums say: correlations of the model's error from
+    frame to frame, and from sum to sum."""
+
+    frames: float
+    sums: float
+
+    def of(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
+        """What frames say [..., K], tempered for so many; their sums instead, where there are some."""
+        beta, beta_sums = pooling.worth(number, self.frames), pooling.worth(sums_number, self.sums)
+        summed = np.asarray(sums_number)[..., None] > 0
+        return np.where(summed, sums * beta_sums[..., None], frames * beta[..., None])
+
+
 class Piece(NamedTuple):
     """What is known of a track between two of its changes.
 
@@ -51,8 +65,8 @@ STEP_OF = np.arange(CLASSES)[None, :] - np.arange(CLASSES)[:, None] + CLASSES - 
 class Chains:
     """Pieces of the tracks that have some, packed."""
 
-    def __init__(self, correlation: float, sums_correlation: float):
-        self._correlation, self._sums_correlation = correlation, sums_correlation
+    def __init__(self, tempering: Tempering):
+        self._tempering = tempering
         self.rows = np.zeros(0, np.int64)
         """Of the tracks with changes, in the order of their first [R]."""
         self._place: dict[int, int] = {}
@@ -110,10 +124,7 @@ class Chains:
         """What the frames since each track's last change say [R, K], tempered for a track of all its frames."""
         rows = self.rows
         of_frames = self._number[: len(rows)].sum(axis=1) + own.number[rows]
-        beta = pooling.worth(of_frames, self._correlation)[:, None]
-        sums_number = own.sums_number[rows, None]
-        beta_sums = pooling.worth(sums_number, self._sums_correlation)
-        return np.where(sums_number > 0, own.sums[rows] * beta_sums, own.frames[rows] * beta)
+        return self._tempering.of(own.frames[rows], of_frames, own.sums[rows], own.sums_number[rows])
 
     def through(self, own: Own, row: int | None = None) -> tuple[Array, Array]:
         """Posterior of each of `rows` in each piece of its time [R, P, K], given all frames, and the number of its
@@ -141,9 +152,7 @@ class Chains:
         last = np.arange(number), pieces
         frames[last], sums[last] = own.frames[rows], own.sums[rows]
         of_frames[last], of_sums[last] = own.number[rows], own.sums_number[rows]
-        beta = pooling.worth(of_frames.sum(axis=1), self._correlation)
-        beta_sums = pooling.worth(of_sums, self._sums_correlation)
-        return np.where(of_sums[..., None] > 0, sums * beta_sums[..., None], frames * beta[:, None, None])
+        return self._tempering.of(frames, of_frames.sum(axis=1, keepdims=True), sums, of_sums)
 
     def _forward(self, own: Own, at: Array, told: Array) -> Array:
         """Log probability of counts in each piece, given the frames up to its end [R, P, K]."""

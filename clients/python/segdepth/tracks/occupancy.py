@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.tracks.chains import MOST_PIECES, STEP_OF, Chains, Own, Piece, moved, normal
+from segdepth.tracks.chains import MOST_PIECES, STEP_OF, Chains, Own, Piece, Tempering, moved, normal
 from segdepth.tracks.steps import WINDOW
 from segdepth_protos import pooling
 from segdepth_protos.contract import CLASSES
@@ -65,7 +65,7 @@ class Counts:
 
     def __init__(self, prior_SK: Array, correlation: float, sums_correlation: float = SUMS_CORRELATION):
         self._log_prior_SK = pooling.log_of(prior_SK)
-        self._correlation, self._sums_correlation = correlation, sums_correlation
+        self._tempering = Tempering(correlation, sums_correlation)
         self._species = np.zeros(0, np.int64)
         self._prior = np.zeros((0, CLASSES))
         """Log prior of the first piece that is kept of each track [N, K]."""
@@ -80,7 +80,7 @@ class Counts:
         self._recent: deque[tuple[int, int, NDArray[np.int64], Array]] = deque(maxlen=RECENT_SUMS)
         self.pieces: dict[int, list[Piece]] = {}
         """Of rows with changes: what was before."""
-        self._chains = Chains(correlation, sums_correlation)
+        self._chains = Chains(self._tempering)
         self.frame = 0
 
     def __len__(self) -> int:
@@ -178,13 +178,13 @@ class Counts:
         pieces = self.pieces[row]
         while len(pieces) > MOST_PIECES:
             first = pieces.pop(0)
-            worth = self._worth(first.frames, first.number, first.sums, first.sums_number)
+            worth = self._tempering.of(first.frames, first.number, first.sums, first.sums_number)
             self._prior[row] = moved((self._prior[row] + worth)[None], first.step[STEP_OF][None])[0]
 
     def posterior(self) -> Array:
         """Posterior of each row now [N, K], given all frames so far; of rows with changes since the last one."""
         own = self._own()
-        result = normal(self._prior + self._tempered(own))
+        result = normal(self._prior + self._tempering.of(own.frames, own.number, own.sums, own.sums_number))
         if self.pieces:
             result[self._chains.rows] = self._chains.posterior(own)
         return result
@@ -193,9 +193,6 @@ class Counts:
         """What is known of each row since its last change."""
         frames, number = self._total - self._begun, self._number - self._begun_number
         return Own(self._prior, frames, number, self._sums, self._sums_number)
-
-    def _tempered(self, own: Own) -> Array:
-        return self._worth(own.frames, own.number, own.sums, own.sums_number)
 
     def first_posterior(self, row: int) -> Array:
         """Posterior [K] of a row in the first piece of its time that is kept apart."""
@@ -224,9 +221,3 @@ class Counts:
         others = step_D[STEP_OF[before]] * through[index + 1]
         others[before] = 0.0
         return before, int(others.argmax())
-
-    def _worth(self, frames: Array, number: Array | float, sums: Array, sums_number: Array | float) -> Array:
-        """What frames say [..., K], tempered for so many; their sums instead, where there are some."""
-        beta, beta_sums = pooling.worth(number, self._correlation), pooling.worth(sums_number, self._sums_correlation)
-        summed = np.asarray(sums_number)[..., None] > 0
-        return np.where(summed, sums * beta_sums[..., None], frames * beta[..., None])

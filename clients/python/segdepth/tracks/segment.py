@@ -305,7 +305,7 @@ class Segment:
             return None
         first, last = event.between()
         _, shift_A, turn_rad = self._placed(event.first)
-        x_px, y_px = self.sites.in_frame(shift_A, turn_rad, row) / self.calibration.sampling_A
+        x_px, y_px = self.sites.in_frame(shift_A, turn_rad)[row] / self.calibration.sampling_A
         return Change(
             track=event.track,
             frame=self._placed(event.first)[0],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segdepth.tracks.cells import Cells
+from segdepth.tracks.cells import Cells, pairs
 
 Array = NDArray[Any]
 
@@ -102,16 +102,15 @@ class Sites:
     @property
     def xy_N2(self) -> Array:
         """Positions in the first frame's coordinates [Å]."""
-        return _pairs(self._at_N)
+        return pairs(self._at_N)
 
-    def in_frame(self, shift_A: Array, turn_rad: float, rows: int | slice = slice(None)) -> Array:
-        """Where sites lie in a frame in Å [N, 2], or one of them [2]."""
-        at = (self._at_N[rows] - self._centre) * np.exp(1j * turn_rad) + (self._centre + complex(*shift_A))
-        return np.array([at.real, at.imag]) if isinstance(rows, int) else _pairs(at)
+    def in_frame(self, shift_A: Array, turn_rad: float) -> Array:
+        """Where sites lie in a frame in Å [N, 2]."""
+        return pairs(self._forth(self._at_N, complex(*shift_A), turn_rad))
 
     def through_frames(self, row: int, shifts_A: Array, turns_rad: Array) -> Array:
         """Where a site lies in each of some frames in Å [frame, 2]; shifts_A: [frame, 2]."""
-        return _pairs((self._at_N[row] - self._centre) * np.exp(1j * turns_rad) + self._centre + _complex(shifts_A))
+        return pairs(self._forth(self._at_N[row], _complex(shifts_A), turns_rad))
 
     def place(self, xy_M2: Array, species_M: Array, unanswered: int = 0) -> Placement | None:
         """Where a frame lies whose columns of some species are at xy [Å]; None if that cannot be told.
@@ -151,8 +150,10 @@ class Sites:
         at_M = _complex(xy_M2)
         middle = at_M.mean()
         turned_M = (at_M - middle) * np.exp(-1j * turn_rad) + middle
-        for shift in _peaks(_pairs(turned_M), _pairs(self._at_N + self._shift), SEARCHED_A, TURNED_COLUMNS)[:3]:
-            site_M = self._nearest(turned_M - self._shift - shift)
+        for shift in _peaks(pairs(turned_M), pairs(self._at_N + self._shift), SEARCHED_A, TURNED_COLUMNS)[:3]:
+            place_M = turned_M - self._shift - shift
+            site_M = self._near(place_M)
+            site_M = _owned(site_M, np.abs(place_M - self._at_N[site_M]), len(self))
             if (site_M >= 0).mean() > TURNED_SHARE:
                 return True
         return False
@@ -220,13 +221,17 @@ class Sites:
             if least == NEARLY_SHARE:
                 break
         shared, _, apart_M = self._shared(place_M, site_M, species_M, REACH_A)
-        site_M = _owned(np.where(np.abs(apart_M) < REACH_A, site_M, -1), np.abs(apart_M), len(self))
+        site_M = _owned(site_M, np.abs(apart_M), len(self))
         enough, score = self._compared(place_M, len(shared), int(np.count_nonzero(site_M >= 0)))
         if not enough or abs(turn_rad - self.turn_rad) > TURN_MOST_RAD:
             return None
         square_A2 = np.vdot(apart_M[shared], apart_M[shared]).real / 2 / len(shared)
         error_A = float(np.sqrt(square_A2 / max(len(shared) - 2, 1)))
         return Placement(np.array([shift.real, shift.imag]), error_A, turn_rad, site_M, place_M, score)
+
+    def _forth(self, at: Array, shift: Array | complex, turn_rad: Array | float) -> Array:
+        """Where sites lie in a frame, or one in several."""
+        return np.asarray((at - self._centre) * np.exp(1j * turn_rad) + (self._centre + shift))
 
     def _back(self, at_M: Array, shift: complex, turn_rad: float) -> Array:
         """Where a frame's columns would lie in the first frame."""
@@ -262,12 +267,6 @@ class Sites:
             self._cells = Cells(self._at_N, np.argsort(self.found_N, kind="stable"), FIRST_REACH_A)
         return self._cells.nearest(place_M)
 
-    def _nearest(self, place_M: Array) -> NDArray[np.int64]:
-        """The site of each place within REACH_A, -1 without; of several places for one site the nearest."""
-        site_M = self._near(place_M)
-        distance_M = np.abs(place_M - self._at_N[site_M])
-        return _owned(np.where(distance_M < REACH_A, site_M, -1), distance_M, len(self))
-
     def _searched(self, at_M: Array, species_M: Array, expected: complex, reach_A: float) -> Placement | None:
         """The placement that shares most columns around where the frame is expected, if it shares about as many as
         frames do, and no other does as well."""
@@ -275,7 +274,7 @@ class Sites:
         turned_M = (at_M - self._centre) / turn + self._centre
         fits = [
             fit
-            for shift in _peaks(_pairs(turned_M), _pairs(self._at_N + expected / turn), reach_A)
+            for shift in _peaks(pairs(turned_M), pairs(self._at_N + expected / turn), reach_A)
             if (fit := self._fitted(at_M, species_M, expected + shift * turn, self.turn_rad))
         ]
         if not fits:
@@ -323,7 +322,8 @@ def _rigid(apart_M: Array, arm_M: Array) -> tuple[float, complex]:
 
 
 def _owned(site_M: NDArray[np.int64], distance_M: Array, sites: int) -> NDArray[np.int64]:
-    """Of several columns at one site only the nearest is that site's."""
+    """The site of each column within REACH_A, -1 without; of several columns at one site the nearest has it."""
+    site_M = np.where(distance_M < REACH_A, site_M, -1)
     here = np.flatnonzero(site_M >= 0)
     if np.bincount(site_M[here], minlength=1).max() < 2:
         return site_M
@@ -337,10 +337,6 @@ def _owned(site_M: NDArray[np.int64], distance_M: Array, sites: int) -> NDArray[
 
 def _complex(xy_M2: Array) -> Array:
     return np.ascontiguousarray(xy_M2, float).view(complex)[:, 0]
-
-
-def _pairs(at_M: Array) -> Array:
-    return at_M.view(float).reshape(-1, 2)
 
 
 def _corners(at_M: Array) -> tuple[complex, complex]:

@@ -25,11 +25,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 WINDOW = 64
-"""Frames back from now in which a step is looked for."""
-
-MEMORY = 64
-"""Frames that levels are told from: over more of them columns wander by as little as so many would tell of, as the
-specimen drifts over pixels and what surrounds it changes; false alarms doubled."""
+"""Frames back from now in which a step is looked for, and that levels are told from: over more of them columns wander
+by as little as so many would tell of, as the specimen drifts over pixels and what surrounds it changes; false alarms
+doubled."""
 
 SCREEN = np.array([2, 3, 5, 8, 12, 18, 27, 41, 62])
 """Frames back at which it is looked for in every frame; at all of them only where these are promising."""
@@ -89,8 +87,8 @@ class Steps:
         """Rows of each species."""
         self._precision = np.zeros((figures, figures, 0))
         self._sigma = np.ones((figures, 0))
-        self._sums = np.zeros((MEMORY, figures, 0))
-        self._counts = np.zeros((MEMORY, 0))
+        self._sums = np.zeros((WINDOW, figures, 0))
+        self._counts = np.zeros((WINDOW, 0))
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -128,9 +126,8 @@ class Steps:
         told_CN = np.full(self._sum.shape, np.nan)
         told_CN[:, rows] = figures_CN
         known_N = np.isfinite(told_CN.sum(axis=0))
-        number_N = self._seen - self._seen_before
-        level_CN = self._level(number_N)
-        settled_N = known_N & (number_N >= BEFORE_LEAST)
+        level_CN = self.level(slice(None)).T
+        settled_N = known_N & (self._seen - self._seen_before >= BEFORE_LEAST)
         self._take_out_common(told_CN, level_CN, settled_N)
         # Of two frames that show the same the second is no outlier: a level that is clipped climbs for long, and looks
         # like a second step.
@@ -147,20 +144,17 @@ class Steps:
         self._remember_sums()
 
     def _remember_sums(self) -> None:
-        at = self.frame % MEMORY
-        if self.frame >= MEMORY:
+        at = self.frame % WINDOW
+        if self.frame >= WINDOW:
             forgotten_N = self._seen_before < self._counts[at]
             self._sum_before = np.where(forgotten_N, self._sums[at], self._sum_before)
             self._seen_before = np.where(forgotten_N, self._counts[at], self._seen_before)
         self._sums[at], self._counts[at] = self._sum, self._seen
 
-    def _level(self, number_N: Array) -> Array:
-        """Mean figures of each row in so many frames since its last step [C, N]."""
-        return np.asarray((self._sum - self._sum_before) / np.maximum(number_N, 1))
-
-    def level(self, rows: Array) -> Array:
+    def level(self, rows: Array | slice) -> Array:
         """Mean figures of each row since its last step [N, C]; 0 before it was seen."""
-        return self._level(self._seen - self._seen_before)[:, rows].T
+        number = np.maximum(self._seen[rows] - self._seen_before[rows], 1)
+        return np.asarray((self._sum[:, rows] - self._sum_before[:, rows]) / number).T
 
     def _take_out_common(self, told_CN: Array, level_CN: Array, settled_N: Array) -> None:
         """What all columns of a species do in this frame is the microscope, not a column."""
@@ -221,7 +215,7 @@ class Steps:
 
     def _log_factor(self, rows: Array | slice, lags_L: Array) -> Array:
         """log B of a step `lags_L` frames ago [L, N]: that many frames show the new level."""
-        at = (self.frame - lags_L) % MEMORY
+        at = (self.frame - lags_L) % WINDOW
         sums, counts = self._sums[at][..., rows], self._counts[at][:, rows]
         before = np.maximum(counts - self._seen_before[rows], 0).astype(np.float32)
         after = (self._seen[rows] - counts).astype(np.float32)
@@ -239,7 +233,7 @@ class Steps:
 
     def height(self, row: int, back: int) -> Array:
         """Figures of a row since `back` frames ago, less those before [C]."""
-        at = (self.frame - back) % MEMORY
+        at = (self.frame - back) % WINDOW
         sums, count = self._sums[at, :, row], self._counts[at, row]
         after = (self._sum[:, row] - sums) / max(self._seen[row] - count, 1)
         before = (sums - self._sum_before[:, row]) / max(count - self._seen_before[row], 1)
@@ -247,7 +241,7 @@ class Steps:
 
     def begin(self, row: int, back: int) -> None:
         """A step happened `back` frames ago: levels begin anew there."""
-        at = (self.frame - back) % MEMORY
+        at = (self.frame - back) % WINDOW
         self._sum_before[:, row], self._seen_before[row] = self._sums[at, :, row], self._counts[at, row]
 
 

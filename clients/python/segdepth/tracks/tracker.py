@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class Tracker:
         self._strays: Segment | None = None
         """What lies on no track, tracked by itself."""
         self._strays_unanswered = 0
-        self._summed: WeakKeyDictionary[Sum, Segment] = WeakKeyDictionary()
-        """Whose sums those are that are not answered yet."""
+        self._sums: WeakSet[Sum] = WeakSet()
+        """Of the segment now, those that are not answered yet."""
         self._why = ""
         """Why the first of them lies on none."""
 
@@ -114,6 +114,7 @@ class Tracker:
     def _begin(self, segment: Segment) -> None:
         self._index += self._segment is not None
         self._segment, self._strays, self._unanswered = segment, None, 0
+        self._sums.clear()
 
     def _lost(self, frame: Observed, image: Array) -> list[TrackedFrame]:
         """A frame that lies on no track: one that follows several like it begins tracking anew."""
@@ -146,16 +147,16 @@ class Tracker:
     def take_sum(self) -> Sum | None:
         """Frames added up that the model should be asked about, if some are complete: hand over what it says."""
         total = None if self._segment is None else self._segment.take_sum()
-        if total is not None and self._segment is not None:
-            self._summed[total] = self._segment
+        if total is not None:
+            self._sums.add(total)
         return total
 
     def add_sum(self, total: Sum, result: FrameResult) -> None:
         """What the model says of a sum that `take_sum` gave, now or earlier; a refused one says nothing, nor does one
         of a segment that has ended."""
-        segment = self._summed.pop(total, None)
-        if segment is not None and segment is self._segment and not result.refused:
-            segment.add_sum(total, Observed.of(result))
+        if self._segment is not None and total in self._sums and not result.refused:
+            self._segment.add_sum(total, Observed.of(result))
+        self._sums.discard(total)
 
     def finish(self) -> list[TrackedFrame]:
         """No answer follows: the frames that are left."""
