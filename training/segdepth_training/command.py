@@ -66,6 +66,30 @@ def train(
 
 
 @app.command()
+def adapt(
+    work: Work,
+    recipe: RecipeFile = None,
+    run_id: RunId = None,
+    model: Annotated[
+        str, typer.Option(help="Model whose first stage is kept: FAMILY/CHANNEL or FAMILY/VERSION of --store.")
+    ] = "ceo2-110/stable",
+    store: Store = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
+) -> None:
+    """Refit what a released model makes of its columns to the recipe's instruments: its second stage alone.
+
+    Two cores are enough: the network that finds the columns stays as it is. `evaluate` and `release` follow as after
+    training; a killed run goes on where it stopped.
+
+    Example: `segdepth-train adapt --recipe training/recipes/ceo2-110.toml --model ceo2-110/stable
+    --store training/released --work runs/adapted`
+    """
+    from segdepth_training.runs import adaptation
+
+    adaptation.adapt(Workspace.open(work, recipe, run_id), model, store_url(store), processes)
+
+
+@app.command()
 def calibrate(work: Work) -> None:
     """Fit the temperatures by dose, so that a stated probability is the observed accuracy.
 

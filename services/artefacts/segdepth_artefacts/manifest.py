@@ -98,6 +98,33 @@ class Network(Strict):
     arguments: dict[str, Any] = {}
 
 
+class Cell(Strict):
+    """The rectangle that the family's projection repeats, and the columns in it."""
+
+    sides_A: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    sites: tuple[tuple[float, float, Annotated[int, Field(ge=0)]], ...] = Field(
+        min_length=1, description="of each column: parts of the two sides, index of its species"
+    )
+
+
+class Known(Strict):
+    """Ranges of imaging conditions that are known of an instrument; None = not known."""
+
+    contrast: tuple[float, float] | None = Field(None, description="factor on the simulated contrast")
+    vibration_A: tuple[float, float] | None = Field(None, description="standard deviation of the blur")
+    defocus_A: tuple[float, float] | None = Field(None, description="C10, overfocus is positive")
+
+
+class SecondStage(Strict):
+    """How the second stage reads the first one's columns (see segdepth_core.second_stage)."""
+
+    cell: Cell
+    arguments: dict[str, Any] = Field({}, description="of its network")
+    known: Known = Field(Known(), description="what it assumes of the instrument")
+    on_lattice: TemperatureTable = Field(description="of its posteriors")
+    off_lattice: TemperatureTable = Field(description="of the first stage's, which columns off the lattice keep")
+
+
 class Manifest(Strict):
     """manifest.json of models/<family>/<version>/. Names every other file of the version with its sha256."""
 
@@ -114,6 +141,7 @@ class Manifest(Strict):
     )
     domain: Domain
     calibration: Calibration
+    second_stage: SecondStage | None = Field(None, description="absent in models of one stage")
     pooling: Pooling | None = Field(None, description="absent in models whose columns cannot be tracked")
     engines: tuple[Engine, ...]
     recipe: dict[str, Any]

@@ -165,33 +165,50 @@ def _disk(radius_px: float) -> Tensor:
     return torch.stack([x[inside], y[inside]], dim=1)
 
 
-def read_columns(
-    heads: Heads, dose_B: Tensor, calibration: Calibration, canonical_A: float, shape: tuple[int, int]
-) -> list[Columns]:
-    """Columns of each frame of a batch; `shape` is that of the caller's frames, `dose_B` their measured dose [e/Å²].
+@dataclass(frozen=True)
+class Reading:
+    """What the network says of the columns of a batch."""
 
-    A column whose most likely count is 0 is no column.
-    """
+    found: Found
+    depth_NK: Tensor
+    """Uncalibrated logits of the number of atoms."""
+    species_N: Tensor
+    """Index of the most likely species."""
+    posterior_NK: Tensor
+
+
+def read(heads: Heads, dose_B: Tensor, calibration: Calibration, canonical_A: float) -> Reading:
+    """Columns of a batch and their posteriors; `dose_B` is the frames' measured dose [e/Å²]."""
     found = find_columns(heads.centre_BHW, canonical_A)
     depth_NK, species_NS = column_logits(heads, found.frame_N, found.xy_N2, canonical_A)
     posterior_NK = posterior(depth_NK, temperature(calibration.column, dose_B)[found.frame_N])
+    return Reading(found, depth_NK, species_NS.argmax(1), posterior_NK)
+
+
+def tables(
+    reading: Reading, frames: int, canonical: tuple[int, int], shape: tuple[int, int], abstain_below: float
+) -> list[Columns]:
+    """Columns of each frame of a batch; `shape` is that of the caller's frames, `canonical` that of the network's grid.
+
+    A column whose most likely count is 0 is no column.
+    """
+    posterior_NK = reading.posterior_NK
     count_N = posterior_NK.argmax(1)
     low_N, high_N = count_interval(posterior_NK.cpu().numpy())
-    canonical = (heads.centre_BHW.shape[-2], heads.centre_BHW.shape[-1])
-    xy_N2 = to_frame(found.xy_N2, canonical, shape)
+    xy_N2 = to_frame(reading.found.xy_N2, canonical, shape)
     kept_N = count_N > 0
-    frame_N, kept = found.frame_N[kept_N].cpu().numpy(), kept_N.cpu().numpy()
+    frame_N, kept = reading.found.frame_N[kept_N].cpu().numpy(), kept_N.cpu().numpy()
     table = Columns(
         x_px=_numpy(xy_N2[kept_N, 0], "f4"),
         y_px=_numpy(xy_N2[kept_N, 1], "f4"),
-        species=_numpy(species_NS.argmax(1)[kept_N] + 1, "u1"),
+        species=_numpy(reading.species_N[kept_N] + 1, "u1"),
         count=_numpy(count_N[kept_N], "u1"),
         lo90=low_N[kept].astype("u1"),
         hi90=high_N[kept].astype("u1"),
-        abstained=_numpy(abstained(posterior_NK, calibration.abstain_below)[kept_N], "?"),
+        abstained=_numpy(abstained(posterior_NK, abstain_below)[kept_N], "?"),
         probabilities=_numpy(posterior_NK[kept_N], "f4"),
     )
-    return [_rows(table, frame_N == frame) for frame in range(len(heads.centre_BHW))]
+    return [_rows(table, frame_N == frame) for frame in range(frames)]
 
 
 def recorded(columns: Columns, masked: Array, sampling_A: float) -> Columns:

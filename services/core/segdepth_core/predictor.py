@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segdepth_artefacts.manifest import Manifest
 from segdepth_core.calibration import temperature
-from segdepth_core.columns import read_columns, recorded
+from segdepth_core.columns import Reading, read, recorded, tables
 from segdepth_core.domain import Gate
 from segdepth_core.engine import TorchEngine, choose_device, choose_engine
 from segdepth_core.exposure import Exposure
@@ -38,6 +38,7 @@ from segdepth_core.prediction import (
     worst,
 )
 from segdepth_core.prepare import canonical_shape, prepare
+from segdepth_core.second_reading import SecondReading, changed, load_second_stage
 from segdepth_core.spectrum import measured_noise
 from segdepth_core.tiling import Tiling, through
 from segdepth_core.weights import fold_norms, load_network, memory_format
@@ -69,8 +70,15 @@ class _Work:
 class Predictor:
     """A model, ready to answer. Make one by `load`."""
 
-    def __init__(self, engine: TorchEngine, manifest: Manifest, familiarity: Familiarity | None = None):
+    def __init__(
+        self,
+        engine: TorchEngine,
+        manifest: Manifest,
+        familiarity: Familiarity | None = None,
+        second: SecondReading | None = None,
+    ):
         self.engine = engine
+        self.second = second
         self.manifest = manifest
         self.device = engine.device
         self.gate = Gate(manifest.domain, manifest.canonical_sampling_A, familiarity)
@@ -93,7 +101,8 @@ class Predictor:
         familiarity = None
         if FAMILIARITY in manifest.files:
             familiarity = load_familiarity(folder, sum(network.config.widths)).to(where)
-        return cls(TorchEngine(network, where, name), manifest, familiarity)
+        second = load_second_stage(folder, manifest, where)
+        return cls(TorchEngine(network, where, name), manifest, familiarity, second)
 
     @property
     def best_batch(self) -> int:
@@ -114,8 +123,7 @@ class Predictor:
             for size in (1, max(1, self.batch_px // (h * w))):
                 noise_BHW = torch.from_numpy(rng.poisson(10, (size, height, width)).astype(np.float32))
                 heads, dose_B = self.heads(noise_BHW, sampling_A), measured_noise(noise_BHW, sampling_A).dose
-                calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
-                read_columns(heads, dose_B.to(self.device), calibration, canonical_A, (height, width))
+                self._tables(self._first(heads, dose_B.to(self.device)), heads, (height, width))
 
     def predict(
         self,
@@ -188,7 +196,7 @@ class Predictor:
                 one.checks += self.gate.unseen(one.checks, heads.centre_BHW[number], one.dose, shape, sampling_A)
                 one.checks += checks
             clock.lap("network_ms")
-            self._read(alive, heads, dose_B, shape, sampling_A, detail)
+            self._read(alive, x_Bhw, heads, dose_B, shape, sampling_A, detail)
             clock.lap("columns_ms")
         timings = Timings(**clock.laps)
         return [
@@ -226,6 +234,7 @@ class Predictor:
     def _read(
         self,
         alive: list[_Work],
+        x_Bhw: Tensor,
         heads: Heads,
         dose_B: Tensor,
         shape: tuple[int, int],
@@ -233,16 +242,27 @@ class Predictor:
         detail: Detail,
     ) -> None:
         """Fill in columns and maps of the frames that are still not refused."""
-        calibration, canonical_A = self.manifest.calibration, self.manifest.canonical_sampling_A
-        columns = read_columns(heads, dose_B, calibration, canonical_A, shape)
-        temperature_B = temperature(calibration.pixel, dose_B)
+        first = self._first(heads, dose_B)
+        reading = first if self.second is None else self.second(first, x_Bhw, dose_B)
+        columns = self._tables(reading, heads, shape)
+        temperature_B = temperature(self.manifest.calibration.pixel, dose_B)
+        canonical_A = self.manifest.canonical_sampling_A
         for number, one in enumerate(alive):
             masked, seen = one.exposure.masked, columns[number]
             if masked is not None:
                 seen = recorded(seen, masked, sampling_A)
             if not one.refused:
                 one.columns = seen
-                one.maps = read_maps(heads.depth_BKHW[number], temperature_B[number], shape, detail, masked)
+                change = None if reading is first else (changed(first, reading, number), canonical_A)
+                logits_KHW = heads.depth_BKHW[number]
+                one.maps = read_maps(logits_KHW, temperature_B[number], shape, detail, masked, change)
+
+    def _first(self, heads: Heads, dose_B: Tensor) -> Reading:
+        return read(heads, dose_B, self.manifest.calibration, self.manifest.canonical_sampling_A)
+
+    def _tables(self, reading: Reading, heads: Heads, shape: tuple[int, int]) -> list[Columns]:
+        frames, height, width = heads.centre_BHW.shape
+        return tables(reading, frames, (height, width), shape, self.manifest.calibration.abstain_below)
 
 
 class _Clock:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Calibration, TemperatureTable
-from segdepth_core.columns import column_logits, find_columns, read_columns, to_canonical, to_frame
+from segdepth_core.columns import column_logits, find_columns, read, tables, to_canonical, to_frame
 from segdepth_core.network import Heads
+from segdepth_core.prediction import Columns
 from segdepth_core.prepare import canonical_shape, resample
 
 CANONICAL_A = 0.2
@@ -36,6 +37,15 @@ def heads(xy: Tensor, shape: tuple[int, int], counts: list[int], species: list[i
     return Heads(
         depth[None], kind[None], centre_logits(xy, shape, SIGMA_A / CANONICAL_A), torch.zeros(1), torch.zeros(1, 4)
     )
+
+
+def read_columns(
+    maps: Heads, dose_B: Tensor, calibration: Calibration, canonical_A: float, shape: tuple[int, int]
+) -> list[Columns]:
+    """Columns of each frame, of a model of one stage."""
+    reading = read(maps, dose_B, calibration, canonical_A)
+    frames, height, width = maps.centre_BHW.shape
+    return tables(reading, frames, (height, width), shape, calibration.abstain_below)
 
 
 def farthest(found: Tensor, truth: Tensor) -> float:

@@ -86,12 +86,18 @@ def observe(
 def _observation(data: ExitWaves, index: int, dose: float, view: View, frame: Tensor) -> Observation:
     """A frame [H, W] of a specimen with its truth."""
     row = index - data.first
-    columns = data.columns[row].numpy()
+    columns = seen_columns(data.columns[row], view)
+    family = FAMILIES[int(data.family[row])]
+    return Observation(frame.numpy(), view.pixel_A, dose, columns, index, family, view)
+
+
+def seen_columns(columns_M5: Tensor, view: View) -> NDArray[np.float32]:
+    """A specimen's columns (NaN-padded, in Å) in px of a view [n, 5]."""
+    columns = columns_M5.numpy()
     columns = columns[np.isfinite(columns[:, 0])].copy()
     columns[:, 0] = columns[:, 0] / view.pixel_A - view.origin[1]
     columns[:, 1] = columns[:, 1] / view.pixel_A - view.origin[0]
-    family = FAMILIES[int(data.family[row])]
-    return Observation(frame.numpy(), view.pixel_A, dose, columns, index, family, view)
+    return np.asarray(columns)
 
 
 def movie(data: ExitWaves, plan: Plan, index: int, dose: float, frames: int) -> list[Observation]:

@@ -107,6 +107,16 @@ class Workspace:
         return self.storage / "model"
 
     @property
+    def base(self) -> Storage:
+        """The released model whose second stage is fitted."""
+        return self.storage / "base"
+
+    @property
+    def examples(self) -> Storage:
+        """What the second stage learns from."""
+        return self.storage / "examples"
+
+    @property
     def start(self) -> Storage | None:
         """The released model that training starts from, if any: a folder, or what `steps.keep_start` keeps here."""
         start = self.recipe.training.start

@@ -1,0 +1,156 @@
+"""A released model refitted to what its instruments are: the first stage stays, the second is made anew."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from segdepth_artefacts import open_store
+from segdepth_artefacts.manifest import File, Known, Manifest, SecondStage, TemperatureTable
+from segdepth_core.familiarity import FAMILIARITY
+from segdepth_core.predictor import Predictor
+from segdepth_core.second_reading import SECOND_STAGE, save_second_stage
+from segdepth_core.weights import WEIGHTS
+from segdepth_training.fitting import model
+from segdepth_training.fitting.examples import cell_of, load_examples, make_examples
+from segdepth_training.fitting.pooling import fit_pooling
+from segdepth_training.fitting.second_calibration import second_temperatures
+from segdepth_training.fitting.second_stage import CHECKPOINT, Fit, fit
+from segdepth_training.frames.exit_waves import Plan, load, simulate
+from segdepth_training.machine.progress import bar
+from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.runs.workspace import Workspace
+
+UNFITTED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
+
+
+def adapt(workspace: Workspace, base: str, store: str, processes: int) -> None:
+    """Fit the second stage for the workspace's recipe on `base` (FAMILY/CHANNEL or FAMILY/VERSION of the store).
+
+    What is finished is not done again. ValueError where there is no such model, or where its training saw the
+    specimens that the second stage would learn from.
+    """
+    keep_base(workspace, base, store)
+    if workspace.model.read(model.MANIFEST) is None:
+        simulate_all(workspace, processes)
+        examine(workspace, processes)
+        fit_second_stage(workspace)
+    if not model.calibrated(Manifest.model_validate_json(workspace.model.read(model.MANIFEST) or "")):
+        calibrate(workspace)
+
+
+def keep_base(workspace: Workspace, base: str, store: str) -> None:
+    """Copy the model to adapt into the run: it stays the same, whatever its channel points at later."""
+    if workspace.base.read(model.MANIFEST) is None:
+        artefacts = open_store(store)
+        family, _, name = base.partition("/")
+        channel = artefacts.channel(family, name) if name else None
+        version = channel.version if channel else name
+        with TemporaryDirectory(prefix="segdepth-") as cache, workspace.base.files() as folder:
+            fetched = artefacts.fetch(family, version, Path(cache))
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in (WEIGHTS, FAMILIARITY, model.MANIFEST):  # The manifest last: with it the model is complete.
+                if (fetched / file).exists():
+                    shutil.copyfile(fetched / file, folder / file)
+    with workspace.base.files() as folder:
+        manifest = model.read(folder)
+    if manifest.seeds.get("train") == workspace.seeds["train"]:
+        raise ValueError(
+            f"{base}: its first stage was trained on the specimens of run {workspace.run_id}; give another --run-id"
+        )
+
+
+def second_plan(workspace: Workspace) -> Plan:
+    """The specimens that the second stage learns from."""
+    recipe = workspace.recipe
+    return Plan(recipe, SeedRange.TRAIN, workspace.seeds["train"], recipe.second_stage.specimens)
+
+
+def simulate_all(workspace: Workspace, processes: int) -> None:
+    """Fill the stores of exit waves with what they lack."""
+    for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
+        plan = second_plan(workspace) if purpose == SeedRange.TRAIN else workspace.plan(purpose)
+        with bar(purpose.name.lower()) as progress:
+            simulate(workspace.data(purpose), plan, progress, processes=processes)
+
+
+def examine(workspace: Workspace, processes: int) -> None:
+    """Let the first stage look at frames of the specimens."""
+    with workspace.base.files() as folder, bar("examples") as progress:
+        make_examples(
+            folder,
+            workspace.data(SeedRange.TRAIN),
+            second_plan(workspace),
+            workspace.examples,
+            progress,
+            max(1, processes),
+        )
+
+
+def fit_second_stage(workspace: Workspace) -> None:
+    """Fit the second stage to the examples and write the model, uncalibrated."""
+    recipe, train = workspace.recipe, workspace.storage / "train"
+    cell = cell_of(recipe)
+    run = Fit(recipe.second_stage, cell, len(recipe.crystal.elements), workspace.seeds["train"])
+    with train.files() as folder:
+        if (folder / CHECKPOINT).exists():
+            run.restore(folder)
+
+    def keep() -> None:
+        with train.files() as folder:
+            run.save(folder)
+
+    with bar("second stage") as progress:
+        network = fit(run, load_examples(workspace.examples, second_plan(workspace)), keep, progress)
+    with workspace.base.files() as base, workspace.model.files() as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (WEIGHTS, FAMILIARITY):
+            if (base / file).exists():
+                shutil.copyfile(base / file, folder / file)
+        described = model.described(save_second_stage(network, folder))
+        arguments = dict(recipe.second_stage.network)
+        stage = SecondStage(cell=cell, arguments=arguments, known=Known(), on_lattice=UNFITTED, off_lattice=UNFITTED)
+        draft(folder, workspace, model.read(base), {SECOND_STAGE: described}, stage)
+
+
+def draft(folder: Path, workspace: Workspace, base: Manifest, files: dict[str, File], stage: SecondStage) -> Manifest:
+    """Write the manifest of a model whose second stage is new; how the base pools says nothing of it."""
+    created = datetime.now(UTC).replace(microsecond=0)
+    kept = {name: file for name, file in base.files.items() if name in (WEIGHTS, FAMILIARITY)}
+    start = workspace.recipe.training.model_copy(update={"start": f"{base.family} {base.version}"})
+    manifest = base.model_copy(
+        update={
+            "family": workspace.recipe.family,
+            "version": f"{created:%Y%m%d}-{files[SECOND_STAGE].sha256[:8]}",
+            "created": created,
+            "code_version": model.code_version(),
+            "files": kept | files,
+            "second_stage": stage,
+            "pooling": None,
+            "recipe": workspace.recipe.model_copy(update={"training": start}).model_dump(mode="json"),
+            "seeds": base.seeds | {"second_stage": workspace.seeds["train"]},
+        }
+    )
+    model.write(folder, manifest)
+    return manifest
+
+
+def calibrate(workspace: Workspace) -> None:
+    """Fit the temperatures of the second stage, and how its posteriors pool."""
+    purpose = SeedRange.CALIBRATION
+    plan = workspace.plan(purpose)
+    waves = load(workspace.data(purpose), plan, torch.device("cpu"))
+    with workspace.model.files() as folder:
+        manifest = model.read(folder)
+        predictor = Predictor.load(folder, device="cpu", engine="torch-fp32", evaluated=False)
+        second, stage = predictor.second, manifest.second_stage
+        assert second is not None, "its weights were just written"
+        assert stage is not None, "with them"
+        with bar("calibration") as progress:
+            on, off = second_temperatures(predictor, second.network, stage.cell, stage.known, waves, plan, progress)
+        stage = stage.model_copy(update={"on_lattice": on, "off_lattice": off})
+        model.write(folder, manifest.model_copy(update={"second_stage": stage}))
+        with bar("pooling") as progress:
+            fit_pooling(folder, waves, plan, progress)
