@@ -32,6 +32,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
         "$(echo /wheels/segdepth_training-*.whl)[simulate]" /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl \
         /wheels/segdepth_core-*.whl
 COPY training/recipes /recipes
+COPY training/profiles /profiles
 USER 1000:1000
 
 

@@ -128,9 +128,9 @@ class Detail:
 class Options:
     """What is asked, the same for one frame and for a stream of them.
 
-    model: family, for example "ceo2-110", by default the service's, or "auto", of each frame the one whose lattice it
-    shows; version: exact, by default what `stable` points at; strict: a frame outside the model's domain is an error (a
-    Gap in a stream) instead of a refused result.
+    model: family, for example "ceo2-110" (adapted to the instrument titan "ceo2-110@titan"), by default the service's,
+    or "auto", of each frame the one whose lattice it shows; version: exact, by default what `stable` points at; strict:
+    a frame outside the model's domain is an error (a Gap in a stream) instead of a refused result.
     """
 
     model: str = ""

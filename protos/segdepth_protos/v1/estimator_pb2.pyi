@@ -117,8 +117,9 @@ class EstimateOptions(_message.Message):
     STRICT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     family: _builtins.str
-    """Model family, for example "ceo2-110"; empty = the service's default; "auto" = of each frame the one whose lattice it
-    shows, and a refusal where that is none or several.
+    """Model family, for example "ceo2-110", or "ceo2-110@titan", adapted to the instrument titan; empty = the service's
+    default; "auto" = of each frame the one whose lattice it shows, never an instrument's, and a refusal where that is none
+    or several.
     """
     version: _builtins.str
     """Exact version; empty = the one that the channel `stable` points at."""

@@ -26,7 +26,7 @@ class EstimateQuery(BaseModel):
         description="Of a file of several movies: the path or number of one, as the error lists them",
     )
     frame: int | None = Field(None, ge=0, description="This frame of a movie alone, from 0")
-    model: str = Field("", description="Model family; by default the service's; auto = by lattice")
+    model: str = Field("", description="Model family (of an instrument: FAMILY@PROFILE); auto = by the frame's lattice")
     version: str = Field("", description="Exact version; by default the one that the channel `stable` points at")
     strict: bool = Field(False, description="A frame outside the model's domain is an error, not a refused answer")
     priority: Literal["interactive", "batch"] = Field("interactive", description="batch waits for interactive frames")

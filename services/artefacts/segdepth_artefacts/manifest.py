@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from segdepth_artefacts.names import FAMILY
+
 
 class Strict(BaseModel):
     """Immutable, and a misspelt field is an error."""
@@ -129,7 +131,7 @@ class Manifest(Strict):
     """manifest.json of models/<family>/<version>/. Names every other file of the version with its sha256."""
 
     format: Literal[1] = 1
-    family: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    family: str = Field(pattern=FAMILY)
     version: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")
     created: datetime
     code_version: str

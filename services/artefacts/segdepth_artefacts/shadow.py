@@ -166,4 +166,4 @@ class ShadowLog:
 
 def _folder(family: str, candidate: str, stable: str) -> str:
     candidate, stable = names.check("version", candidate), names.check("version", stable)
-    return f"{names.check('family', family)}/{candidate}/{stable}"
+    return f"{names.check_family(family)}/{candidate}/{stable}"

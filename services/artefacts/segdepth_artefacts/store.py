@@ -57,7 +57,7 @@ class ArtefactStore:
 
     def families(self) -> list[str]:
         """Families with at least one complete version, sorted."""
-        families = filter(names.is_name, self._objects.children("models"))
+        families = filter(names.is_family, self._objects.children("models"))
         return [family for family in families if versions.complete(self._objects, family)]
 
     def versions(self, family: str) -> list[str]:
@@ -67,11 +67,12 @@ class ArtefactStore:
     def default_family(self) -> str:
         """Family of a request that names none: the only one, or the settings' where there are several.
 
-        UnknownVersion if neither is there.
+        Those adapted to an instrument do not count beside one that is not. UnknownVersion if neither is there.
         """
         families = self.families()
-        if len(families) == 1:
-            return families[0]
+        general = [family for family in families if names.base_family(family) == family] or families
+        if len(general) == 1:
+            return general[0]
         if self._settings.default_family in families:
             return self._settings.default_family
         raise UnknownVersion(

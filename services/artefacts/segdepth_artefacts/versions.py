@@ -61,7 +61,7 @@ def manifest_document(objects: ObjectStore, family: str, version: str) -> tuple[
 def complete(objects: ObjectStore, family: str) -> list[Manifest]:
     """Manifests of the family's complete versions, newest first. One that is corrupt is left out, and logged."""
     manifests = []
-    for version in filter(names.is_name, objects.children(f"models/{names.check('family', family)}")):
+    for version in filter(names.is_name, objects.children(f"models/{names.check_family(family)}")):
         try:
             stored = _stored_manifest(objects, family, version)
         except CorruptArtefact as exc:

@@ -2,7 +2,8 @@
 
 A caller names a family, or AUTO: then the lattice check of each family's gate is asked, and the one that it fits
 answers. A frame that no family's lattice fits is refused, and so is one that fits several: nothing is guessed. Where a
-named family refuses a frame for its lattice, the refusal says whose lattice it is.
+named family refuses a frame for its lattice, the refusal says whose lattice it is. No lattice tells instruments apart:
+a family that is adapted to one answers who names it, and none else.
 """
 
 import threading
@@ -17,6 +18,7 @@ import torch
 
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.errors import ArtefactError, CorruptArtefact, UnknownVersion
+from segdepth_artefacts.names import base_family
 from segdepth_core.domain import Gate
 from segdepth_core.exposure import Exposure
 from segdepth_core.maps import refused_maps
@@ -98,7 +100,7 @@ class Families:
         try:
             found = {}
             for family in self._store.families():
-                gate = self._gate(family)
+                gate = self._gate(family) if base_family(family) == family else None
                 if gate is not None:
                     found[family] = gate
             self._gates = found
@@ -181,7 +183,7 @@ class Families:
         if wrong is None:
             return answer
         fits = self.fits(frame, answer.sampling_A, detector)
-        if not any(fit.fits and fit.family != answer.version.family for fit in fits):
+        if not any(fit.fits and fit.family != base_family(answer.version.family) for fit in fits):
             return answer
         readings = " or ".join(_readings(fits, answer.sampling_A))
         said = replace(wrong, message=f"{wrong.message}; this lattice is that of {readings}")

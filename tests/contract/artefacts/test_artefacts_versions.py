@@ -52,6 +52,35 @@ def test_the_default_family_is_the_only_one_or_the_settings(store: ArtefactStore
         assert store.default_family() == expected
 
 
+def test_a_family_adapted_to_an_instrument_is_one_as_any(place: Place, tmp_path: Path) -> None:
+    store, family = place.open(), f"{FAMILY}@titan-2"
+    made = make_version(tmp_path, family=family)
+    store.register(made.manifest, made.files)
+    assert place.get(f"models/{family}/1.0/report.json") == made.files["report.json"].read_bytes()
+    assert store.default_family() == family
+
+    other = make_version(tmp_path)
+    store.register(other.manifest, other.files)
+    assert store.families() == [FAMILY, family]
+    assert store.versions(family) == ["1.0"]
+    assert store.default_family() == FAMILY
+    pointed = store.point(family, "stable", "1.0", principal="ann", reason="a test", expected=None)
+    assert place.open().channel(family, "stable") == pointed
+    assert store.channel(FAMILY, "stable") is None
+    assert (store.fetch(family, "1.0", tmp_path / "cache") / "manifest.json").is_file()
+    assert store.shadow(family, "2.0", "1.0").total.frames == 0
+    with store.lease(f"training-{family}", "ann", ttl_s=60), store.lease(f"training-{FAMILY}", "bob", ttl_s=60) as own:
+        own.confirm()
+
+
+@pytest.mark.parametrize(
+    "family", ["@titan", "ceo2@", "ceo2@a@b", "ceo2@.a", "ceo2@a/b", "ceo2@Titan", "c" * 99 + "@" + "t" * 29]
+)
+def test_what_is_no_familys_name_is_refused(store: ArtefactStore, family: str) -> None:
+    with pytest.raises(errors.InvalidName, match=r"no.* a family name.*@ and its profile's name"):
+        store.versions(family)
+
+
 def test_registering_the_same_again_changes_nothing(place: Place, tmp_path: Path) -> None:
     version = make_version(tmp_path)
     store = place.open()

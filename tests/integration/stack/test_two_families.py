@@ -26,9 +26,10 @@ AUTO = segdepth.Options(model="auto")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Families "tiny" (Ce, O; columns 2.7 Å apart) and "gold" (Au; 3.4 Å)."""
+    """Families "tiny" (Ce, O; columns 2.7 Å apart), "gold" (Au; 3.4 Å) and "gold@titan", gold of one instrument."""
     folder = tiny_store(tmp_path_factory.mktemp("families") / "store", strict_domain=True)
-    add_family(folder, "gold", spacing_A=GOLD_A)
+    for family in ("gold", "gold@titan"):
+        add_family(folder, family, spacing_A=GOLD_A)
     return folder
 
 
@@ -103,7 +104,11 @@ def test_the_command_line_and_the_models_list(stack: Stack, client: segdepth.Cli
     assert {row["species"] for row in rows} == {"Au"}
     assert json.loads((tmp_path / "out" / "gold.summary.json").read_text())["model"]["family"] == "gold"
     assert list((tmp_path / "out").glob("*.png"))
-    assert {model.version.family: model.problem for model in client.models()} == {"gold": "", "tiny": ""}
+    assert {model.version.family: model.problem for model in client.models()} == {
+        "gold": "",
+        "gold@titan": "",
+        "tiny": "",
+    }
 
 
 def test_over_http_the_rows_name_gold(stack: Stack) -> None:
@@ -114,6 +119,26 @@ def test_over_http_the_rows_name_gold(stack: Stack) -> None:
     answer = httpx.post(url, params=query, content=image.astype("<u2").tobytes(), headers=headers, timeout=60).json()
     assert answer["model"]["family"] == "gold"
     assert {column["species"] for column in answer["frames"][0]["columns"]} == {"Au"}
+
+
+@pytest.mark.parametrize("written", ["gold@titan", "gold%40titan"])
+def test_over_http_an_instruments_family_is_listed_and_answers(stack: Stack, written: str) -> None:
+    listed = httpx.get(f"{stack.http_url}/v1/models?family={written}", timeout=60).json()["models"]
+    assert [model["family"] for model in listed] == ["gold@titan"]
+    image = lattice_frame(6, spacing_A=GOLD_A)
+    url = f"{stack.http_url}/v1/estimate?sampling_A=0.1&height=256&width=256&dtype=u16&model={written}"
+    headers = {"content-type": "application/octet-stream"}
+    answer = httpx.post(url, content=image.astype("<u2").tobytes(), headers=headers, timeout=60).json()
+    assert answer["model"]["family"] == "gold@titan"
+
+
+def test_the_command_line_asks_an_instruments_family(stack: Stack, tmp_path: Path) -> None:
+    np.save(tmp_path / "gold.npy", lattice_frame(6, spacing_A=GOLD_A)[None])
+    command = [Path(sys.executable).parent / "segdepth", "estimate", tmp_path / "gold.npy", "--sampling", "0.1"]
+    asked = [*command, "--model", "gold@titan", "--server", stack.address, "--out", tmp_path / "out"]
+    subprocess.run(asked, check=True, capture_output=True)
+    summary = json.loads((tmp_path / "out" / "gold.summary.json").read_text())
+    assert summary["model"]["family"] == "gold@titan"
 
 
 def test_over_http_each_frame_of_a_movie_says_which_family_answered(stack: Stack, tmp_path: Path) -> None:

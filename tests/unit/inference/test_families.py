@@ -114,6 +114,20 @@ def test_without_a_lattice_nothing_is_guessed(service: Service) -> None:
     assert said(empty, "family") == f"family: no family here (gold, tiny) takes such a frame; {ADVICE}"
 
 
+def test_an_instruments_family_answers_by_its_name_and_never_by_the_lattice(tmp_path: Path) -> None:
+    store = tiny_store(tmp_path / "store", strict_domain=True)
+    for family in ("gold", "gold@titan"):
+        add_family(store, family, spacing_A=GOLD_A)
+    service, frame = Service(store, tmp_path / "cache"), lattice_frame(2, spacing_A=GOLD_A)
+    (by_lattice,) = service.answers([frame], AUTO)
+    assert (by_lattice.version.family, by_lattice.verdict.status) == ("gold", Status.OK)
+    (named,) = service.answers([frame], "gold@titan")
+    assert (named.version.family, named.verdict.status) == ("gold@titan", Status.OK)
+    (wrong,) = service.answers([lattice_frame(2)], "gold@titan")
+    assert "this lattice is that of tiny" in said(wrong, "lattice")
+    assert "titan" not in said(wrong, "lattice")
+
+
 def assert_between_gold_and_silver(answer: Prediction) -> None:
     pattern = r"family: this lattice is that of gold at 0\.\d+ Å/px or silver at 0\.\d+ Å/px; "
     assert re.fullmatch(pattern + ADVICE, said(answer, "family"))

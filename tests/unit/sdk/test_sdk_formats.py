@@ -174,6 +174,11 @@ class TestXyz:
         assert atoms.info["model"] == "atoms are placed by count, not measured"
         assert atoms.arrays["abstained"].tolist() == [False] * 5 + [True] * 5 + [False] * 5
 
+    def test_an_instruments_family_has_its_crystals_period(self, tmp_path):
+        exported(tmp_path, "xyz", answers=[result(0, family="ceo2-110@titan")])
+        info = ase.io.read(tmp_path / "m.model.xyz").info
+        assert (info["family"], info["period_A"]) == ("ceo2-110@titan", pytest.approx(3.8264, abs=1e-4))
+
     def test_a_column_of_no_known_element_is_an_x(self, tmp_path):
         answer = result(0, family="ceo2-110")
         answer.message.columns.species = bytes([0, 2, 1])

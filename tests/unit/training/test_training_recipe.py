@@ -29,6 +29,16 @@ def toml(parts: dict[str, Any]) -> str:
     return "\n".join(top)
 
 
+def test_a_family_may_be_an_instruments(tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(toml(fields(family="small@titan-2")))
+    assert load_recipe(path).family == "small@titan-2"
+    for wrong in ("small@", "@titan", "small@a@b", "small@a.b", "auto@titan"):
+        path.write_text(toml(fields(family=wrong)))
+        with pytest.raises(ValueError, match="- family: "):
+            load_recipe(path)
+
+
 @pytest.mark.parametrize("name, family", [("smoke", "ceo2-110-smoke"), ("ceo2-110", "ceo2-110"), ("au-110", "au-110")])
 def test_shipped_recipes_load(name: str, family: str):
     assert load_recipe(RECIPES / f"{name}.toml").family == family

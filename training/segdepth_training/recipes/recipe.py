@@ -3,18 +3,18 @@
 Lengths are in Å and doses in e/Å², unless a name says otherwise.
 """
 
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from segdepth_artefacts.names import FAMILY, base_family
 from segdepth_core.domain import SMALLEST_FIELD_A
 from segdepth_core.network import UNetConfig, build
 from segdepth_protos.contract import AUTO
+from segdepth_training.recipes.faults import parsed
 from segdepth_training.recipes.units import length, plausible
 
 
@@ -26,7 +26,7 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def _no_keyword(family: str) -> str:
-    if family == AUTO:
+    if base_family(family) == AUTO:
         raise ValueError(f"{AUTO!r} is what callers say who leave the family to the frame's lattice; take another name")
     return family
 
@@ -308,7 +308,7 @@ class Gates(Part):
 class Recipe(Part):
     """One model, from its crystal to its gates."""
 
-    family: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$"), AfterValidator(_no_keyword)]
+    family: Annotated[str, Field(pattern=FAMILY), AfterValidator(_no_keyword)]
     description: str
     crystal: Crystal
     specimens: Specimens
@@ -394,19 +394,4 @@ def load_recipe(path: Path) -> Recipe:
 
 def parse_recipe(text: str, name: str) -> Recipe:
     """A recipe from its TOML; `name` says in errors where that is. Raises ValueError as `load_recipe`."""
-    try:
-        return Recipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{name}: not TOML: {error}") from error
-    except ValidationError as error:
-        raise ValueError(f"{name}:\n" + "\n".join(_in_words(fault) for fault in error.errors())) from error
-
-
-def _in_words(fault: Mapping[str, Any]) -> str:
-    """One fault of a recipe as `section.field: what is wrong`."""
-    place = ".".join(str(part) for part in fault["loc"]) or "recipe"
-    if fault["type"] == "extra_forbidden":
-        return f"- {place}: no such field; misspelt?"
-    if fault["type"] == "missing":
-        return f"- {place}: missing"
-    return f"- {place}: {fault['msg'].removeprefix('Value error, ')}"
+    return parsed(Recipe, text, name)

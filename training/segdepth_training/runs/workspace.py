@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdepth_artefacts.channels import STABLE
-from segdepth_artefacts.names import is_name
+from segdepth_artefacts.names import is_family
 from segdepth_training.fitting.loop import Run
 from segdepth_training.frames.exit_waves import Plan
 from segdepth_training.frames.strangers import StrangerPlan
@@ -25,7 +25,7 @@ def stable_family(recipe: Recipe) -> str | None:
     if start == STABLE:
         return recipe.family
     family, _, channel = start.partition("/")
-    return family if channel == STABLE and is_name(family) else None
+    return family if channel == STABLE and is_family(family) else None
 
 
 @dataclass(frozen=True)

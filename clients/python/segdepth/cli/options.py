@@ -90,7 +90,8 @@ ChannelPatience = Annotated[
     float, typer.Option("--patience", min=0.1, metavar="S", help="How long to wait for a channel that is not there.")
 ]
 Model = Annotated[
-    str, typer.Option(metavar="FAMILY", help="Model family, by default the service's; auto = by lattice.")
+    str,
+    typer.Option(metavar="FAMILY", help="Model family, of an instrument FAMILY@PROFILE; auto = by lattice."),
 ]
 Version = Annotated[str, typer.Option(help="Exact model version, by default what `stable` points at.")]
 

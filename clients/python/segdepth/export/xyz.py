@@ -79,13 +79,14 @@ class ModelAtoms:
     def _period(self, family: str) -> float:
         if self._period_A is not None:
             return self._period_A
-        if family not in PERIODS_A:
+        crystal = family.partition("@")[0]  # After that, the instrument that it is adapted to.
+        if crystal not in PERIODS_A:
             raise InvalidFrame(
                 f"xyz: how far apart the atoms of a column of {family} are along the beam is not known; say it in Å"
                 " (--period)",
                 "period",
             )
-        return float(PERIODS_A[family])
+        return float(PERIODS_A[crystal])
 
     def _put(
         self,
