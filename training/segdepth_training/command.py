@@ -73,20 +73,26 @@ def adapt(
     model: Annotated[
         str, typer.Option(help="Model whose first stage is kept: FAMILY/CHANNEL or FAMILY/VERSION of --store.")
     ] = "ceo2-110/stable",
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="TOML profile of an instrument; without one for all that the recipe's second stage names."),
+    ] = None,
     store: Store = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
 ) -> None:
-    """Refit what a released model makes of its columns to the recipe's instruments: its second stage alone.
+    """Refit what a released model makes of its columns to an instrument: its second stage alone.
 
-    Two cores are enough: the network that finds the columns stays as it is. `evaluate` and `release` follow as after
-    training; a killed run goes on where it stopped.
+    Two cores are enough: the network that finds the columns stays as it is. With a profile the model is of a family of
+    its own (ceo2-110@titan), asked by that name. `evaluate` and `release` follow as after training; a killed run goes
+    on where it stopped.
 
-    Example: `segdepth-train adapt --recipe training/recipes/ceo2-110.toml --model ceo2-110/stable
-    --store training/released --work runs/adapted`
+    Example: `segdepth-train adapt --profile titan.toml --recipe training/recipes/ceo2-110.toml
+    --model ceo2-110/stable --store training/released --work runs/titan`
     """
     from segdepth_training.runs import adaptation
 
-    adaptation.adapt(Workspace.open(work, recipe, run_id), model, store_url(store), processes)
+    workspace = Workspace.open(work, recipe, run_id, profile_path=profile)
+    adaptation.adapt(workspace, model, store_url(store), processes)
 
 
 @app.command()

@@ -131,6 +131,17 @@ class Fit:
             self.network.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
         )
         self.step = 0
+        self.standardised = False
+        """Whether it is known what frames' features are like."""
+
+    def start(self, network: SecondStage) -> None:
+        """Begin with what another second stage knows. ValueError where it is of another shape."""
+        try:
+            for own in (self.network, self.average):
+                own.load_state_dict(network.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"second_stage.network: not that of the model to adapt: {error}") from error
+        self.standardised = True
 
     def standardise(self, examples: list[Example]) -> None:
         """Measure what frames' features are on average, and how they differ."""
@@ -139,6 +150,7 @@ class Fit:
         for network in (self.network, self.average):
             network.mean.copy_(seen.mean(0))
             network.spread.copy_(seen.std(0) + SPREAD_AT_LEAST)
+        self.standardised = True
 
     def advance(self, examples: list[Example]) -> float:
         """One step; returns the loss [nats a column]. What is drawn depends on the seed and the step alone."""
@@ -179,7 +191,7 @@ class Fit:
         state = torch.load(folder / CHECKPOINT, weights_only=True)
         for name in ("network", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
+        self.step, self.standardised = state["step"], True
 
 
 def schedule(done: float, step: int) -> float:
@@ -191,7 +203,7 @@ def fit(
     run: Fit, examples: list[Example], keep: Callable[[], None], progress: Callable[[int, int, dict[str, float]], None]
 ) -> SecondStage:
     """Steps up to the recipe's number; `keep()` stores a checkpoint from time to time. Returns the average."""
-    if run.step == 0:
+    if not run.standardised:
         run.standardise(examples)
     losses: list[float] = []
     began, first = time.monotonic(), run.step

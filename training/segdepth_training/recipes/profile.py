@@ -56,8 +56,13 @@ class Profile(Part):
     @classmethod
     def load(cls, path: Path) -> "Profile":
         """Read a TOML profile. Raises ValueError that names file, section and field, and what would be right."""
-        profile = parsed(cls, path.read_text("utf-8"), str(path))
-        profile._source = str(path)
+        return cls.parse(path.read_text("utf-8"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> "Profile":
+        """A profile from its TOML; `name` says in errors where that is. Raises ValueError as `load`."""
+        profile = parsed(cls, text, name)
+        profile._source = name
         return profile
 
     @model_validator(mode="after")
@@ -102,7 +107,14 @@ class Profile(Part):
             stated = {"mtf_px": spread_px, **stated}
         camera = {**said.get("camera", {}), **stated}
         microscope = {**said.get("microscope", {}), **self.microscope.model_dump(exclude_unset=True)}
-        ours = {"family": f"{recipe.family}@{self.name}", "microscope": microscope, "camera": camera}
+        # Its frames are all of this instrument.
+        second_stage = {**said.get("second_stage", {}), "widened_share": 0.0}
+        ours = {
+            "family": f"{recipe.family}@{self.name}",
+            "microscope": microscope,
+            "camera": camera,
+            "second_stage": second_stage,
+        }
         doses = self._doses(recipe) if "dose" in stated else {}
         try:
             return Recipe.model_validate({**said, **ours, **doses})

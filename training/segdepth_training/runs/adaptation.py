@@ -11,7 +11,7 @@ from segdepth_artefacts import open_store
 from segdepth_artefacts.manifest import File, Known, Manifest, SecondStage, TemperatureTable
 from segdepth_core.familiarity import FAMILIARITY
 from segdepth_core.predictor import Predictor
-from segdepth_core.second_reading import SECOND_STAGE, save_second_stage
+from segdepth_core.second_reading import SECOND_STAGE, load_second_stage, save_second_stage
 from segdepth_core.weights import WEIGHTS
 from segdepth_training.fitting import model
 from segdepth_training.fitting.examples import cell_of, load_examples, make_examples
@@ -51,14 +51,19 @@ def keep_base(workspace: Workspace, base: str, store: str) -> None:
         with TemporaryDirectory(prefix="segdepth-") as cache, workspace.base.files() as folder:
             fetched = artefacts.fetch(family, version, Path(cache))
             folder.mkdir(parents=True, exist_ok=True)
-            for file in (WEIGHTS, FAMILIARITY, model.MANIFEST):  # The manifest last: with it the model is complete.
+            for file in (
+                WEIGHTS,
+                FAMILIARITY,
+                SECOND_STAGE,
+                model.MANIFEST,
+            ):  # The manifest last: with it the model is complete.
                 if (fetched / file).exists():
                     shutil.copyfile(fetched / file, folder / file)
     with workspace.base.files() as folder:
         manifest = model.read(folder)
-    if manifest.seeds.get("train") == workspace.seeds["train"]:
+    if workspace.seeds["train"] in (manifest.seeds.get("train"), manifest.seeds.get("second_stage")):
         raise ValueError(
-            f"{base}: its first stage was trained on the specimens of run {workspace.run_id}; give another --run-id"
+            f"{base} was trained on the specimens of run {workspace.run_id}; give another --run-id, or --work folder"
         )
 
 
@@ -94,9 +99,11 @@ def fit_second_stage(workspace: Workspace) -> None:
     recipe, train = workspace.recipe, workspace.storage / "train"
     cell = cell_of(recipe)
     run = Fit(recipe.second_stage, cell, len(recipe.crystal.elements), workspace.seeds["train"])
-    with train.files() as folder:
+    with train.files() as folder, workspace.base.files() as base:
         if (folder / CHECKPOINT).exists():
             run.restore(folder)
+        elif (before := load_second_stage(base, model.read(base), torch.device("cpu"))) is not None:
+            run.start(before.network)
 
     def keep() -> None:
         with train.files() as folder:

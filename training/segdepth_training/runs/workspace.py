@@ -9,10 +9,11 @@ from segdepth_training.fitting.loop import Run
 from segdepth_training.frames.exit_waves import Plan
 from segdepth_training.frames.strangers import StrangerPlan
 from segdepth_training.machine.storage import Storage
+from segdepth_training.recipes.profile import Profile
 from segdepth_training.recipes.recipe import Recipe, load_recipe, parse_recipe
 from segdepth_training.recipes.seeds import SeedRange, run_seed
 
-RECIPE, RUN_ID, GATE_SET = "recipe.toml", "run-id", "gate-set"
+RECIPE, RUN_ID, GATE_SET, PROFILE = "recipe.toml", "run-id", "gate-set", "profile.toml"
 STRANGERS_SEED = 1
 """Of the calibration's seed range: no stranger shares its random numbers with a specimen that calibrates."""
 
@@ -43,14 +44,22 @@ class Workspace:
 
     @classmethod
     def open(
-        cls, where: str | Path | Storage, recipe_path: Path | None, run_id: str | None, *, fresh: bool | None = None
+        cls,
+        where: str | Path | Storage,
+        recipe_path: Path | None,
+        run_id: str | None,
+        *,
+        fresh: bool | None = None,
+        profile_path: Path | None = None,
     ) -> "Workspace":
         """The workspace in a place, new or known. Its recipe is copied in once and must not change afterwards.
 
-        Raises ValueError where the recipe, the run id or the kind of gate set is another than before.
+        So is the profile of the instrument that the recipe is applied to, where there is one. Raises ValueError where
+        the recipe, the profile, the run id or the kind of gate set is another than before.
         """
         storage = Storage.at(where)
-        recipe = recipe_of(storage, recipe_path)
+        recipe, profile = recipe_of(storage, recipe_path), profile_of(storage, profile_path)
+        recipe = profile.applied_to(recipe) if profile else recipe
         known = (storage.read(RUN_ID) or run_id or storage.name).strip()
         if run_id is not None and run_id != known:
             raise ValueError(f"{storage} belongs to run {known}, not {run_id}; give another --work folder")
@@ -64,6 +73,8 @@ class Workspace:
             # The recipe last: with it the run is begun.
             storage.write_once(RUN_ID, known + "\n")
             storage.write_once(GATE_SET, (FRESH if drawn else FIXED) + "\n")
+            if profile_path is not None:
+                storage.write_once(PROFILE, profile_path.read_text())
             assert recipe_path is not None, "recipe_of read it"
             storage.write_once(RECIPE, recipe_path.read_text())
         elif storage.read(RUN_ID) is None:
@@ -143,3 +154,17 @@ def recipe_of(storage: Storage, recipe_path: Path | None) -> Recipe:
     if recipe_path is not None and recipe_path.read_text() != kept:
         raise ValueError(f"{storage} was begun with another recipe; give another --work folder or use its {RECIPE}")
     return parse_recipe(kept, str(storage / RECIPE))
+
+
+def profile_of(storage: Storage, profile_path: Path | None) -> Profile | None:
+    """The profile that a run was begun with, or that a new one is given; None of a run of the recipe's instruments.
+
+    Raises ValueError where the two differ, or where it has a slip.
+    """
+    kept = storage.read(PROFILE)
+    if storage.read(RECIPE) is None:
+        return Profile.load(profile_path) if profile_path else None
+    if profile_path is not None and profile_path.read_text() != kept:
+        begun = "another profile" if kept else "no profile"
+        raise ValueError(f"{storage} was begun with {begun}; give another --work folder")
+    return Profile.parse(kept, str(storage / PROFILE)) if kept else None
