@@ -10,6 +10,7 @@ from segdepth_artefacts.manifest import Cell, Known
 from segdepth_core.second_stage import SCALES, Evidence
 from segdepth_protos.contract import CLASSES
 from segdepth_training.fitting.examples import Example, cell_of
+from segdepth_training.fitting.second_calibration import Sample, fitted
 from segdepth_training.fitting.second_stage import FULL, Fit, fit, mirror, mirrored, told, window
 from segdepth_training.recipes.recipe import SecondStage, load_recipe
 
@@ -111,3 +112,22 @@ def test_it_learns_what_patches_say_and_a_resumed_fit_is_the_unbroken_one(tmp_pa
     assert resumed.step == 100
     for name, tensor in fit(resumed, examples, lambda: None, lambda *_: None).state_dict().items():
         np.testing.assert_allclose(tensor, whole.state_dict()[name], atol=1e-5, err_msg=name)
+
+
+def samples(dose: float, columns: int, temperature: float) -> list[Sample]:
+    """Frames whose logits, over a temperature, say how often each class is true."""
+    numbers = np.random.default_rng(round(dose))
+    logits = numbers.normal(0, 2, (columns, CLASSES))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    true = (shares.cumsum(1) > numbers.random((columns, 1))).argmax(1)
+    said, none = torch.from_numpy(temperature * logits), torch.zeros(0, dtype=torch.long)
+    return [Sample(dose, said, torch.from_numpy(true), said[:0], none)]
+
+
+def test_temperatures_are_of_each_dose_that_has_the_columns_for_one():
+    groups = [samples(100.0, 5000, 2.0), samples(300.0, 800, 0.5), samples(1000.0, 4000, 0.5), samples(5000.0, 90, 0.5)]
+    table = fitted(groups, "on")
+    np.testing.assert_allclose(table.temperature, [2.0, 0.5], rtol=0.1)
+    assert table.dose[0] == pytest.approx(100)
+    assert 1000 < table.dose[1] < 1200
+    assert fitted(groups, "off").temperature == (1.0,)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ EVERY = 4
 """Of the specimens one in so many is seen at each dose, others at the next."""
 
 FEWEST = 2000
-"""Columns that a temperature is fitted to; doses with fewer have none of their own."""
+"""Columns that a temperature is fitted to, at least."""
 
 
 class Sample(NamedTuple):
@@ -82,13 +81,29 @@ def second_temperatures(
 
 
 def fitted(groups: list[list[Sample]], where: str) -> TemperatureTable:
-    """A temperature for each group that has enough columns; for all together where none has."""
+    """Temperatures of groups in order of dose; one with too few columns goes together with the next."""
     nodes: dict[float, float] = {}
-    enough = [group for group in groups if sum(len(getattr(one, f"{where}_true_N")) for one in group) >= FEWEST]
-    for group in enough or [list(chain(*groups))]:
+    for group in together(groups, where):
         logits_NK = torch.cat([getattr(one, f"{where}_NK") for one in group])
         true_N = torch.cat([getattr(one, f"{where}_true_N") for one in group])
         dose = float(np.exp(np.mean([np.log(one.dose) for one in group])))
         nodes[dose] = fitted_temperature(logits_NK, true_N) if len(true_N) else 1.0
     ordered = sorted(nodes.items())
     return TemperatureTable(dose=tuple(d for d, _ in ordered), temperature=tuple(t for _, t in ordered))
+
+
+def together(groups: list[list[Sample]], where: str) -> list[list[Sample]]:
+    """Groups of enough columns each, as far as there are; the last ones go with those before."""
+    joined: list[list[Sample]] = [[]]
+    for group in groups:
+        if _columns(joined[-1], where) >= FEWEST:
+            joined.append([])
+        joined[-1] += group
+    if len(joined) > 1 and _columns(joined[-1], where) < FEWEST:
+        last = joined.pop()
+        joined[-1] += last
+    return joined
+
+
+def _columns(group: list[Sample], where: str) -> int:
+    return sum(len(getattr(one, f"{where}_true_N")) for one in group)

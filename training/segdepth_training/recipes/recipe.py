@@ -279,7 +279,7 @@ class SecondStage(Part):
     vibration_A: Annotated[Interval, length(0.04, 2, none=True)] = Field(
         (0.0, 0.6), description="blur of the specimen's image, standard deviation, of those [Å]"
     )
-    steps: int = Field(3000, gt=0)
+    steps: int = Field(2400, gt=0)
     batch: int = Field(12, ge=1, description="frames in a step")
     learning_rate: float = Field(1.5e-3, gt=0)
     average: float = Field(0.997, ge=0, lt=1, description="decay of the exponential moving average that is kept")
