@@ -119,11 +119,18 @@ def test_a_curve_with_tails_gives_the_widths_it_lies_between(tmp_path: Path):
     assert (tailed[judged] <= narrow[judged] + 1e-9).all()
 
 
+def test_a_second_stage_is_refitted_in_less_time_and_without_bars_of_another_instrument(tmp_path: Path, ceria: Recipe):
+    of_it, stage = profile(tmp_path, "[imaging]\ncontrast = [0.5, 0.6]\n").applied_to(ceria), ceria.second_stage
+    assert of_it.second_stage.widened_share == 0
+    assert (of_it.second_stage.specimens, of_it.second_stage.steps) == (stage.profile_specimens, stage.profile_steps)
+    assert of_it.benchmark.specimens == stage.profile_benchmark
+    assert (of_it.gates.paper_accuracy, of_it.gates.ece) == ({}, ceria.gates.ece)
+
+
 def test_sets_keep_the_doses_that_the_instrument_has(tmp_path: Path, ceria: Recipe):
     of_it = profile(tmp_path, "[imaging]\ndose = [150, 800]\n").applied_to(ceria)
     assert of_it.calibration.doses == (200, 500, "noise-free")
     assert of_it.benchmark.doses == (200, 500, "noise-free")
-    assert of_it.gates.paper_accuracy == {"500": 0.83}
     assert of_it.camera.dose == (150, 800)
     with pytest.raises(ValueError, match=r"titan\.toml, with .*\n- imaging\.dose: \(210, 490\).* 20, 50, 100"):
         profile(tmp_path, "[imaging]\ndose = [210, 490]\n").applied_to(ceria)

@@ -12,7 +12,8 @@ from segdepth_protos.contract import CLASSES
 from segdepth_training.fitting.examples import Example, cell_of
 from segdepth_training.fitting.second_calibration import Sample, fitted
 from segdepth_training.fitting.second_stage import FULL, Fit, fit, mirror, mirrored, told, window
-from segdepth_training.recipes.recipe import SecondStage, load_recipe
+from segdepth_training.recipes.recipe import load_recipe
+from segdepth_training.recipes.second_stage import SecondStage
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 CERIA = cell_of(load_recipe(RECIPES / "ceo2-110.toml"))

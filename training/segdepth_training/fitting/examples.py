@@ -25,7 +25,8 @@ from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent
 from segdepth_training.frames.imaging import Exposure, Optics, draw_exposure, draw_optics, intensity, uniform
 from segdepth_training.frames.observation import seen_columns
 from segdepth_training.machine.storage import Storage
-from segdepth_training.recipes.recipe import Recipe, SecondStage
+from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.recipes.second_stage import SecondStage
 from segdepth_training.recipes.seeds import generator
 from segdepth_training.specimens.projection import project
 

@@ -24,7 +24,7 @@ from segdepth_core.second_stage import (
 )
 from segdepth_training.fitting.examples import Example
 from segdepth_training.fitting.optimisation import NonFiniteLoss
-from segdepth_training.recipes import recipe as recipes
+from segdepth_training.recipes.second_stage import SecondStage as Settings
 from segdepth_training.recipes.seeds import SeedRange, generator
 
 CHECKPOINT = "second-stage.pt"
@@ -122,7 +122,7 @@ def told(conditions: Known, numbers: np.random.Generator) -> Known:
 class Fit:
     """The second stage on its way."""
 
-    def __init__(self, settings: recipes.SecondStage, cell: Cell, species: int, seed: int):
+    def __init__(self, settings: Settings, cell: Cell, species: int, seed: int):
         torch.manual_seed(seed)
         self.settings, self.cell, self.seed = settings, cell, seed
         self.network, self.average = (SecondStage(species, len(cell.sites), **settings.network) for _ in range(2))

@@ -13,7 +13,8 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from segdepth_artefacts.names import PROFILE
 from segdepth_training.recipes.faults import in_words, parsed
-from segdepth_training.recipes.recipe import Camera, Microscope, Part, Recipe
+from segdepth_training.recipes.part import Part
+from segdepth_training.recipes.recipe import Camera, Microscope, Recipe
 
 SECTIONS = {"camera": "imaging"}
 """What a profile calls sections of a recipe: its own [camera] is the detector's."""
@@ -107,17 +108,10 @@ class Profile(Part):
             stated = {"mtf_px": spread_px, **stated}
         camera = {**said.get("camera", {}), **stated}
         microscope = {**said.get("microscope", {}), **self.microscope.model_dump(exclude_unset=True)}
-        # Its frames are all of this instrument.
-        second_stage = {**said.get("second_stage", {}), "widened_share": 0.0}
-        ours = {
-            "family": f"{recipe.family}@{self.name}",
-            "microscope": microscope,
-            "camera": camera,
-            "second_stage": second_stage,
-        }
+        ours = {"family": f"{recipe.family}@{self.name}", "microscope": microscope, "camera": camera}
         doses = self._doses(recipe) if "dose" in stated else {}
         try:
-            return Recipe.model_validate({**said, **ours, **doses})
+            return Recipe.model_validate({**said, **ours, **_adapted(said, recipe, doses)})
         except ValidationError as error:
             raise ValueError(f"{self._with(recipe)}:\n{in_words(error, 'profile', SECTIONS)}") from error
 
@@ -142,6 +136,21 @@ class Profile(Part):
         said["gates"]["paper_accuracy"] = {dose: bar for dose, bar in gates.items() if dose in measured}
         said["training"]["easy_dose"] = min(said["training"]["easy_dose"], high)
         return said
+
+
+def _adapted(said: dict[str, Any], recipe: Recipe, doses: dict[str, Any]) -> dict[str, Any]:
+    """Sections of a recipe that only refits a second stage, for frames that are all of one instrument."""
+    stage = recipe.second_stage
+    fitting = {"widened_share": 0.0, "specimens": stage.profile_specimens, "steps": stage.profile_steps}
+    benchmark = doses.get("benchmark", said["benchmark"])
+    specimens = min(stage.profile_benchmark, recipe.benchmark.specimens)
+    return {
+        **doses,
+        "second_stage": {**said.get("second_stage", {}), **fitting},
+        "benchmark": {**benchmark, "specimens": specimens},
+        # What the recipe asks of its own instruments nobody can ask of one with less contrast; calibration all can.
+        "gates": {**doses.get("gates", said.get("gates", {})), "paper_accuracy": {}},
+    }
 
 
 def _is_transfer(curve: Sequence[Any]) -> bool:

@@ -8,21 +8,16 @@ from typing import Annotated, Any, Literal
 
 import torch
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from segdepth_artefacts.names import FAMILY, base_family
 from segdepth_core.domain import SMALLEST_FIELD_A
 from segdepth_core.network import UNetConfig, build
 from segdepth_protos.contract import AUTO
 from segdepth_training.recipes.faults import parsed
+from segdepth_training.recipes.part import Interval, Part, ordered
+from segdepth_training.recipes.second_stage import SecondStage
 from segdepth_training.recipes.units import length, plausible
-
-
-def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
-    low, high = interval
-    if not low <= high:
-        raise ValueError(f"({low:g}, {high:g}): the lower bound comes first")
-    return interval
 
 
 def _no_keyword(family: str) -> str:
@@ -46,14 +41,6 @@ def _defocus(interval_A: tuple[float, float]) -> tuple[float, float]:
 
 PAPER = ("flat", "sawtooth", "stepped")
 """Kinds of surface of Leibovich et al. 2026."""
-
-Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
-
-
-class Part(BaseModel):
-    """Immutable; a misspelt field is an error, and so is a number that is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Crystal(Part):
@@ -82,7 +69,7 @@ class Specimens(Part):
 
     cell_A: float = Field(57.6, description="side of the simulated cell [Å]")
     kinds: dict[Literal["flat", "sawtooth", "stepped", "smooth", "particle", "islands"], Annotated[float, Field(ge=0)]]
-    atoms: Annotated[tuple[Annotated[int, Field(ge=1)], int], AfterValidator(_ordered)] = Field(
+    atoms: Annotated[tuple[Annotated[int, Field(ge=1)], int], AfterValidator(ordered)] = Field(
         (3, 10), description="usual number of atoms in a column"
     )
     thick_share: float = Field(0.1, ge=0, le=1, description="share of specimens with columns of up to `thick_atoms`")
@@ -221,7 +208,7 @@ class Training(Part):
         description="released model to start from: a folder, `stable` for the family's present one, or"
         " `FAMILY/stable` for another's; by default random weights",
     )
-    network: dict[str, object] = {}
+    network: dict[str, object] = Field({}, description="arguments of UNetConfig")
     canonical_sampling_A: Annotated[float, length(0.05, 0.4)] = 0.2
     field_px: int = Field(256, ge=64, description="side of a training frame at the canonical sampling [px]")
     steps: int = Field(gt=0)
@@ -264,26 +251,6 @@ class Training(Part):
         if self.field_px % stride:
             raise ValueError(f"field_px = {self.field_px}: must be a multiple of {stride}, the network's stride")
         return self
-
-
-class SecondStage(Part):
-    """Fitting of the second stage: specimens that the first never saw, and what instruments may differ in."""
-
-    network: dict[str, int] = {}
-    specimens: int = Field(1000, ge=3)
-    frames: int = Field(6, ge=3, multiple_of=3, description="of each specimen, three under the same optics")
-    widened_share: float = Field(0.4, ge=0, le=1, description="share of frames of instruments that differ")
-    contrast: Annotated[Interval, plausible(0.1, 3, "times", "%")] = Field(
-        (0.4, 1.05), description="factor on the contrast, of those"
-    )
-    vibration_A: Annotated[Interval, length(0.04, 2, none=True)] = Field(
-        (0.0, 0.6), description="blur of the specimen's image, standard deviation, of those [Å]"
-    )
-    steps: int = Field(2400, gt=0)
-    batch: int = Field(12, ge=1, description="frames in a step")
-    learning_rate: float = Field(1.5e-3, gt=0)
-    average: float = Field(0.997, ge=0, lt=1, description="decay of the exponential moving average that is kept")
-    checkpoint_every: int = Field(200, gt=0, description="steps")
 
 
 class Set(Part):
