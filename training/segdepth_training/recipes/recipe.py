@@ -50,6 +50,10 @@ PAPER = ("flat", "sawtooth", "stepped")
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+Placing = Literal["bilinear", "exact"]
+"""How atoms between samples of a grid are placed on it."""
+
+
 class Part(BaseModel):
     """Immutable; a misspelt field is an error, and so is a number that is none."""
 
@@ -119,6 +123,11 @@ class Multislice(Part):
     slice_A: float = Field(2.0, ge=0.5, le=2.5, description="thickness of a slice [Å]")
     stored_sampling_A: Annotated[float, length(0.05, 0.3)] = Field(
         0.2, description="exit waves are Fourier-cropped to this [Å/px]"
+    )
+    placing: Placing = Field(
+        "bilinear",
+        description="of atoms between samples: `bilinear` shares them among four, which blurs them by up to half a"
+        " sample (as abTEM does, and as released models were simulated); `exact` does not blur",
     )
 
     @model_validator(mode="after")
