@@ -27,7 +27,7 @@ PACKAGES = (
     "services/api",
     "services/batch",
     "services/stack",
-    "training[simulate]",
+    "training",
 )
 
 FROM_PIP = {

@@ -23,13 +23,12 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
 USER 1000:1000
 
 
-# abTEM, which computes the exit waves, is GPL-3.0: it is in this image alone.
 FROM ${RAY_TORCH} AS training
 USER 0
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt \
-        "$(echo /wheels/segdepth_training-*.whl)[simulate]" /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl \
+        /wheels/segdepth_training-*.whl /wheels/segdepth_protos-*.whl /wheels/segdepth_artefacts-*.whl \
         /wheels/segdepth_core-*.whl
 COPY training/recipes /recipes
 COPY training/profiles /profiles

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segdepth_core.released import released_store
-from tests.benchmarks import camera, checks, machine, predictor, service, tracking
+from tests.benchmarks import camera, checks, machine, multislice, predictor, service, tracking
 
 OUT = Path("out/bench/bench.json")
 BARS = {
@@ -32,6 +32,7 @@ BARS = {
     "file_fps_dm4": "≥ 1000",
     "camera_fps_200": "≥ 1000",
     "camera_fps_2000": "≥ 1000",
+    **{f"multislice_over_abtem_{atoms}": "≥ 1.5" for atoms in multislice.THICKNESSES},
     "tracks_fps_500_columns": "≥ 500",
     "tracks_live_fps_500_columns": "≥ 500",
     "tracks_live_memory_growth_mb": "< 20",
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="length of a gateway run [s]")
     parser.add_argument("--runs", type=int, default=5, help="gateway runs, of which the median counts")
     parser.add_argument("--frames", type=int, default=100_000, help="frames over which memory must stay flat")
-    parser.add_argument("--only", default="model,checks,camera,tracks,service,gateway")
+    parser.add_argument("--only", default="model,checks,camera,multislice,tracks,service,gateway")
     options = parser.parse_args()
     parts = options.only.split(",")
     about = machine.described()
@@ -59,6 +60,8 @@ def main() -> None:
             figures |= checks.measure(threads)
         if "camera" in parts:
             figures |= camera.measure()
+        if "multislice" in parts:
+            figures |= multislice.measure()
         if "tracks" in parts:
             figures |= tracking.measure(released_store(), options.frames)
         if "service" in parts:

@@ -9,9 +9,10 @@ from ase import Atoms
 from numpy.testing import assert_allclose
 
 from segdepth_training.frames.imaging import intensity
-from segdepth_training.frames.multislice import abtem, exit_wave
+from segdepth_training.frames.multislice import exit_wave
 from segdepth_training.recipes.recipe import Microscope, Multislice
 from segdepth_training.specimens.specimen import Specimen
+from tests.physics.abtem_reference import abtem
 from tests.physics.conditions import optics
 
 MICROSCOPE = Microscope()

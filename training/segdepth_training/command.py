@@ -38,14 +38,20 @@ def store_url(given: str | None) -> str:
 
 
 @app.command()
-def simulate(work: Work, recipe: RecipeFile = None, run_id: RunId = None, processes: Processes = 0) -> None:
+def simulate(
+    work: Work,
+    recipe: RecipeFile = None,
+    run_id: RunId = None,
+    processes: Processes = 0,
+    device: Annotated[str | None, typer.Option(help="Compute in this process, there: cuda, for example.")] = None,
+) -> None:
     """Compute the exit waves of every specimen: training, calibration and benchmark.
 
     Example: `segdepth-train simulate --recipe training/recipes/ceo2-110.toml --work runs/first --processes 2`
     """
     from segdepth_training.runs import steps
 
-    steps.simulate_all(Workspace.open(work, recipe, run_id), processes)
+    steps.simulate_all(Workspace.open(work, recipe, run_id), processes, device)
 
 
 @app.command()

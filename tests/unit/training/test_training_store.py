@@ -19,6 +19,7 @@ from tests.unit.training.small import filled, recipe
 
 ROOT = Path(__file__).parents[3]
 SPECIMENS = 16
+DIGEST = "383a82ccc49777ae7d5758bb00a86eaaed8db393e3ef58b6ee1e2790cbb670a3"
 PROGRAM = f"""
 import sys
 from segdepth_training.frames.exit_waves import Plan, simulate
@@ -69,7 +70,7 @@ def test_killed_simulation_repeats_no_finished_work(tmp_path: Path):
     compute(fresh, plan(), chosen)
     for i in chosen:
         ours, theirs = (zarr.open_group(p.arrays(), mode="r")["waves"][i] for p in (path, fresh))
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # FFTW may plan anew
+        assert np.array_equal(ours, theirs)
 
 
 def test_killed_creation_is_begun_again(tmp_path: Path):
@@ -99,6 +100,24 @@ def test_another_recipe_or_seed_is_refused(tmp_path: Path):
             prepare_store(path, other)
         with pytest.raises(ValueError, match="another recipe or seed"):
             load(path, other, torch.device("cpu"))
+
+
+def test_placing_atoms_exactly_is_another_store_and_leaving_it_as_it_was_is_not():
+    """Stores and the benchmark are older than the choice: their digests must not have changed with it."""
+    exact = Plan(recipe(multislice__placing="exact"), SeedRange.TRAIN, 3, 1)
+    assert exact.digest != plan().digest
+    assert plan().digest == DIGEST
+
+
+def test_a_device_of_ones_choice_computes_the_same_in_one_batch(tmp_path: Path):
+    """The CPU by another name is no CPU to the store: what a GPU gets, all specimens of a task at once."""
+    alone = filled(tmp_path / "waves.zarr", plan(3))
+    together = Storage.at(tmp_path / "together.zarr")
+    steps: list[tuple[int, int]] = []
+    simulate(together, plan(3), lambda done, total: steps.append((done, total)), device="cpu:0")
+    assert steps == [(0, 3), (3, 3)]
+    ours, theirs = (load(path, plan(3), torch.device("cpu")).waves for path in (alone, together))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 def test_unfinished_store_says_what_to_do(tmp_path: Path):

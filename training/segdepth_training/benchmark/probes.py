@@ -54,7 +54,7 @@ class Probes(BaseModel):
             if difference > TOLERANCE:
                 raise NotThisBenchmark(
                     f"specimen {index}: pixels differ by {difference:.2g} of the vacuum's intensity from the probes"
-                    f" (at most {TOLERANCE:g}): another version of abTEM or ASE? constraints.txt has the right ones"
+                    f" (at most {TOLERANCE:g}): another version of ASE? constraints.txt has the right one"
                 )
 
 

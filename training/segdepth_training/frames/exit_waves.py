@@ -18,7 +18,8 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segdepth_training.frames.multislice import abtem, exit_wave
+from segdepth_training.frames.multislice import exit_waves
+from segdepth_training.frames.potential import Atoms
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange, generator
@@ -41,7 +42,7 @@ DRAWN_FOR_TRAINING = ("kinds", "thick_share", "perturbed_share", "perturbed_colu
 
 ARRAYS = ("waves", "columns", "facts")
 
-ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TASK = 4
 """Specimens that one task computes."""
 
@@ -78,6 +79,8 @@ class Plan:
         parts = self.recipe.model_dump(mode="json", include={"crystal", "specimens", "multislice"})
         if self.purpose == SeedRange.BENCHMARK:  # Its own rules decide these.
             parts["specimens"] = {name: v for name, v in parts["specimens"].items() if name not in DRAWN_FOR_TRAINING}
+        if self.recipe.multislice.placing == "bilinear":  # As it was without a choice: stores keep their digests.
+            del parts["multislice"]["placing"]
         text = json.dumps(
             [RULES, parts, self.recipe.microscope.energy_keV, self.purpose, self.seed, self.families, self.in_turn],
             sort_keys=True,
@@ -157,26 +160,45 @@ def whole_specimens(storage: Storage, group: Any) -> set[int]:
     return {index for index in whole if int(np.asarray(facts[index])[0]) >= 0}
 
 
-def compute(storage: Storage, plan: Plan, indices: list[int]) -> int:
+def compute(storage: Storage, plan: Plan, indices: list[int], device: str = "cpu") -> int:
     """Compute and store the exit waves of some specimens; returns how many."""
     torch.set_num_threads(1)
+    settings, microscope = plan.recipe.multislice, plan.recipe.microscope
+    # Small arrays stay in a core's cache; a GPU wants as much as it can get at once.
+    batch = 1 if device == "cpu" else len(indices)
     # A specimen without columns has a chunk too: an absent one means that it was not written.
-    with zarr.config.set({"array.write_empty_chunks": True}):
+    with zarr.config.set({"array.write_empty_chunks": True}), torch.no_grad():
         group: Any = zarr.open_group(storage.arrays(), mode="r+")
-        for index in indices:
-            specimen = plan.specimen(index)
-            columns = np.full((MOST_COLUMNS, COLUMN), np.nan, np.float32)
-            columns[: len(specimen.columns)] = specimen.columns
-            group["waves"][index] = exit_wave(specimen, plan.recipe.multislice, plan.recipe.microscope)
-            group["columns"][index] = columns
-            kind, family = SURFACES.index(specimen.kind), FAMILIES.index(specimen.family)
-            group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
+        for start in range(0, len(indices), batch):
+            chosen = indices[start : start + batch]
+            specimens = [plan.specimen(index) for index in chosen]
+            waves = exit_waves(Atoms.of(specimens, device), settings, microscope).cpu().numpy()
+            for index, specimen, wave in zip(chosen, specimens, waves, strict=True):
+                write(group, index, specimen, wave)
     return len(indices)
 
 
-def simulate(storage: Storage, plan: Plan, progress: Callable[[int, int], None], *, processes: int = 0) -> None:
-    """Fill the store with what is missing: on Ray, or in `processes` processes of this machine where given.
+def write(group: Any, index: int, specimen: Specimen, wave: NDArray[np.complex64]) -> None:
+    """One specimen, its facts last."""
+    columns = np.full((MOST_COLUMNS, COLUMN), np.nan, np.float32)
+    columns[: len(specimen.columns)] = specimen.columns
+    group["waves"][index] = wave
+    group["columns"][index] = columns
+    kind, family = SURFACES.index(specimen.kind), FAMILIES.index(specimen.family)
+    group["facts"][index] = np.array([len(specimen.columns), kind, family], np.int16)
 
+
+def simulate(
+    storage: Storage,
+    plan: Plan,
+    progress: Callable[[int, int], None],
+    *,
+    processes: int = 0,
+    device: str | None = None,
+) -> None:
+    """Fill the store with what is missing.
+
+    On Ray, or in `processes` processes of this machine where given, or in this one on a `device` (`cuda`).
     progress(done, total) is called as specimens finish. A killed run goes on where it stopped.
     """
     prepare_store(storage, plan)
@@ -186,15 +208,20 @@ def simulate(storage: Storage, plan: Plan, progress: Callable[[int, int], None],
     progress(done, plan.specimens)
     if not tasks:
         return
-    runner = in_processes(storage, plan, tasks, processes) if processes else on_ray(storage, plan, tasks)
-    for count in runner:
+    for count in running(storage, plan, tasks, processes, device):
         done += count
         progress(done, plan.specimens)
 
 
+def running(storage: Storage, plan: Plan, tasks: list[list[int]], processes: int, device: str | None) -> Iterator[int]:
+    """The tasks, wherever they are to run; how many specimens each has done, as it ends."""
+    if device is not None:
+        return (compute(storage, plan, task, device) for task in tasks)
+    return in_processes(storage, plan, tasks, processes) if processes else on_ray(storage, plan, tasks)
+
+
 def in_processes(storage: Storage, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
     """Run the tasks in a pool of processes, one thread each."""
-    abtem()  # Here once rather than in every process, and an error at once where it is missing.
     # A forked process cannot use the threads of its parent's client of a bucket.
     start = get_context("spawn" if storage.remote else None)
     with one_thread_each(), ProcessPoolExecutor(processes, start, initializer=end_with_parent) as pool:

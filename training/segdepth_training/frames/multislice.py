@@ -1,56 +1,90 @@
-"""Exit waves by the multislice method. The only room that imports abTEM (GPL-3.0, extra `simulate`)."""
+"""Exit waves by the multislice method.
 
-from typing import Any
+E. J. Kirkland, Advanced Computing in Electron Microscopy, 3rd ed. (2020), chapter 6.
+"""
+
+from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from segdepth_training.frames.potential import Atoms, Grid, slice_A, slices
 from segdepth_training.recipes.recipe import Microscope, Multislice
 from segdepth_training.specimens.specimen import Specimen
 
-
-def abtem() -> Any:
-    """The abTEM package, or an error that says how to get it."""
-    try:
-        import abtem
-    except ImportError as error:
-        raise ImportError("exit waves need abTEM (GPL-3.0): pip install 'segdepth-training[simulate]'") from error
-    abtem.config.set({"local_diagnostics.progress_bar": False, "diagnostics.progress_bar": False})
-    # FFTW_MEASURE, which abTEM sets, picks transforms by the clock: in every process others, which round otherwise, and
-    # a frame whose expected image differs in the last digit has other noise altogether.
-    abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
-    return abtem
+BAND = 2 / 3
+"""Of the largest spatial frequency: products of two factors below it have no aliases below it."""
+EDGE = 0.02
+"""Width of the band's soft edge, in the same unit."""
 
 
 def exit_wave(specimen: Specimen, settings: Multislice, microscope: Microscope) -> NDArray[np.complex64]:
     """Exit wave of a plane wave of unit intensity, in the plane of the specimen's lowest atom.
 
-    Returns [n, n] at settings.stored_sampling_A, sample (i, j) at y = i, x = j samplings. Columns of abTEM arrays run
-    along x first; ours run along y first, as images do.
+    Returns [n, n] at settings.stored_sampling_A, sample (i, j) at y = i, x = j samplings. The same in every process of
+    a machine, to the last bit: a frame whose expected image differs in its last digit has other noise altogether.
     """
-    tem = abtem()
-    side_A = float(specimen.atoms.cell[0, 0])
-    points = round(side_A / settings.sampling_A)
-    potential = tem.Potential(
-        specimen.atoms,
-        gpts=points,
-        slice_thickness=settings.slice_A,
-        projection="infinite",
-        parametrization="kirkland",
-    )
-    wave = tem.PlaneWave(energy=microscope.energy_keV * 1e3).multislice(potential, lazy=False).array
-    cell_end_A = float(specimen.atoms.cell[2, 2])
-    stored = round(side_A / settings.stored_sampling_A)
-    return propagated(wave.T, side_A, specimen.lowest_A - cell_end_A, microscope.wavelength_A, stored)
+    with torch.no_grad():
+        wave: NDArray[np.complex64] = exit_waves(Atoms.of([specimen]), settings, microscope)[0].numpy()
+    return wave
 
 
-def propagated(
-    wave: NDArray[np.complex64], side_A: float, distance_A: float, wavelength_A: float, points: int
-) -> NDArray[np.complex64]:
-    """The wave `distance_A` further along the beam (Fresnel), Fourier-cropped to points x points."""
-    frequency = np.fft.fftfreq(points, side_A / points)
-    phase = -np.pi * wavelength_A * distance_A * (frequency[:, None] ** 2 + frequency[None, :] ** 2)
-    spectrum = np.fft.fft2(wave)
-    index = np.fft.fftfreq(points, 1 / points).astype(int)
-    cropped = spectrum[np.ix_(index, index)] * (points / wave.shape[0]) ** 2
-    return np.fft.ifft2(cropped * np.exp(1j * phase)).astype(np.complex64)
+def exit_waves(atoms: Atoms, settings: Multislice, microscope: Microscope) -> Tensor:
+    """Exit waves [B, n, n] of B specimens, on the atoms' device; differentiable in positions and occupancies."""
+    device = atoms.positions_A.device
+    grid = Grid(round(atoms.side_A / settings.sampling_A), atoms.side_A, device)
+    thickness_A, band = slice_A(atoms, settings), aperture(grid)
+    steps: dict[int, Tensor] = {}
+    wave = torch.ones(len(thickness_A), grid.points, grid.points, dtype=torch.complex64, device=device)
+    behind = None
+    for phase, behind_it in slices(atoms, settings, microscope, grid):
+        transmission = filtered(torch.complex(phase.cos(), phase.sin()), band.to(wave.dtype))
+        if behind is None:
+            wave = transmission  # In front of it the wave is plane.
+        else:
+            gap = behind - behind_it
+            if gap not in steps:
+                steps[gap] = band**gap * propagator(grid, gap * thickness_A, microscope)
+            wave = filtered(wave, steps[gap]) * transmission
+        behind = behind_it
+    # From the last slice with atoms straight to the plane of the lowest one.
+    rest = 0 if behind is None else behind + 1
+    distance_A = rest * thickness_A + atoms.lowest_A - atoms.depth_A
+    stored = grid._replace(points=round(atoms.side_A / settings.stored_sampling_A))
+    spectrum = cropped(torch.fft.fft2(wave) * band**rest, stored)
+    return inverse(spectrum * propagator(stored, distance_A, microscope))
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def aperture(grid: Grid) -> Tensor:
+    """The band: a factor for each spatial frequency [n, n]."""
+    frequency = torch.hypot(grid.frequency[:, None], grid.frequency[None, :]) * 2 * grid.sampling_A
+    beyond = (frequency - BAND) / EDGE
+    return (0.5 - 0.5 * torch.cos(np.pi * beyond.clamp(-1, 0))).float()
+
+
+def filtered(wave: Tensor, factors: Tensor) -> Tensor:
+    """A wave whose transform is multiplied by factors [n, n]."""
+    return inverse(torch.fft.fft2(wave) * factors)
+
+
+def inverse(spectrum: Tensor) -> Tensor:
+    """The wave of a transform."""
+    wave: Tensor = torch.fft.ifft2(spectrum)
+    return wave
+
+
+def propagator(grid: Grid, distance_A: Tensor, microscope: Microscope) -> Tensor:
+    """Factors [B, n, n] of the way through free space, by distance [B] (Fresnel)."""
+    phase = -np.pi * microscope.wavelength_A * distance_A.to(grid.device)[:, None] * grid.frequency**2
+    axis = torch.complex(phase.cos(), phase.sin()).to(torch.complex64)
+    return axis[:, :, None] * axis[:, None, :]
+
+
+def cropped(spectrum: Tensor, grid: Grid) -> Tensor:
+    """The spatial frequencies that a coarser grid has, of transforms [B, n, n]: those of the same wave on that grid."""
+    kept = torch.fft.fftfreq(grid.points, 1 / grid.points, device=grid.device).round().long()
+    return spectrum[:, kept[:, None], kept[None, :]] * (grid.points / spectrum.shape[-1]) ** 2

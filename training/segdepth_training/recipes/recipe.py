@@ -42,6 +42,9 @@ def _defocus(interval_A: tuple[float, float]) -> tuple[float, float]:
 PAPER = ("flat", "sawtooth", "stepped")
 """Kinds of surface of Leibovich et al. 2026."""
 
+Placing = Literal["bilinear", "exact"]
+"""How atoms between samples of a grid are placed on it."""
+
 
 class Crystal(Part):
     """A cubic crystal and the axes of its view, in units of the cell: two in the image, the third along the beam."""
@@ -106,6 +109,11 @@ class Multislice(Part):
     slice_A: float = Field(2.0, ge=0.5, le=2.5, description="thickness of a slice [Å]")
     stored_sampling_A: Annotated[float, length(0.05, 0.3)] = Field(
         0.2, description="exit waves are Fourier-cropped to this [Å/px]"
+    )
+    placing: Placing = Field(
+        "bilinear",
+        description="of atoms between samples: `bilinear` shares them among four, which blurs them by up to half a"
+        " sample (as abTEM does, and as released models were simulated); `exact` does not blur",
     )
 
     @model_validator(mode="after")

@@ -17,15 +17,15 @@ from segdepth_training.recipes.seeds import SeedRange
 from segdepth_training.runs.workspace import Workspace, stable_family
 
 
-def simulate_all(workspace: Workspace, processes: int) -> None:
+def simulate_all(workspace: Workspace, processes: int, device: str | None = None) -> None:
     """Fill the stores of exit waves with what they lack."""
     from segdepth_training.frames.exit_waves import simulate
 
     for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
         with bar(purpose.name.lower()) as progress:
-            simulate(workspace.data(purpose), workspace.plan(purpose), progress, processes=processes)
+            simulate(workspace.data(purpose), workspace.plan(purpose), progress, processes=processes, device=device)
     with bar("strangers") as progress:
-        simulate(workspace.strangers_data, workspace.strangers, progress, processes=processes)
+        simulate(workspace.strangers_data, workspace.strangers, progress, processes=processes, device=device)
 
 
 def train_model(workspace: Workspace, store: str, minutes: float | None = None) -> bool:
