@@ -54,3 +54,19 @@ def propagated(
     index = np.fft.fftfreq(points, 1 / points).astype(int)
     cropped = spectrum[np.ix_(index, index)] * (points / wave.shape[0]) ** 2
     return np.fft.ifft2(cropped * np.exp(1j * phase)).astype(np.complex64)
+
+
+def layer_potentials(atoms: Any, points: tuple[int, int], thicknesses_A: tuple[float, ...]) -> NDArray[np.float64]:
+    """Projected potentials of a cell's layers along the beam [V Å], as [layers, H, W]; W along x, H along y.
+
+    atoms: an ase.Atoms whose cell the layers fill. points: of y and x.
+    """
+    potential = abtem().Potential(
+        atoms,
+        gpts=points[::-1],
+        slice_thickness=thicknesses_A,
+        projection="infinite",
+        parametrization="kirkland",
+    )
+    layers: NDArray[np.float64] = np.asarray(potential.build(lazy=False).array, np.float64)
+    return layers.transpose(0, 2, 1)
