@@ -30,6 +30,8 @@ from segdepth_training.runs.profile_check import print_outside
 from segdepth_training.runs.profile_text import ranges, text_of
 from tests.unit.training.small import recipe
 
+pytestmark = pytest.mark.timeout(600)
+
 
 def silent(*_: object) -> None:
     pass
@@ -62,7 +64,7 @@ def simulation(ours: Recipe) -> Simulation:
 @pytest.fixture(scope="module")
 def learnt(simulation: Simulation) -> Regressor:
     draws = simulated(simulation, silent, images=12_000)
-    return trained(simulation, draws, silent, steps=1500)
+    return trained(simulation, draws, silent, steps=1200)
 
 
 def motifs(simulation: Simulation, seed: int, number: int, variance: float) -> tuple[list[Motif], torch.Tensor]:

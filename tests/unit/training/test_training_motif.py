@@ -22,9 +22,13 @@ def turned(xy_A: np.ndarray, angle: float = TURN) -> np.ndarray:
     return xy_A @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
+def split(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return columns[:, :2], columns[:, 2].astype(int)
+
+
 @pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expected electrons, columns of the first element [Å], and coefficients; the right fifth is vacuum."""
+    """Expected electrons, columns as x, y [Å] and species, and coefficients; the right fifth is vacuum."""
     rng = np.random.default_rng(3)
     values = 0.04 * (rng.normal(size=len(HK)) + 1j * rng.normal(size=len(HK)))
     values = values * np.exp(-1.5 * (HK / PROJECTION.cell_A).__pow__(2).sum(1))
@@ -36,15 +40,15 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         image += 2 * (value * np.sinc(g * SAMPLING_A).prod() * phase).real
     end_A = 0.8 * SIDE * SAMPLING_A
     sites = PROJECTION.columns(60.0)
-    columns = turned(sites[sites[:, 3] == 0][:, :2]) + ORIGIN_A
-    inside = (columns > 0).all(1) & (columns[:, 0] < end_A) & (columns[:, 1] < SIDE * SAMPLING_A)
+    columns = np.column_stack([turned(sites[:, :2]) + ORIGIN_A, sites[:, 3]])
+    inside = (columns[:, :2] > 0).all(1) & (columns[:, 0] < end_A) & (columns[:, 1] < SIDE * SAMPLING_A)
     return np.where(x < end_A, image, 1.05) * DOSE * SAMPLING_A**2, columns[inside], values
 
 
 def test_the_pattern_comes_back(scene: tuple[np.ndarray, np.ndarray, np.ndarray]):
     expected, columns, values = scene
     rng = np.random.default_rng(4)
-    found = motif(expected.astype(np.float32), SAMPLING_A, columns, DOSE, PROJECTION, HK)
+    found = motif(expected.astype(np.float32), SAMPLING_A, *split(columns), DOSE, PROJECTION, HK)
     assert found is not None
     (alike,) = turned_alike([found])
     # By half a turn a lattice looks the same: its coefficients are then conjugated.
@@ -52,7 +56,8 @@ def test_the_pattern_comes_back(scene: tuple[np.ndarray, np.ndarray, np.ndarray]
     np.testing.assert_allclose(same, values, atol=1.5e-3)
     assert 900 < found.area_A2 < 1280
     noisy = [
-        motif(rng.poisson(expected).astype(np.float32), SAMPLING_A, columns, DOSE, PROJECTION, HK) for _ in range(12)
+        motif(rng.poisson(expected).astype(np.float32), SAMPLING_A, *split(columns), DOSE, PROJECTION, HK)
+        for _ in range(12)
     ]
     off = [np.abs(one.values - found.values) ** 2 / one.variance for one in noisy if one is not None]
     assert len(off) == 12
@@ -62,9 +67,9 @@ def test_the_pattern_comes_back(scene: tuple[np.ndarray, np.ndarray, np.ndarray]
 def test_a_turned_frame_has_the_same_motif(scene: tuple[np.ndarray, np.ndarray, np.ndarray]):
     expected, columns, _ = scene
     frames = (expected, expected[::-1, ::-1])
-    places = (columns, (SIDE - 1) * SAMPLING_A - columns)
+    places = (columns, np.column_stack([(SIDE - 1) * SAMPLING_A - columns[:, :2], columns[:, 2]]))
     found = [
-        motif(np.ascontiguousarray(frame, np.float32), SAMPLING_A, xy, DOSE, PROJECTION, HK)
+        motif(np.ascontiguousarray(frame, np.float32), SAMPLING_A, *split(xy), DOSE, PROJECTION, HK)
         for frame, xy in zip(frames, places, strict=True)
     ]
     first, second = found
@@ -78,14 +83,28 @@ def test_a_turned_frame_has_the_same_motif(scene: tuple[np.ndarray, np.ndarray, 
 
 def test_columns_off_the_lattice_make_none(scene: tuple[np.ndarray, np.ndarray, np.ndarray]):
     expected, columns, _ = scene
-    rng = np.random.default_rng(5)
-    jittered = fit_lattice(columns + rng.normal(0, 0.1, columns.shape), PROJECTION)
+    rng, (xy_A, species) = np.random.default_rng(5), split(columns)
+    jittered = fit_lattice(xy_A + rng.normal(0, 0.1, xy_A.shape), species, PROJECTION)
     assert jittered is not None
     assert jittered.residual_A == pytest.approx(0.14, abs=0.02)
-    anywhere = rng.uniform(0, SIDE * SAMPLING_A, columns.shape)
-    assert fit_lattice(anywhere, PROJECTION) is None
-    assert fit_lattice(columns * 1.1, PROJECTION) is None
-    assert motif(expected.astype(np.float32), SAMPLING_A, columns[:5], DOSE, PROJECTION, HK) is None
+    anywhere = rng.uniform(0, SIDE * SAMPLING_A, xy_A.shape)
+    assert fit_lattice(anywhere, species, PROJECTION) is None
+    assert fit_lattice(xy_A * 1.1, species, PROJECTION) is None
+    few = expected.astype(np.float32), SAMPLING_A, *split(columns[:5])
+    assert motif(*few, DOSE, PROJECTION, HK) is None
+
+
+def test_columns_whose_elements_are_mistaken_still_tell_the_lattice(scene: tuple[np.ndarray, np.ndarray, np.ndarray]):
+    _, columns, _ = scene
+    xy_A, species = split(columns)
+    right, wrong = fit_lattice(xy_A, species, PROJECTION), fit_lattice(xy_A, 1 - species, PROJECTION)
+    assert right is not None
+    assert wrong is not None
+    cerium = xy_A[species == 0]
+    sites = PROJECTION.sites[PROJECTION.sites[:, 3] == 0][:, :2] / PROJECTION.cell_A
+    for fit in (right, wrong):
+        off = fit.cells(cerium)[:, None] - sites
+        assert np.abs(off - np.round(off)).max(-1).min(1).max() < 0.01
 
 
 def test_files_say_their_pixel_size_or_ask_for_it(tmp_path: Path):

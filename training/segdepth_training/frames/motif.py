@@ -6,6 +6,7 @@ usual ones: R reflections.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ Real = NDArray[np.float64]
 NEAR_A = 6.0
 """Within this distance columns must be found for a place to count as inside the crystal [Å]."""
 
-FOUND = 0.85
+FOUND = 0.7
 """Share of the columns there that must be found."""
 
 SOFT_A = 2.0
@@ -28,8 +29,14 @@ SOFT_A = 2.0
 OFF_A = 0.6
 """Columns farther than this from their site are not of the lattice [Å]."""
 
-REGULAR = 0.8
+REGULAR = 0.75
 """Share of the columns that must be on the lattice."""
+
+IRREGULAR_A = 0.25
+"""Root mean square distance of columns from their sites beyond which the lattice is none [Å]."""
+
+FEWEST = 24
+"""Columns that tell a lattice."""
 
 LEAST_A2 = 250.0
 """Area that tells a motif: a dozen cells of an oxide [Å²]."""
@@ -70,33 +77,47 @@ class Fit:
         return np.asarray(np.linalg.solve(self.axes, (xy_A - self.origin).T).T)
 
 
-def fit_lattice(xy_A: Real, projection: Projection) -> Fit | None:
-    """The lattice whose sites of the first element columns at `xy_A` [n, 2] are; None where they are on none."""
-    if len(xy_A) < 12:
+def fit_lattice(xy_A: Real, species: NDArray[np.integer[Any]], projection: Projection) -> Fit | None:
+    """The lattice on whose sites columns at `xy_A` [n, 2] stand; None where they are on none.
+
+    species: of each, counted from 0; it decides between places that suit the columns alike. An unusual contrast makes
+    a model take one element for another, so that places alone count first.
+    """
+    if len(xy_A) < FEWEST:
         return None
-    sites = projection.sites[projection.sites[:, 3] == 0][:, :2] / projection.cell_A
+    sites = projection.sites[:, :2] / projection.cell_A
     axes = _turn(_best_turn(xy_A, projection)) * projection.cell_A
-    tried = [Fit(axes, xy_A[one] - axes @ sites[0], 0.0) for one in range(0, len(xy_A), max(1, len(xy_A) // 12))]
-    fit = min(tried, key=lambda each: float(np.median(_from_site(each, xy_A, sites)[1])))
+    some = range(0, len(xy_A), max(1, len(xy_A) // 8))
+    tried = [Fit(axes, xy_A[one] - axes @ site, 0.0) for one in some for site in sites]
+    fit = max(tried, key=lambda each: _agreement(each, xy_A, species, projection))
     near = np.zeros(len(xy_A), bool)
     for _ in range(4):
-        place, off_A = _from_site(fit, xy_A, sites)
+        _, place, off_A = _from_site(fit, xy_A, sites)
         near = off_A < OFF_A
-        if near.sum() < 12:
+        if near.sum() < FEWEST:
             return None
         design = np.column_stack([place[near], np.ones(near.sum())])
         solved = np.linalg.lstsq(design, xy_A[near], rcond=None)[0]
         fit = Fit(solved[:2].T, solved[2], float(np.sqrt((off_A[near] ** 2).mean())))
     stretch = np.linalg.svd(fit.axes / projection.cell_A)[1]
-    return fit if near.mean() > REGULAR and abs(stretch - 1).max() < 0.06 else None
+    regular = near.mean() > REGULAR and fit.residual_A < IRREGULAR_A
+    return fit if regular and abs(stretch - 1).max() < 0.06 else None
+
+
+def _agreement(fit: Fit, xy_A: Real, species: NDArray[np.integer[Any]], projection: Projection) -> float:
+    """Share of the columns that stand near to a site, and a little for those of its element."""
+    nearest, _, off_A = _from_site(fit, xy_A, projection.sites[:, :2] / projection.cell_A)
+    near = np.exp(-((off_A / 0.3) ** 2) / 2)
+    return float((near * (1 + 0.3 * (projection.sites[nearest, 3] == species))).mean())
 
 
 def _best_turn(xy_A: Real, projection: Projection) -> float:
-    """Azimuth of the cell's x [rad] at which the columns scatter most into the lattice's reflections."""
-    found = projection.reflections(min(projection.cell_A) / 2.01)
-    per_A = np.array([np.array([np.cos(np.radians(a)), np.sin(np.radians(a))]) / d for d, a, _ in found])
-    sites = projection.sites[projection.sites[:, 3] == 0][:, :2]
-    per_A = per_A[abs(np.exp(2j * np.pi * per_A @ (sites - sites[0]).T).mean(1)) > 0.9]
+    """Azimuth of the cell's x [rad] at which the columns scatter most into reflections of all sites alike."""
+    h, k = np.meshgrid(np.arange(0, 7), np.arange(-6, 7), indexing="ij")
+    per_A = np.stack([h.ravel(), k.ravel()], 1)[7:] / projection.cell_A
+    per_A = per_A[np.hypot(*per_A.T) < 0.85]
+    phases = np.exp(2j * np.pi * per_A @ (projection.sites[:, :2] - projection.sites[0, :2]).T)
+    per_A = per_A[abs(phases.mean(1)) > 0.3]
     # Fewer columns stay in phase over a misfit of the azimuth: at first only what lies near to each other.
     some = xy_A[np.linalg.norm(xy_A - np.median(xy_A, 0), axis=1) < 16]
 
@@ -113,14 +134,14 @@ def _turn(angle: float) -> Real:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _from_site(fit: Fit, xy_A: Real, sites: Real) -> tuple[Real, Real]:
-    """The site nearest to each column [n, 2] in cells, and how far off it is [Å]."""
+def _from_site(fit: Fit, xy_A: Real, sites: Real) -> tuple[NDArray[np.intp], Real, Real]:
+    """Which site is nearest to each column, where it is [n, 2] in cells, and how far off the column is [Å]."""
     cells = fit.cells(xy_A)
     places = sites[None] + np.round(cells[:, None] - sites[None])
     off_A = np.linalg.norm((cells[:, None] - places) @ fit.axes.T, axis=-1)
     nearest = off_A.argmin(1)
     rows = np.arange(len(cells))
-    return places[rows, nearest], off_A[rows, nearest]
+    return nearest, places[rows, nearest], off_A[rows, nearest]
 
 
 def inside(xy_A: Real, shape: tuple[int, int], sampling_A: float, expected_per_A2: float) -> Real:
@@ -143,6 +164,7 @@ def motif(
     frame: NDArray[np.float32],
     sampling_A: float,
     xy_A: Real,
+    species: NDArray[np.integer[Any]],
     dose: float,
     projection: Projection,
     hk: NDArray[np.int64],
@@ -150,13 +172,13 @@ def motif(
 ) -> Motif | None:
     """The motif of a frame [H, W], in any unit of intensity; None where columns are on no lattice, or cover too little.
 
-    xy_A: positions [n, 2] of the columns of the first element, x first, the centre of the first pixel at (0, 0); dose:
+    xy_A: positions [n, 2] of columns, x first, the centre of the first pixel at (0, 0), and their species from 0; dose:
     that its noise shows [e/Å²]; spread_px: by which the sensor has spread electrons that were counted, undone.
     """
-    fit = fit_lattice(xy_A, projection)
+    fit = fit_lattice(xy_A, species, projection)
     if fit is None:
         return None
-    share = (projection.sites[:, 3] == 0).sum() / np.prod(projection.cell_A)
+    share = len(projection.sites) / float(np.prod(projection.cell_A))
     weight = inside(xy_A, frame.shape, sampling_A, share)
     area_A2 = float(weight.sum() ** 2 / max((weight**2).sum(), 1e-9)) * sampling_A**2
     if area_A2 < LEAST_A2:

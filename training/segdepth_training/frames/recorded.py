@@ -73,8 +73,8 @@ class Reader:
             manifest.canonical_sampling_A,
             intensity.shape,
         )
-        first = np.asarray(columns.xy_px[columns.species == 1], np.float64) * sampling_A
-        return motif(intensity, sampling_A, first, dose, self._projection, self._hk, spread_px)
+        xy_A, species = np.asarray(columns.xy_px, np.float64) * sampling_A, columns.species.astype(int) - 1
+        return motif(intensity, sampling_A, xy_A, species, dose, self._projection, self._hk, spread_px)
 
 
 def _electrons(noise: FrameNoise, sampling_A: float) -> tuple[float, float]:
