@@ -138,7 +138,7 @@ def test_a_measured_profile_reads_back_and_says_what_is_left(
 ):
     told = tell([group], learnt, Asked())
     known = tmp_path / "known.toml"
-    known.write_text('name = "known"\ndescription = ""\n[microscope]\nc30_um = -8.0\n')
+    known.write_text('name = "known"\ndescription = ""\n[microscope]\nc30_um = -8.0\n[imaging]\ndrift_A = 0.1\n')
     stated = Profile.load(known)
     path = tmp_path / "titan.toml"
     path.write_text(text_of(told, with_known(ours, stated), "titan", stated, Asked()))
@@ -149,6 +149,8 @@ def test_a_measured_profile_reads_back_and_says_what_is_left(
     assert of_it.camera.vibration_A == ranges(told)["vibration_A"]
     assert of_it.camera.mtf_px == pytest.approx((0.41, 0.61))
     assert of_it.microscope.c30_um == -8
+    assert of_it.camera.drift_A == 0.1
+    assert "# dose = [20.0, 5000.0]  # the recipe's; state yours" in path.read_text()
     assert profile.microscope.model_fields_set == {"c30_um"}
     assert Detector.load(path).counts_per_electron == pytest.approx(18.25)
     text = path.read_text()

@@ -36,7 +36,9 @@ def text_of(told: Told, recipe: Recipe, name: str, known: Profile | None, asked:
         f'description = "measured: contrast {told.contrast.mean:.2f}, vibration {told.vibration_A.mean:.2f} Å"',
         "",
     ]
-    return "\n".join([*head, *_microscope(told, recipe, known, asked), "", *_imaging(told, recipe), "", *_camera(told)])
+    return "\n".join(
+        [*head, *_microscope(told, recipe, known, asked), "", *_imaging(told, recipe, known), "", *_camera(told)]
+    )
 
 
 def ranges(told: Told) -> dict[str, tuple[float, float]]:
@@ -67,13 +69,13 @@ def _microscope(told: Told, recipe: Recipe, known: Profile | None, asked: Asked)
     error_A = max(each.error for each in told.defocus_A)
     what = "first frames at" if asked.focal_step_A is not None else "frames at"
     lines += _comment(
-        f"Defocus, from the lowest atom: {what} {min(means):.0f} to {max(means):.0f} Å, each ± {error_A:.0f} Å"
+        f"Defocus, from the lowest atom: {what} {_scatter(means, '.0f')} Å, each ± {error_A:.0f} Å"
         f" (within {recipe.microscope.defocus_A[0]:g} to {recipe.microscope.defocus_A[1]:g} Å, which was assumed)."
     )
     return lines
 
 
-def _imaging(told: Told, recipe: Recipe) -> list[str]:
+def _imaging(told: Told, recipe: Recipe, known: Profile | None) -> list[str]:
     stated = ranges(told)
     frames = told.frames
     spread = _spread(frames)
@@ -97,7 +99,7 @@ def _imaging(told: Told, recipe: Recipe) -> list[str]:
     else:
         lines += [
             "# The noise is white, which tells nothing of the MTF: state a measured one, or its range, here.",
-            f"# mtf_px = {list(recipe.camera.mtf_px)}",
+            *_left(recipe, known, "mtf_px", "correlated_share"),
         ]
     shown = _listed([f"{size:.4g}" for size in sizes])
     lines += _comment(
@@ -105,11 +107,19 @@ def _imaging(told: Told, recipe: Recipe) -> list[str]:
     )
     return [
         *lines,
-        f"# dose = {list(recipe.camera.dose)}",
-        f"# samplings_A = {[round(size, 4) for size in sizes]}",
-        f"# drift_A = {recipe.camera.drift_A}  # not told by frames; the recipe's, state yours",
-        f"# read_noise = {list(recipe.camera.read_noise)}  # not told by frames; the recipe's, state yours",
+        *_left(recipe, known, "dose", "samplings_A", "drift_A", "read_noise"),
     ]
+
+
+def _left(recipe: Recipe, known: Profile | None, *fields: str) -> list[str]:
+    """Fields that frames do not tell: as they are known, else as comments with the recipe's values."""
+    lines = []
+    for field in fields:
+        value = getattr(recipe.camera, field)
+        shown = list(value) if isinstance(value, tuple) else value
+        stated = known is not None and field in known.imaging.model_fields_set
+        lines.append(f"{field} = {shown}" if stated else f"# {field} = {shown}  # the recipe's; state yours")
+    return lines
 
 
 def _camera(told: Told) -> list[str]:
@@ -142,7 +152,8 @@ def _spread(frames: Sequence[Recorded]) -> float:
 
 
 def _scatter(values: Sequence[float], form: str) -> str:
-    return f"{min(values):{form}} to {max(values):{form}}"
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _listed(names: Sequence[str]) -> str:
