@@ -9,7 +9,7 @@ from segdepth_training.machine.progress import say
 from segdepth_training.recipes.profile import Profile
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.runs.instrument import Asked, Group, conditions, whole
-from segdepth_training.runs.profile_text import SPREAD_PX, SURE
+from segdepth_training.runs.profile_text import SPREAD_PX, SURE, SYSTEMATIC_A, SYSTEMATIC_CONTRAST
 
 DOSE_FACTOR = 1.25
 """By how much a dose may be beyond what is stated: it is measured by noise."""
@@ -42,8 +42,8 @@ def outside(group: Group, of: Regressor, profile: Profile, recipe: Recipe, asked
         problems = dict.fromkeys(frame.problem for frame in group.frames if frame.problem)
         return [*said, *(f"not measured: {problem}" for problem in problems)]
     found = conditions(group, of, asked)
-    said += _beyond("contrast", found.contrast, recipe.camera.contrast, "")
-    said += _beyond("vibration", found.vibration_A, recipe.camera.vibration_A, " Å")
+    said += _beyond("contrast", found.contrast, recipe.camera.contrast, SYSTEMATIC_CONTRAST, "")
+    said += _beyond("vibration", found.vibration_A, recipe.camera.vibration_A, SYSTEMATIC_A, " Å")
     return said
 
 
@@ -58,10 +58,11 @@ def _of_noise(frame: Recorded, recipe: Recipe) -> list[str]:
     return said
 
 
-def _beyond(name: str, measured: Measured, stated: tuple[float, float], unit: str) -> list[str]:
+def _beyond(name: str, measured: Measured, stated: tuple[float, float], systematic: float, unit: str) -> list[str]:
     """In words, where the measurement lies beyond what is stated by more than nine in ten of its error."""
     low, high = stated
-    reach = SURE * measured.error
+    error = math.hypot(measured.error, systematic)
+    reach = SURE * error
     if low - reach <= measured.mean <= high + reach:
         return []
-    return [f"{name} {measured.mean:.2f} ± {measured.error:.2f}{unit}, {low:g} to {high:g}{unit} stated"]
+    return [f"{name} {measured.mean:.2f} ± {error:.2f}{unit}, {low:g} to {high:g}{unit} stated"]

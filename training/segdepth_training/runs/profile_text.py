@@ -12,7 +12,7 @@ from segdepth_training.runs.instrument import Asked, Told
 SURE = 1.64
 """Standard deviations to either side of a range that a profile is given: nine in ten."""
 
-SYSTEMATIC_CONTRAST, SYSTEMATIC_A = 0.03, 0.02
+SYSTEMATIC_CONTRAST, SYSTEMATIC_A = 0.06, 0.035
 """Errors that more frames do not lessen: of simulations of even unit cells that are compared with real specimens."""
 
 SPREAD_PX = 0.1
