@@ -14,6 +14,7 @@ from rich.table import Table
 
 from segdepth_training.machine.progress import say, wide
 from segdepth_training.machine.storage import Storage
+from segdepth_training.runs.profile_command import profile
 from segdepth_training.runs.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=__doc__)
@@ -28,6 +29,9 @@ Store = Annotated[
 ]
 HELD = 3
 """Exit status where another run holds the lease."""
+
+
+app.command("profile")(profile)
 
 
 def store_url(given: str | None) -> str:
