@@ -81,7 +81,7 @@ def adapt(
     recipe: RecipeFile = None,
     run_id: RunId = None,
     model: Annotated[
-        str, typer.Option(help="Model whose first stage is kept: FAMILY/CHANNEL or FAMILY/VERSION of --store.")
+        str, typer.Option(help="Model whose first stage is kept: FAMILY, FAMILY/CHANNEL or FAMILY/VERSION of --store.")
     ] = "ceo2-110/stable",
     profile: Annotated[
         Path | None,

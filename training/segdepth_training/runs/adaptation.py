@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from segdepth_artefacts import open_store
+from segdepth_artefacts.channels import STABLE
 from segdepth_artefacts.manifest import File, Known, Manifest, SecondStage, TemperatureTable
+from segdepth_artefacts.names import base_family
 from segdepth_core.familiarity import FAMILIARITY
 from segdepth_core.predictor import Predictor
 from segdepth_core.second_reading import SECOND_STAGE, load_second_stage, save_second_stage
@@ -20,8 +22,12 @@ from segdepth_training.fitting.second_calibration import second_temperatures
 from segdepth_training.fitting.second_stage import CHECKPOINT, Fit, fit
 from segdepth_training.frames.exit_waves import Plan, load, simulate
 from segdepth_training.machine.progress import bar
+from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange
 from segdepth_training.runs.workspace import Workspace
+
+MODEL = (WEIGHTS, FAMILIARITY, SECOND_STAGE, model.MANIFEST)
+"""What of a released model is kept with a run. The manifest last: with it the model is complete."""
 
 UNFITTED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
 
@@ -46,21 +52,21 @@ def keep_base(workspace: Workspace, base: str, store: str) -> None:
     if workspace.base.read(model.MANIFEST) is None:
         artefacts = open_store(store)
         family, _, name = base.partition("/")
-        channel = artefacts.channel(family, name) if name else None
+        channel = artefacts.channel(family, name or STABLE)
+        if channel is None and name in ("", STABLE):
+            raise ValueError(f"--model {base}: {family} has no stable version in {artefacts.url}")
         version = channel.version if channel else name
         with TemporaryDirectory(prefix="segdepth-") as cache, workspace.base.files() as folder:
             fetched = artefacts.fetch(family, version, Path(cache))
             folder.mkdir(parents=True, exist_ok=True)
-            for file in (
-                WEIGHTS,
-                FAMILIARITY,
-                SECOND_STAGE,
-                model.MANIFEST,
-            ):  # The manifest last: with it the model is complete.
+            for file in MODEL:
                 if (fetched / file).exists():
                     shutil.copyfile(fetched / file, folder / file)
     with workspace.base.files() as folder:
         manifest = model.read(folder)
+    if manifest.species != workspace.recipe.crystal.elements:
+        ours, theirs = (", ".join(each) for each in (workspace.recipe.crystal.elements, manifest.species))
+        raise ValueError(f"--model {base} counts columns of {theirs}, the recipe's crystal is of {ours}")
     if workspace.seeds["train"] in (manifest.seeds.get("train"), manifest.seeds.get("second_stage")):
         raise ValueError(
             f"{base} was trained on the specimens of run {workspace.run_id}; give another --run-id, or --work folder"
@@ -118,8 +124,17 @@ def fit_second_stage(workspace: Workspace) -> None:
                 shutil.copyfile(base / file, folder / file)
         described = model.described(save_second_stage(network, folder))
         arguments = dict(recipe.second_stage.network)
-        stage = SecondStage(cell=cell, arguments=arguments, known=Known(), on_lattice=UNFITTED, off_lattice=UNFITTED)
+        known = known_of(recipe)
+        stage = SecondStage(cell=cell, arguments=arguments, known=known, on_lattice=UNFITTED, off_lattice=UNFITTED)
         draft(folder, workspace, model.read(base), {SECOND_STAGE: described}, stage)
+
+
+def known_of(recipe: Recipe) -> Known:
+    """What the model may assume of its instrument: a profile's ranges; nothing of the recipe's own instruments."""
+    if base_family(recipe.family) == recipe.family:
+        return Known()
+    camera, microscope = recipe.camera, recipe.microscope
+    return Known(contrast=camera.contrast, vibration_A=camera.vibration_A, defocus_A=microscope.defocus_A)
 
 
 def draft(folder: Path, workspace: Workspace, base: Manifest, files: dict[str, File], stage: SecondStage) -> Manifest:
