@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from segdepth_artefacts import open_store
+from segdepth_artefacts.manifest import Cell, File, Known, SecondStage, TemperatureTable
 from segdepth_training.fitting.calibrate import Sample, fitted_temperature, table
 from segdepth_training.judging.figures import named
 from segdepth_training.judging.release_gates import failures
@@ -127,3 +128,26 @@ def test_a_card_names_the_species_that_the_model_knows(tmp_path: Path):
         assert head.count("|") == rule.count("|") == rows[0].count("|")
         assert rows[0].endswith(row)
         assert ("oxygen vacancy" in card) == ("O" in elements)
+
+
+def test_a_card_says_of_two_stages_what_the_second_was_fitted_to_and_assumes(tmp_path: Path):
+    """With known ranges and without: every word of the template has to be there to be said."""
+    one = TemperatureTable(dose=(100.0,), temperature=(1.0,))
+    cell = Cell(sides_A=(2.7, 2.7), sites=((0.0, 0.0, 0),))
+    stage = {"specimens": 40, "frames": 6, "widened_share": 0.4, "contrast": [0.4, 1.05], "vibration_A": [0.0, 0.6]}
+    manifest = tiny_model(tmp_path)
+    file = File(sha256="a" * 64, size_bytes=4_600_000)
+    training = {"train_specimens": 9, "training": {"start": None}, "specimens": {"tilt_deg": 0.7}}
+    report = {"specimens": 3, "seed_range": "benchmark", "engine": "torch-fp32", "families": {}}
+    for known, share, said in (
+        (Known(), 0.4, "Assumes of the instrument: nothing beyond its recipe\n"),
+        (Known(contrast=(0.47, 0.53)), 0.0, "Assumes of the instrument: contrast 0.47 to 0.53\n"),
+    ):
+        second = SecondStage(cell=cell, known=known, on_lattice=one, off_lattice=one)
+        files = {**manifest.files, "second-stage.safetensors": file}
+        recipe = {**training, "second_stage": {**stage, "widened_share": share}}
+        made = manifest.model_copy(update={"second_stage": second, "files": files, "recipe": recipe})
+        card = write_card(tmp_path, made, report).read_text()
+        assert said in card
+        assert "4.6 MB; fitted to 240 frames of 40 specimens" in card
+        assert ("0.4-1.05 of the simulated contrast" in card) == bool(share)
