@@ -182,13 +182,15 @@ def bench(
     Example: `segdepth-train bench --recipe training/recipes/ceo2-110.toml --work out/bench --store training/released`
     """
     from segdepth_artefacts import open_store
-    from segdepth_training.benchmark.command import Examination, print_bars, stable_model
+    from segdepth_training.benchmark.command import Examination, print_bars
     from segdepth_training.benchmark.definition import Size
     from segdepth_training.benchmark.reference_intervals import Intervals
     from segdepth_training.recipes.recipe import load_recipe
 
     if size not in list(Size):
         raise ValueError(f"--size {size}: one of {', '.join(Size)}")
+    from segdepth_training.runs.stable import stable_model
+
     known = load_recipe(recipe)
     models = model or [stable_model(open_store(store_url(store)), known.family, work / "models")]
     full = Intervals.read(intervals) if intervals else None
@@ -214,7 +216,7 @@ def baseline(
     """
     from segdepth_artefacts import open_store
     from segdepth_training.benchmark import mixture, networks
-    from segdepth_training.benchmark.command import stable_model
+    from segdepth_training.runs.stable import stable_model
 
     kinds = (mixture.KIND, *networks.KINDS)
     if kind not in kinds:

@@ -23,17 +23,19 @@ class Change:
     xy_N2: Tensor
     """Positions on the canonical grid [px]."""
     ratio_NK: Tensor
+    canonical_A: float
+    """Sampling of that grid [Å/px]."""
 
-    def of(self, pixels_KHW: Tensor, canonical_A: float) -> Tensor:
+    def of(self, pixels_KHW: Tensor) -> Tensor:
         """Probabilities of pixels by the same change: those around a column know of its count what it does.
 
         How likely a pixel is background stays as it was.
         """
         height, width = pixels_KHW.shape[-2:]
-        reach = math.ceil(DISK_A / canonical_A)
+        reach = math.ceil(DISK_A / self.canonical_A)
         steps = torch.arange(-reach, reach + 1, device=pixels_KHW.device)
         at_Nyx = self.xy_N2.round().long()[:, None, None] + torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
-        apart_A = (at_Nyx - self.xy_N2[:, None, None]).square().sum(-1).sqrt() * canonical_A
+        apart_A = (at_Nyx - self.xy_N2[:, None, None]).square().sum(-1).sqrt() * self.canonical_A
         inside = (at_Nyx >= 0).all(-1) & (at_Nyx[..., 0] < width) & (at_Nyx[..., 1] < height) & (apart_A <= DISK_A)
         column, y, x = torch.nonzero(inside, as_tuple=True)[0], at_Nyx[inside][:, 1], at_Nyx[inside][:, 0]
         before_KM = pixels_KHW[1:, y, x]
@@ -50,12 +52,12 @@ def read_maps(
     shape: tuple[int, int],
     detail: Detail,
     masked: Array | None = None,
-    change: tuple[Change, float] | None = None,
+    change: Change | None = None,
 ) -> Maps:
     """Maps of one frame of `shape` [px] from its depth logits at the canonical sampling.
 
     255 and NaN where `masked` [height, width] says that nothing was recorded. `change`: what a second reading made of
-    the frame's columns, and the canonical sampling [Å/px].
+    the frame's columns.
 
     Probabilities, not classes, are interpolated between pixels (centre-aligned), so that an edge from 3 to 7 atoms
     has no seam of 5 in it.
@@ -65,7 +67,7 @@ def read_maps(
     # Contiguous, because torch rounds otherwise where it cannot vectorise, and strides differ by a batch's size.
     canonical_KHW = pixel_probabilities(logits_KHW.contiguous()[None], temperature.reshape(1))[0]
     if change is not None:
-        canonical_KHW = change[0].of(canonical_KHW, change[1])
+        canonical_KHW = change.of(canonical_KHW)
     # Class by class, for a frame of 4096² has 740 MB of probabilities, which are seldom asked for.
     best_HW = torch.full(shape, -1.0, device=logits_KHW.device)
     depth_HW = torch.zeros(shape, dtype=torch.uint8, device=logits_KHW.device)

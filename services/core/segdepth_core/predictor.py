@@ -38,7 +38,7 @@ from segdepth_core.prediction import (
     worst,
 )
 from segdepth_core.prepare import canonical_shape, prepare
-from segdepth_core.second_reading import SecondReading, changed, load_second_stage
+from segdepth_core.second_reading import SecondReading, load_second_stage
 from segdepth_core.spectrum import measured_noise
 from segdepth_core.tiling import Tiling, through
 from segdepth_core.weights import fold_norms, load_network, memory_format
@@ -123,7 +123,7 @@ class Predictor:
             for size in (1, max(1, self.batch_px // (h * w))):
                 noise_BHW = torch.from_numpy(rng.poisson(10, (size, height, width)).astype(np.float32))
                 heads, dose_B = self.heads(noise_BHW, sampling_A), measured_noise(noise_BHW, sampling_A).dose
-                self._tables(self._first(heads, dose_B.to(self.device)), heads, (height, width))
+                self.tables(self.reading(heads, dose_B.to(self.device)), heads, (height, width))
 
     def predict(
         self,
@@ -242,25 +242,26 @@ class Predictor:
         detail: Detail,
     ) -> None:
         """Fill in columns and maps of the frames that are still not refused."""
-        first = self._first(heads, dose_B)
+        first = self.reading(heads, dose_B)
         reading = first if self.second is None else self.second(first, x_Bhw, dose_B)
-        columns = self._tables(reading, heads, shape)
+        columns = self.tables(reading, heads, shape)
         temperature_B = temperature(self.manifest.calibration.pixel, dose_B)
-        canonical_A = self.manifest.canonical_sampling_A
         for number, one in enumerate(alive):
             masked, seen = one.exposure.masked, columns[number]
             if masked is not None:
                 seen = recorded(seen, masked, sampling_A)
             if not one.refused:
                 one.columns = seen
-                change = None if reading is first else (changed(first, reading, number), canonical_A)
+                change = self.second.change(first, reading, number) if self.second and detail.maps else None
                 logits_KHW = heads.depth_BKHW[number]
                 one.maps = read_maps(logits_KHW, temperature_B[number], shape, detail, masked, change)
 
-    def _first(self, heads: Heads, dose_B: Tensor) -> Reading:
+    def reading(self, heads: Heads, dose_B: Tensor) -> Reading:
+        """What the first stage says of columns; `dose_B` is the frames' measured dose [e/Å²]."""
         return read(heads, dose_B, self.manifest.calibration, self.manifest.canonical_sampling_A)
 
-    def _tables(self, reading: Reading, heads: Heads, shape: tuple[int, int]) -> list[Columns]:
+    def tables(self, reading: Reading, heads: Heads, shape: tuple[int, int]) -> list[Columns]:
+        """Columns of each frame of a batch; `shape` [px] is that of the caller's frames."""
         frames, height, width = heads.centre_BHW.shape
         return tables(reading, frames, (height, width), shape, self.manifest.calibration.abstain_below)
 

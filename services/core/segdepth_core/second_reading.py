@@ -42,6 +42,12 @@ class SecondReading:
                 posterior_NK[which] = posterior(logits_NK, temperature_B[number].expand(len(which)))
         return replace(reading, posterior_NK=posterior_NK)
 
+    def change(self, first: Reading, second: Reading, frame: int) -> Change:
+        """What the second reading made of the first one's posteriors in one frame of the batch."""
+        of_frame = first.found.frame_N == frame
+        before_NK, after_NK = first.posterior_NK[of_frame], second.posterior_NK[of_frame]
+        return Change(first.found.xy_N2[of_frame], after_NK / (before_NK + LEAST), self.canonical_A)
+
     def logits(self, reading: Reading, x_hw: Tensor, dose: Tensor, of_frame: Tensor) -> tuple[Tensor, Tensor] | None:
         """Indices of a frame's columns that are on its lattice, and their logits; None where there is no lattice."""
         if not len(of_frame):
@@ -59,13 +65,6 @@ class SecondReading:
             return None
         evidence, kept_N = seen
         return of_frame[kept_N], self.network(table([evidence]), self._known_BC)
-
-
-def changed(first: Reading, second: Reading, frame: int) -> Change:
-    """What the second reading made of the first one's posteriors in one frame of the batch."""
-    of_frame = first.found.frame_N == frame
-    before_NK, after_NK = first.posterior_NK[of_frame], second.posterior_NK[of_frame]
-    return Change(first.found.xy_N2[of_frame], after_NK / (before_NK + LEAST))
 
 
 def save_second_stage(network: SecondStage, folder: Path) -> Path:

@@ -121,7 +121,7 @@ def test_pixels_around_a_column_follow_its_count_and_stay_as_much_background_as_
     pixels = torch.from_numpy(rng.dirichlet(np.ones(CLASSES), (40, 40))).float().permute(2, 0, 1)
     ratio = torch.ones(2, CLASSES)
     ratio[0, 5] = 1e4
-    after = Change(torch.tensor([[12.3, 20.1], [30.0, 8.0]]), ratio).of(pixels, CANONICAL_A)
+    after = Change(torch.tensor([[12.3, 20.1], [30.0, 8.0]]), ratio, CANONICAL_A).of(pixels)
     np.testing.assert_allclose(after.sum(0), 1, atol=1e-5)
     np.testing.assert_allclose(after[0], pixels[0], atol=1e-6)
     assert after[1:, 20, 12].argmax() == 4

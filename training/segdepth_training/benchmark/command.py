@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from segdepth_artefacts import ArtefactStore
 from segdepth_training.benchmark import movies
 from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
 from segdepth_training.benchmark.bound import RULES as BOUND_RULES
@@ -122,14 +121,6 @@ class Examination:
             say(f"kept the benchmark's probes in {self.probes}")
         else:
             known.check(found)
-
-
-def stable_model(store: ArtefactStore, family: str, cache: Path) -> Path:
-    """The folder of the family's stable version. ValueError where there is none."""
-    channel = store.channel(family, "stable")
-    if channel is None:
-        raise ValueError(f"{family} has no stable version in {store.url}; name another store with --store")
-    return store.fetch(family, channel.version, cache)
 
 
 def print_bars(report: dict[str, Any]) -> None:

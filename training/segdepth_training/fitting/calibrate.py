@@ -79,14 +79,22 @@ def take_columns(observation: Observation, heads: Heads, canonical_A: float, int
     depth_NK, species_NS = column_logits(heads, found.frame_N, found.xy_N2, canonical_A)
     grid = (heads.centre_BHW.shape[-2], heads.centre_BHW.shape[-1])
     xy_px = to_frame(found.xy_N2, grid, (observation.frame.shape[0], observation.frame.shape[1])).numpy()
-    index = match(observation.columns[:, :2], xy_px, MATCH_A / observation.sampling_A)
-    known = np.flatnonzero(index >= 0)
-    count, kind = np.zeros(len(xy_px), np.int64), np.full(len(xy_px), -1)
-    count[index[known]] = np.minimum(observation.columns[known, 2], CLASSES - 1)
-    kind[index[known]] = observation.columns[known, 3]
+    count, kind = truth_of(observation.columns, xy_px, observation.sampling_A)
     keep = inside(xy_px, observation.frame.shape, BORDER_A / observation.sampling_A)
     into.column.append((depth_NK[keep], torch.from_numpy(count[keep])))
     into.species.append((species_NS[keep & (kind >= 0)], torch.from_numpy(kind[keep & (kind >= 0)])))
+
+
+def truth_of(
+    columns: NDArray[np.float32], xy_px: NDArray[np.floating], sampling_A: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Class and species index of the true column [n, 5] at each found one; 0 and -1 where there is none."""
+    index = match(columns[:, :2], xy_px, MATCH_A / sampling_A)
+    known = np.flatnonzero(index >= 0)
+    count, kind = np.zeros(len(xy_px), np.int64), np.full(len(xy_px), -1)
+    count[index[known]] = np.minimum(columns[known, 2], CLASSES - 1)
+    kind[index[known]] = columns[known, 3]
+    return count, kind
 
 
 def take_pixels(observation: Observation, heads: Heads, into: Sample, rng: np.random.Generator) -> None:

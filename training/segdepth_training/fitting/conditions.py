@@ -75,14 +75,19 @@ class Conditions:
     defocus: Measured
 
     @property
+    def joint(self) -> Tensor:
+        """Posterior of contrast and vibration together, whose sum is 1."""
+        return self.both.flatten().softmax(0).reshape(self.both.shape)
+
+    @property
     def contrast(self) -> Measured:
         """Of the contrast, a factor on that of a simulation."""
-        return Measured(CONTRAST, self.both.flatten().softmax(0).reshape(self.both.shape).sum(1))
+        return Measured(CONTRAST, self.joint.sum(1))
 
     @property
     def vibration_A(self) -> Measured:
         """Of the vibration [Å]."""
-        return Measured(VIBRATION_A, self.both.flatten().softmax(0).reshape(self.both.shape).sum(0))
+        return Measured(VIBRATION_A, self.joint.sum(0))
 
 
 def together(several: Sequence[Conditions]) -> Tensor:
@@ -92,8 +97,7 @@ def together(several: Sequence[Conditions]) -> Tensor:
     """
     total = torch.zeros_like(several[0].both)
     for one in several:
-        posterior = one.both.flatten().softmax(0).reshape(one.both.shape)
-        total = total + torch.log(0.95 * posterior + 0.05 / posterior.numel())
+        total = total + torch.log(0.95 * one.joint + 0.05 / one.joint.numel())
     return total
 
 

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_artefacts.manifest import Cell, Known
-from segdepth_core.columns import Reading, read, to_frame
+from segdepth_core.columns import Reading, to_frame
 from segdepth_core.predictor import Predictor
 from segdepth_core.prepare import prepare
 from segdepth_core.second_stage import Evidence, gather
 from segdepth_core.spectrum import measured_dose
-from segdepth_protos.contract import CLASSES
-from segdepth_protos.matching import MATCH_A, match
+from segdepth_training.fitting.calibrate import truth_of
 from segdepth_training.frames.batches import camera_frames, draw_view
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
 from segdepth_training.frames.imaging import Exposure, Optics, draw_exposure, draw_optics, intensity, uniform
@@ -80,24 +79,15 @@ def look(
     frames_BHW, canonical_A = torch.from_numpy(frame_HW)[None], predictor.manifest.canonical_sampling_A
     dose_B = measured_dose(frames_BHW, sampling_A)
     heads = predictor.heads(frames_BHW, sampling_A)
-    reading = read(heads, dose_B, predictor.manifest.calibration, canonical_A)
+    reading = predictor.reading(heads, dose_B)
     x_hw = prepare(frames_BHW, sampling_A, canonical_A)[0]
     xy_N2, species_N = reading.found.xy_N2, reading.species_N
     xy_px = to_frame(xy_N2, (x_hw.shape[0], x_hw.shape[1]), (frame_HW.shape[0], frame_HW.shape[1])).numpy()
-    true_N = true_classes(columns, xy_px, sampling_A)
+    true_N = torch.from_numpy(truth_of(columns, xy_px, sampling_A)[0])
     seen = gather(x_hw, xy_N2, reading.posterior_NK, species_N, float(dose_B[0]), cell, canonical_A)
     if seen is None:
         return Look(reading, xy_px, float(dose_B[0]), true_N, None, torch.zeros(len(true_N), dtype=torch.bool))
     return Look(reading, xy_px, float(dose_B[0]), true_N, *seen)
-
-
-def true_classes(columns: NDArray[np.float32], xy_px: NDArray[np.floating], sampling_A: float) -> Tensor:
-    """The class of the true column at each found one [N]; 0 where there is none."""
-    index = match(columns[:, :2], xy_px, MATCH_A / sampling_A)
-    known = np.flatnonzero(index >= 0)
-    true = np.zeros(len(xy_px), np.int64)
-    true[index[known]] = np.minimum(columns[known, 2], CLASSES - 1)
-    return torch.from_numpy(true)
 
 
 def widened(exposure: Exposure, settings: SecondStage, numbers: torch.Generator) -> Exposure:

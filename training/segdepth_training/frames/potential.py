@@ -144,18 +144,21 @@ def spline(fraction: Tensor, order: int) -> Tensor:
     return torch.stack(shares, dim=1)
 
 
+def interaction(microscope: Microscope) -> float:
+    """Phase for each V Å of projected potential [rad/(V Å)] (Kirkland, eq. 5.6)."""
+    energy_eV = microscope.energy_keV * 1e3
+    relative = (REST_eV + energy_eV) / (2 * REST_eV + energy_eV)
+    return float(2 * np.pi / (microscope.wavelength_A * energy_eV) * relative)
+
+
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def phase_factors(elements: tuple[str, ...], placing: Placing, grid: Grid, microscope: Microscope) -> Tensor:
     """What turns transforms of spread atoms into those of their phases: [S, n, n // 2 + 1], complex64."""
-    energy_eV = microscope.energy_keV * 1e3
-    # Kirkland, eq. 5.6 [rad/(V Å)].
-    interaction = 2 * np.pi / (microscope.wavelength_A * energy_eV)
-    interaction *= (REST_eV + energy_eV) / (2 * REST_eV + energy_eV)
     y, x = grid.frequency, grid.frequency[: grid.points // 2 + 1]
     k_square = y[:, None] ** 2 + x[None, :] ** 2
     factors = torch.stack([scattering_factor(element, k_square) for element in elements])
-    scale = interaction * PROJECTED_V_A2 / grid.sampling_A**2
+    scale = interaction(microscope) * PROJECTED_V_A2 / grid.sampling_A**2
     return (scale * factors / blur(placing, y, x, grid.sampling_A)).to(torch.complex64)
 
 

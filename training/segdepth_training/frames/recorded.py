@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segdepth_core.columns import read, tables
 from segdepth_core.exposure import Exposure
 from segdepth_core.photon_transfer import black_level
 from segdepth_core.predictor import Predictor
@@ -65,13 +64,9 @@ class Reader:
         seen_dose: float,
         spread_px: float,
     ) -> Motif | None:
-        calibration, canonical_A = self._predictor.manifest.calibration, self._predictor.manifest.canonical_sampling_A
         heads = self._predictor.heads(image, sampling_A)
-        dose_B = torch.tensor([seen_dose], device=self._predictor.device)
-        _, height, width = heads.centre_BHW.shape
-        shape = (intensity.shape[0], intensity.shape[1])
-        found = read(heads, dose_B, calibration, canonical_A)
-        (columns,) = tables(found, 1, (height, width), shape, calibration.abstain_below)
+        found = self._predictor.reading(heads, torch.tensor([seen_dose], device=self._predictor.device))
+        (columns,) = self._predictor.tables(found, heads, (intensity.shape[0], intensity.shape[1]))
         xy_A, species = np.asarray(columns.xy_px, np.float64) * sampling_A, columns.species.astype(int) - 1
         return motif(intensity, sampling_A, xy_A, species, dose, self._projection, self._hk, spread_px)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segdepth_training.frames.imaging import Exposure, Optics, aberration_phase
-from segdepth_training.frames.potential import PROJECTED_V_A2, REST_eV
+from segdepth_training.frames.potential import PROJECTED_V_A2, interaction
 from segdepth_training.frames.scattering import scattering_factor
 from segdepth_training.recipes.recipe import Microscope, Multislice, Recipe
 from segdepth_training.specimens.projection import Projection, project
@@ -127,7 +127,7 @@ def _waves(layers: list[NDArray[np.float64]], steps_A: list[float], projection: 
     small = _small(projection, recipe.microscope, (height, width))
     wavelength_A = recipe.microscope.wavelength_A
     propagators = [np.exp(-1j * np.pi * wavelength_A * step_A * k2) * band for step_A in steps_A]
-    per_volt = _interaction(recipe.microscope)
+    per_volt = interaction(recipe.microscope)
     thickest = recipe.specimens.thick_atoms * len(layers)
     displacements_A = np.linspace(*recipe.specimens.displacement_A, DISPLACEMENTS)
     kept = np.zeros((DISPLACEMENTS, len(layers), thickest, len(small[0]), len(small[1])), np.complex64)
@@ -179,10 +179,3 @@ def _small(
         keep = min(most, 2 * math.ceil(side_A * reach / 2))
         index.append(np.fft.fftfreq(keep, 1 / keep).astype(int))
     return index[0], index[1]
-
-
-def _interaction(microscope: Microscope) -> float:
-    """Phase for each V Å of projected potential [rad] (Kirkland, Advanced Computing in Electron Microscopy)."""
-    energy_eV = microscope.energy_keV * 1e3
-    relative = (REST_eV + energy_eV) / (2 * REST_eV + energy_eV)
-    return 2 * math.pi / (microscope.wavelength_A * energy_eV) * relative

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from segdepth_artefacts import ArtefactStore
-from segdepth_artefacts.channels import STABLE
 from segdepth_core.predictor import Predictor
 from segdepth_training.fitting.conditions import (
     IMAGES,
@@ -90,14 +87,6 @@ def with_known(recipe: Recipe, known: Profile | None) -> Recipe:
     applied = known.applied_to(recipe)
     camera = applied.camera.model_copy(update={name: getattr(recipe.camera, name) for name in MEASURED})
     return recipe.model_copy(update={"microscope": applied.microscope, "camera": camera})
-
-
-def stable_folder(store: ArtefactStore, family: str, cache: Path) -> Path:
-    """The family's stable model, fetched. ValueError where there is none."""
-    channel = store.channel(family, STABLE)
-    if channel is None:
-        raise ValueError(f"{family} has no stable version in {store.url}; name another --store, or a --model")
-    return store.fetch(family, channel.version, cache)
 
 
 def look(movies: Sequence[MovieFile], predictor: Predictor, recipe: Recipe, asked: Asked, bar: Bar) -> list[Group]:

@@ -54,9 +54,10 @@ def profile(
     from segdepth_training.frames.movie_files import MovieFile
     from segdepth_training.recipes.profile import Profile
     from segdepth_training.recipes.recipe import load_recipe
-    from segdepth_training.runs.instrument import Asked, look, regressor, stable_folder, tell, with_known
+    from segdepth_training.runs.instrument import Asked, look, regressor, tell, with_known
     from segdepth_training.runs.profile_check import print_outside
     from segdepth_training.runs.profile_text import ranges, text_of
+    from segdepth_training.runs.stable import stable_model
 
     if (out is None) == (check is None):
         raise ValueError("give either --out, a profile to write, or --check, one to compare with")
@@ -70,7 +71,7 @@ def profile(
     assumed = with_known(plain, compared or stated)
     files = [MovieFile.open(path, sampling) for path in movies]
     with TemporaryDirectory(prefix="segdepth-") as cache:
-        folder = model or stable_folder(open_store(store or str(released_store())), plain.family, Path(cache))
+        folder = model or stable_model(open_store(store or str(released_store())), plain.family, Path(cache))
         groups = look(files, Predictor.load(folder), assumed, asked, bar)
     of = regressor(assumed, groups, asked, bar)
     if compared is not None:
