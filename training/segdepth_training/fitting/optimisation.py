@@ -145,21 +145,13 @@ class Optimisation:
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        self._average()
+        follow(self.average, self.network, self.settings.average, self.step)
         return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
 
     def check(self, losses: dict[str, Tensor]) -> None:
         """Raise NonFiniteLoss where the loss of the last step is not a number. Waits for the device."""
         if not bool(torch.isfinite(losses["loss"])):
             raise NonFiniteLoss(f"loss is {float(losses['loss'])} at step {self.step}; lower training.learning_rate")
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the average towards the network, faster at the beginning."""
-        weight = 1 - min(self.settings.average, (1 + self.step) / (10 + self.step))
-        ours, theirs = self.average.state_dict(), self.network.state_dict()
-        floating = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], weight)
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint of everything into `folder`, complete or not at all."""
@@ -187,3 +179,12 @@ class Optimisation:
                 state.setdefault(int(number), {})[field] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the moving average of a network's weights towards them, after a step; faster at the beginning."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    ours, theirs = average.state_dict(), network.state_dict()
+    floating = [name for name, value in ours.items() if value.is_floating_point()]
+    torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], weight)

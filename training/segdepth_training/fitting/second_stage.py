@@ -23,7 +23,7 @@ from segdepth_core.second_stage import (
     table,
 )
 from segdepth_training.fitting.examples import Example
-from segdepth_training.fitting.optimisation import NonFiniteLoss
+from segdepth_training.fitting.optimisation import NonFiniteLoss, follow
 from segdepth_training.recipes.second_stage import SecondStage as Settings
 from segdepth_training.recipes.seeds import SeedRange, generator
 
@@ -169,14 +169,8 @@ class Fit:
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        self._follow()
+        follow(self.average, self.network, self.settings.average, self.step)
         return float(loss.detach())
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the network, faster at the beginning."""
-        weight = 1 - min(self.settings.average, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.network.parameters()], weight)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint, complete or not at all."""
