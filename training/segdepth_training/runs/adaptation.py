@@ -26,7 +26,10 @@ from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange
 from segdepth_training.runs.workspace import Workspace
 
-MODEL = (WEIGHTS, FAMILIARITY, SECOND_STAGE, model.MANIFEST)
+FIRST_STAGE = (WEIGHTS, FAMILIARITY)
+"""What of a model stays as it is."""
+
+MODEL = (*FIRST_STAGE, SECOND_STAGE, model.MANIFEST)
 """What of a released model is kept with a run. The manifest last: with it the model is complete."""
 
 UNFITTED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
@@ -57,11 +60,7 @@ def keep_base(workspace: Workspace, base: str, store: str) -> None:
             raise ValueError(f"--model {base}: {family} has no stable version in {artefacts.url}")
         version = channel.version if channel else name
         with TemporaryDirectory(prefix="segdepth-") as cache, workspace.base.files() as folder:
-            fetched = artefacts.fetch(family, version, Path(cache))
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in MODEL:
-                if (fetched / file).exists():
-                    shutil.copyfile(fetched / file, folder / file)
+            copy(artefacts.fetch(family, version, Path(cache)), folder, MODEL)
     with workspace.base.files() as folder:
         manifest = model.read(folder)
     if manifest.species != workspace.recipe.crystal.elements:
@@ -71,6 +70,14 @@ def keep_base(workspace: Workspace, base: str, store: str) -> None:
         raise ValueError(
             f"{base} was trained on the specimens of run {workspace.run_id}; give another --run-id, or --work folder"
         )
+
+
+def copy(source: Path, folder: Path, files: tuple[str, ...]) -> None:
+    """Copy those of a model's files that it has, in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if (source / file).exists():
+            shutil.copyfile(source / file, folder / file)
 
 
 def second_plan(workspace: Workspace) -> Plan:
@@ -118,10 +125,7 @@ def fit_second_stage(workspace: Workspace) -> None:
     with bar("second stage") as progress:
         network = fit(run, load_examples(workspace.examples, second_plan(workspace)), keep, progress)
     with workspace.base.files() as base, workspace.model.files() as folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (WEIGHTS, FAMILIARITY):
-            if (base / file).exists():
-                shutil.copyfile(base / file, folder / file)
+        copy(base, folder, FIRST_STAGE)
         described = model.described(save_second_stage(network, folder))
         arguments = dict(recipe.second_stage.network)
         known = known_of(recipe)
@@ -140,7 +144,7 @@ def known_of(recipe: Recipe) -> Known:
 def draft(folder: Path, workspace: Workspace, base: Manifest, files: dict[str, File], stage: SecondStage) -> Manifest:
     """Write the manifest of a model whose second stage is new; how the base pools says nothing of it."""
     created = datetime.now(UTC).replace(microsecond=0)
-    kept = {name: file for name, file in base.files.items() if name in (WEIGHTS, FAMILIARITY)}
+    kept = {name: file for name, file in base.files.items() if name in FIRST_STAGE}
     start = workspace.recipe.training.model_copy(update={"start": f"{base.family} {base.version}"})
     manifest = base.model_copy(
         update={
