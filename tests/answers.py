@@ -43,6 +43,11 @@ def result(
     table.count, table.lo90, table.hi90 = bytes([5] * n), bytes([4] * n), bytes([6] * n)
     table.abstained = bytes([0, 1, 0][:n])
     table.probabilities = probabilities.tobytes()
+    if not refused:
+        conditions = message.conditions
+        conditions.contrast.MergeFrom(frame_pb2.Measured(value=0.5, error=0.1))
+        conditions.vibration_angstrom.MergeFrom(frame_pb2.Measured(value=0.3, error=0.04))
+        conditions.defocus_angstrom.MergeFrom(frame_pb2.Measured(value=46, error=6))
     if maps:
         message.depth_map = np.full(SHAPE, 255 if refused else 3, "u1").tobytes()
         message.confidence_map = np.full(SHAPE, np.nan if refused else 0.8, "<f4").tobytes()

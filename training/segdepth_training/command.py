@@ -87,6 +87,10 @@ def adapt(
         Path | None,
         typer.Option(help="TOML profile of an instrument; without one for all that the recipe's second stage names."),
     ] = None,
+    told: Annotated[
+        bool,
+        typer.Option("--told", help="Fit nothing: tell a model of all instruments the profile's ranges, in minutes."),
+    ] = False,
     store: Store = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
 ) -> None:
@@ -102,7 +106,9 @@ def adapt(
     from segdepth_training.runs import adaptation
 
     workspace = Workspace.open(work, recipe, run_id, profile_path=profile)
-    adaptation.adapt(workspace, model, store_url(store), processes)
+    if told and "@" not in workspace.recipe.family:
+        raise ValueError("--told: what is told is a profile; name one with --profile")
+    adaptation.adapt(workspace, model, store_url(store), processes, told=told)
 
 
 @app.command()

@@ -135,6 +135,8 @@ class ModelInfo:
     """How its answers combine over the frames of a movie, if it can tell."""
     forced: str = ""
     """Why `stable` points at it against the gates, with what they refused; empty where they were passed."""
+    assumes: str = ""
+    """What it assumes of the instrument, in words; empty from servers that do not say."""
 
     @classmethod
     def from_message(cls, model: models_pb2.Model) -> "ModelInfo":
@@ -151,6 +153,7 @@ class ModelInfo:
             shadow=Shadow.from_message(model.shadow) if model.HasField("shadow") else None,
             pooling=PoolingNumbers.from_message(model.pooling) if model.HasField("pooling") else None,
             forced=model.forced,
+            assumes=model.assumes,
         )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segdepth.calibration import Calibration
 from segdepth.columns import SPECIES, Columns, array_from_wire
+from segdepth.conditions import Conditions, Measured
 from segdepth.models import ChannelChange, ModelInfo, ModelVersion, Shadow, ShadowCounts
 from segdepth.verdict import Check, DomainVerdict, Status
 from segdepth_protos import contract
@@ -26,6 +27,8 @@ __all__ = [
     "Gap",
     "GapReason",
     "Columns",
+    "Conditions",
+    "Measured",
     "SPECIES",
     "DomainVerdict",
     "Check",
@@ -89,6 +92,11 @@ class FrameResult:
     def domain(self) -> DomainVerdict:
         """The verdict with its measured values and permitted ranges."""
         return DomainVerdict.from_message(self.message.domain)
+
+    @cached_property
+    def conditions(self) -> Conditions | None:
+        """How the frame was taken, with errors; None where nothing tells (refused, no lattice, an older model)."""
+        return Conditions.from_message(self.message.conditions) if self.message.HasField("conditions") else None
 
     @cached_property
     def columns(self) -> Columns:

@@ -407,6 +407,66 @@ class ModelVersion(_message.Message):
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
+class Measured(_message.Message):
+    """A value and its standard error, both in the unit that the field names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    error: _builtins.float
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        error: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Measured: _TypeAlias = Measured  # noqa: Y015
+
+@_typing.final
+class Conditions(_message.Message):
+    """How a frame was taken, as its columns tell it to a model that assumes nothing of the instrument."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRAST_FIELD_NUMBER: _builtins.int
+    VIBRATION_ANGSTROM_FIELD_NUMBER: _builtins.int
+    DEFOCUS_ANGSTROM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contrast(self) -> Global___Measured:
+        """Contrast, times what a simulation without inelastic scattering predicts."""
+
+    @_builtins.property
+    def vibration_angstrom(self) -> Global___Measured:
+        """Blur of the specimen's image, standard deviation [Å]."""
+
+    @_builtins.property
+    def defocus_angstrom(self) -> Global___Measured:
+        """Defocus from the specimen's lowest atom [Å]; overfocus is positive."""
+
+    def __init__(
+        self,
+        *,
+        contrast: Global___Measured | None = ...,
+        vibration_angstrom: Global___Measured | None = ...,
+        defocus_angstrom: Global___Measured | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contrast", b"contrast", "defocus_angstrom", b"defocus_angstrom", "vibration_angstrom", b"vibration_angstrom"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contrast", b"contrast", "defocus_angstrom", b"defocus_angstrom", "vibration_angstrom", b"vibration_angstrom"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
+
+@_typing.final
 class Timings(_message.Message):
     """Where the time of a frame went [ms]."""
 
@@ -455,6 +515,7 @@ class FrameResult(_message.Message):
     CONFIDENCE_MAP_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     height: _builtins.int
     width: _builtins.int
@@ -478,6 +539,10 @@ class FrameResult(_message.Message):
     def columns(self) -> Global___ColumnTable: ...
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def conditions(self) -> Global___Conditions:
+        """Absent where nothing tells them: a refused frame, one without a lattice, a model that does not measure them."""
+
     def __init__(
         self,
         *,
@@ -492,10 +557,11 @@ class FrameResult(_message.Message):
         confidence_map: _builtins.bytes | None = ...,
         probabilities: _builtins.bytes | None = ...,
         timings: Global___Timings | None = ...,
+        conditions: Global___Conditions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_map", b"_confidence_map", "_depth_map", b"_depth_map", "_probabilities", b"_probabilities", "calibration", b"calibration", "columns", b"columns", "confidence_map", b"confidence_map", "depth_map", b"depth_map", "domain", b"domain", "model", b"model", "probabilities", b"probabilities", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_map", b"_confidence_map", "_depth_map", b"_depth_map", "_probabilities", b"_probabilities", "calibration", b"calibration", "columns", b"columns", "conditions", b"conditions", "confidence_map", b"confidence_map", "depth_map", b"depth_map", "domain", b"domain", "model", b"model", "probabilities", b"probabilities", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_map", b"_confidence_map", "_depth_map", b"_depth_map", "_probabilities", b"_probabilities", "calibration", b"calibration", "columns", b"columns", "confidence_map", b"confidence_map", "depth_map", b"depth_map", "domain", b"domain", "height", b"height", "model", b"model", "probabilities", b"probabilities", "sequence", b"sequence", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_map", b"_confidence_map", "_depth_map", b"_depth_map", "_probabilities", b"_probabilities", "calibration", b"calibration", "columns", b"columns", "conditions", b"conditions", "confidence_map", b"confidence_map", "depth_map", b"depth_map", "domain", b"domain", "height", b"height", "model", b"model", "probabilities", b"probabilities", "sequence", b"sequence", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_map: _TypeAlias = _typing.Literal["confidence_map"]  # noqa: Y015
     _WhichOneofArgType__confidence_map: _TypeAlias = _typing.Literal["_confidence_map", b"_confidence_map"]  # noqa: Y015

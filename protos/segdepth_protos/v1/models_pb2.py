@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from segdepth_protos.v1 import frame_pb2 as segdepth_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18segdepth/v1/models.proto\x12\x0bsegdepth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17segdepth/v1/frame.proto\"#\n\x11ListModelsRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.segdepth.v1.Model\"\xf3\x02\n\x05Model\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.segdepth.v1.ModelVersion\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x0f\n\x07serving\x18\x04 \x01(\x08\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12&\n\x1esampling_lower_angstrom_per_px\x18\x06 \x01(\x01\x12&\n\x1esampling_upper_angstrom_per_px\x18\x07 \x01(\x01\x12\x1c\n\x14\x66ield_lower_angstrom\x18\x08 \x01(\x01\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12#\n\x06shadow\x18\n \x01(\x0b\x32\x13.segdepth.v1.Shadow\x12%\n\x07pooling\x18\x0b \x01(\x0b\x32\x14.segdepth.v1.Pooling\x12\x0e\n\x06\x66orced\x18\x0c \x01(\t\"w\n\x07Pooling\x12\r\n\x05prior\x18\x01 \x03(\x02\x12$\n\x1c\x64ose_electrons_per_angstrom2\x18\x02 \x03(\x01\x12\x13\n\x0b\x63orrelation\x18\x03 \x03(\x02\x12\x0b\n\x03hop\x18\x04 \x01(\x02\x12\x15\n\rabstain_below\x18\x05 \x01(\x02\"\xc4\x01\n\x06Shadow\x12\x0e\n\x06stable\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replicas\x18\x04 \x01(\r\x12\x16\n\x0e\x66rames_dropped\x18\x05 \x01(\x04\x12(\n\x05\x64oses\x18\x06 \x03(\x0b\x32\x19.segdepth.v1.ShadowCounts\"\xcf\x01\n\x0cShadowCounts\x12\x0c\n\x04\x64ose\x18\x01 \x01(\t\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\x12\x17\n\x0fverdicts_differ\x18\x03 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\x04\x12\x15\n\rcounts_differ\x18\x05 \x01(\x04\x12\x19\n\x11\x63onfident_columns\x18\x06 \x01(\x04\x12\x18\n\x10\x63onfident_differ\x18\x07 \x01(\x04\x12\x13\n\x0bonly_stable\x18\x08 \x01(\x04\x12\x16\n\x0eonly_candidate\x18\t \x01(\x04\"P\n\x0ePromoteRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"=\n\x0fPromoteResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.segdepth.v1.ChannelChange\"1\n\x0fRollbackRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x10RollbackResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.segdepth.v1.ChannelChange\" \n\x0eHistoryRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\">\n\x0fHistoryResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.segdepth.v1.ChannelChange\"\xb7\x01\n\rChannelChange\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\t\x12\x12\n\nto_version\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x66orced\x18\x08 \x01(\x08\x32]\n\x0cModelService\x12M\n\nListModels\x12\x1e.segdepth.v1.ListModelsRequest\x1a\x1f.segdepth.v1.ListModelsResponse2\xe8\x01\n\x11ModelAdminService\x12\x44\n\x07Promote\x12\x1b.segdepth.v1.PromoteRequest\x1a\x1c.segdepth.v1.PromoteResponse\x12G\n\x08Rollback\x12\x1c.segdepth.v1.RollbackRequest\x1a\x1d.segdepth.v1.RollbackResponse\x12\x44\n\x07History\x12\x1b.segdepth.v1.HistoryRequest\x1a\x1c.segdepth.v1.HistoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18segdepth/v1/models.proto\x12\x0bsegdepth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17segdepth/v1/frame.proto\"#\n\x11ListModelsRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.segdepth.v1.Model\"\x84\x03\n\x05Model\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.segdepth.v1.ModelVersion\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x0f\n\x07serving\x18\x04 \x01(\x08\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12&\n\x1esampling_lower_angstrom_per_px\x18\x06 \x01(\x01\x12&\n\x1esampling_upper_angstrom_per_px\x18\x07 \x01(\x01\x12\x1c\n\x14\x66ield_lower_angstrom\x18\x08 \x01(\x01\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12#\n\x06shadow\x18\n \x01(\x0b\x32\x13.segdepth.v1.Shadow\x12%\n\x07pooling\x18\x0b \x01(\x0b\x32\x14.segdepth.v1.Pooling\x12\x0e\n\x06\x66orced\x18\x0c \x01(\t\x12\x0f\n\x07\x61ssumes\x18\r \x01(\t\"w\n\x07Pooling\x12\r\n\x05prior\x18\x01 \x03(\x02\x12$\n\x1c\x64ose_electrons_per_angstrom2\x18\x02 \x03(\x01\x12\x13\n\x0b\x63orrelation\x18\x03 \x03(\x02\x12\x0b\n\x03hop\x18\x04 \x01(\x02\x12\x15\n\rabstain_below\x18\x05 \x01(\x02\"\xc4\x01\n\x06Shadow\x12\x0e\n\x06stable\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replicas\x18\x04 \x01(\r\x12\x16\n\x0e\x66rames_dropped\x18\x05 \x01(\x04\x12(\n\x05\x64oses\x18\x06 \x03(\x0b\x32\x19.segdepth.v1.ShadowCounts\"\xcf\x01\n\x0cShadowCounts\x12\x0c\n\x04\x64ose\x18\x01 \x01(\t\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\x12\x17\n\x0fverdicts_differ\x18\x03 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\x04\x12\x15\n\rcounts_differ\x18\x05 \x01(\x04\x12\x19\n\x11\x63onfident_columns\x18\x06 \x01(\x04\x12\x18\n\x10\x63onfident_differ\x18\x07 \x01(\x04\x12\x13\n\x0bonly_stable\x18\x08 \x01(\x04\x12\x16\n\x0eonly_candidate\x18\t \x01(\x04\"P\n\x0ePromoteRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"=\n\x0fPromoteResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.segdepth.v1.ChannelChange\"1\n\x0fRollbackRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\">\n\x10RollbackResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.segdepth.v1.ChannelChange\" \n\x0eHistoryRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\">\n\x0fHistoryResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.segdepth.v1.ChannelChange\"\xb7\x01\n\rChannelChange\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\t\x12\x12\n\nto_version\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x66orced\x18\x08 \x01(\x08\x32]\n\x0cModelService\x12M\n\nListModels\x12\x1e.segdepth.v1.ListModelsRequest\x1a\x1f.segdepth.v1.ListModelsResponse2\xe8\x01\n\x11ModelAdminService\x12\x44\n\x07Promote\x12\x1b.segdepth.v1.PromoteRequest\x1a\x1c.segdepth.v1.PromoteResponse\x12G\n\x08Rollback\x12\x1c.segdepth.v1.RollbackRequest\x1a\x1d.segdepth.v1.RollbackResponse\x12\x44\n\x07History\x12\x1b.segdepth.v1.HistoryRequest\x1a\x1c.segdepth.v1.HistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=136
   _globals['_LISTMODELSRESPONSE']._serialized_end=192
   _globals['_MODEL']._serialized_start=195
-  _globals['_MODEL']._serialized_end=566
-  _globals['_POOLING']._serialized_start=568
-  _globals['_POOLING']._serialized_end=687
-  _globals['_SHADOW']._serialized_start=690
-  _globals['_SHADOW']._serialized_end=886
-  _globals['_SHADOWCOUNTS']._serialized_start=889
-  _globals['_SHADOWCOUNTS']._serialized_end=1096
-  _globals['_PROMOTEREQUEST']._serialized_start=1098
-  _globals['_PROMOTEREQUEST']._serialized_end=1178
-  _globals['_PROMOTERESPONSE']._serialized_start=1180
-  _globals['_PROMOTERESPONSE']._serialized_end=1241
-  _globals['_ROLLBACKREQUEST']._serialized_start=1243
-  _globals['_ROLLBACKREQUEST']._serialized_end=1292
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1294
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1356
-  _globals['_HISTORYREQUEST']._serialized_start=1358
-  _globals['_HISTORYREQUEST']._serialized_end=1390
-  _globals['_HISTORYRESPONSE']._serialized_start=1392
-  _globals['_HISTORYRESPONSE']._serialized_end=1454
-  _globals['_CHANNELCHANGE']._serialized_start=1457
-  _globals['_CHANNELCHANGE']._serialized_end=1640
-  _globals['_MODELSERVICE']._serialized_start=1642
-  _globals['_MODELSERVICE']._serialized_end=1735
-  _globals['_MODELADMINSERVICE']._serialized_start=1738
-  _globals['_MODELADMINSERVICE']._serialized_end=1970
+  _globals['_MODEL']._serialized_end=583
+  _globals['_POOLING']._serialized_start=585
+  _globals['_POOLING']._serialized_end=704
+  _globals['_SHADOW']._serialized_start=707
+  _globals['_SHADOW']._serialized_end=903
+  _globals['_SHADOWCOUNTS']._serialized_start=906
+  _globals['_SHADOWCOUNTS']._serialized_end=1113
+  _globals['_PROMOTEREQUEST']._serialized_start=1115
+  _globals['_PROMOTEREQUEST']._serialized_end=1195
+  _globals['_PROMOTERESPONSE']._serialized_start=1197
+  _globals['_PROMOTERESPONSE']._serialized_end=1258
+  _globals['_ROLLBACKREQUEST']._serialized_start=1260
+  _globals['_ROLLBACKREQUEST']._serialized_end=1309
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1311
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1373
+  _globals['_HISTORYREQUEST']._serialized_start=1375
+  _globals['_HISTORYREQUEST']._serialized_end=1407
+  _globals['_HISTORYRESPONSE']._serialized_start=1409
+  _globals['_HISTORYRESPONSE']._serialized_end=1471
+  _globals['_CHANNELCHANGE']._serialized_start=1474
+  _globals['_CHANNELCHANGE']._serialized_end=1657
+  _globals['_MODELSERVICE']._serialized_start=1659
+  _globals['_MODELSERVICE']._serialized_end=1752
+  _globals['_MODELADMINSERVICE']._serialized_start=1755
+  _globals['_MODELADMINSERVICE']._serialized_end=1987
 # @@protoc_insertion_point(module_scope)

@@ -76,6 +76,7 @@ class Model(_message.Message):
     SHADOW_FIELD_NUMBER: _builtins.int
     POOLING_FIELD_NUMBER: _builtins.int
     FORCED_FIELD_NUMBER: _builtins.int
+    ASSUMES_FIELD_NUMBER: _builtins.int
     serving: _builtins.bool
     """Whether replicas answer with it now."""
     problem: _builtins.str
@@ -91,6 +92,8 @@ class Model(_message.Message):
     """Why stable points here against the gates, with what they refused. Empty where they were passed, or for versions that
     are not stable.
     """
+    assumes: _builtins.str
+    """What it assumes of the instrument, in words: ranges of contrast, vibration and defocus, or none."""
     @_builtins.property
     def version(self) -> _frame_pb2.ModelVersion: ...
     @_builtins.property
@@ -122,10 +125,11 @@ class Model(_message.Message):
         shadow: Global___Shadow | None = ...,
         pooling: Global___Pooling | None = ...,
         forced: _builtins.str = ...,
+        assumes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "pooling", b"pooling", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "forced", b"forced", "pooling", b"pooling", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumes", b"assumes", "channels", b"channels", "created", b"created", "description", b"description", "field_lower_angstrom", b"field_lower_angstrom", "forced", b"forced", "pooling", b"pooling", "problem", b"problem", "sampling_lower_angstrom_per_px", b"sampling_lower_angstrom_per_px", "sampling_upper_angstrom_per_px", b"sampling_upper_angstrom_per_px", "serving", b"serving", "shadow", b"shadow", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

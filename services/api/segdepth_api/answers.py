@@ -52,6 +52,21 @@ class Column(BaseModel):
     abstained: bool = Field(description="the posterior is too flat for the count to be used")
 
 
+class MeasuredAnswer(BaseModel):
+    """A value and its standard error."""
+
+    value: float
+    error: float
+
+
+class ConditionsAnswer(BaseModel):
+    """How a frame was taken, as its columns tell it."""
+
+    contrast: MeasuredAnswer = Field(description="times what a simulation without inelastic scattering predicts")
+    vibration_A: MeasuredAnswer = Field(description="blur of the specimen's image, standard deviation [Å]")
+    defocus_A: MeasuredAnswer = Field(description="from the specimen's lowest atom; overfocus is positive [Å]")
+
+
 class FrameAnswer(BaseModel):
     """The answer to one frame. A refused frame has no columns; `checks` says why."""
 
@@ -59,6 +74,7 @@ class FrameAnswer(BaseModel):
     model: Model
     status: Literal["ok", "suspect", "refused"]
     sampling_A: float = Field(description="pixel size used [Å/px]")
+    conditions: ConditionsAnswer | None = Field(description="null where nothing tells them")
     checks: list[CheckAnswer]
     columns: list[Column]
     total_ms: float = Field(description="from the frame's arrival at the gateway to its answer")
@@ -82,6 +98,11 @@ EXAMPLE: dict[str, JsonValue] = {
             "model": MODEL,
             "status": "ok",
             "sampling_A": 0.1,
+            "conditions": {
+                "contrast": {"value": 0.96, "error": 0.06},
+                "vibration_A": {"value": 0.12, "error": 0.03},
+                "defocus_A": {"value": 46.0, "error": 5.0},
+            },
             "checks": [
                 {
                     "name": "sampling",
@@ -155,6 +176,7 @@ class ModelAnswer(BaseModel):
     sampling_upper_A: float = Field(description="[Å/px]")
     field_lower_A: float = Field(description="smallest field of view [Å]")
     description: str
+    assumes: str = Field(description="of the instrument: ranges of contrast, vibration and defocus, or none")
     forced: str = Field(description="why stable points at it against the gates, with what they refused; or empty")
 
     @classmethod
@@ -170,6 +192,7 @@ class ModelAnswer(BaseModel):
             sampling_upper_A=info.sampling_range_A[1],
             field_lower_A=info.field_lower_A,
             description=info.description,
+            assumes=info.assumes,
             forced=info.forced,
         )
 
@@ -186,6 +209,7 @@ def _frame(result: FrameResult) -> FrameAnswer:
         model=Model(**vars(result.model)),
         status=result.domain.status.value,
         sampling_A=result.sampling_A,
+        conditions=ConditionsAnswer.model_validate(result.conditions.fields()) if result.conditions else None,
         checks=[_check(check) for check in result.domain.checks],
         columns=_columns(result.columns),
         total_ms=round(result.timings.total_ms, 3),

@@ -116,6 +116,15 @@ class Known(Strict):
     vibration_A: tuple[float, float] | None = Field(None, description="standard deviation of the blur")
     defocus_A: tuple[float, float] | None = Field(None, description="C10, overfocus is positive")
 
+    @property
+    def words(self) -> str:
+        """Its ranges with their units; empty where nothing is known."""
+        said = []
+        for name, bounds in self.model_dump(exclude_none=True).items():
+            quantity, _, unit = name.partition("_")
+            said.append(f"{quantity} {bounds[0]:g} to {bounds[1]:g} {unit}".rstrip())
+        return ", ".join(said)
+
 
 class SecondStage(Strict):
     """How the second stage reads the first one's columns (see segdepth_core.second_stage)."""
@@ -125,6 +134,9 @@ class SecondStage(Strict):
     known: Known = Field(Known(), description="what it assumes of the instrument")
     on_lattice: TemperatureTable = Field(description="of its posteriors")
     off_lattice: TemperatureTable = Field(description="of the first stage's, which columns off the lattice keep")
+    error_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="on the errors that it states of the conditions it measures, by name; of none that is absent"
+    )
 
 
 class Manifest(Strict):
@@ -155,6 +167,15 @@ class Manifest(Strict):
         if self.pooling is not None and len(self.pooling.prior) != len(self.species):
             raise ValueError(f"pooling.prior is of {len(self.pooling.prior)} species, the model of {len(self.species)}")
         return self
+
+    @property
+    def assumes(self) -> str:
+        """What the model assumes of the instrument, in words; of one stage it knows no other than its recipe's."""
+        if self.second_stage is not None:
+            return self.second_stage.known.words or "nothing"
+        camera, microscope = (self.recipe.get(part, {}) for part in ("camera", "microscope"))
+        ranges = {"contrast": camera, "vibration_A": camera, "defocus_A": microscope}
+        return Known(**{name: part.get(name) for name, part in ranges.items()}).words or "its recipe's instruments"
 
     @property
     def weights_sha256(self) -> str:

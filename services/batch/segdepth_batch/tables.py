@@ -20,6 +20,9 @@ COLUMNS = pa.schema([("source", NAMES), ("chunk", pa.int32()), *EXPORTED])
 A new one comes last: readers of a folder take what its first file has, and give nulls where another file lacks it.
 """
 
+CONDITIONS = ("contrast", "contrast_error", "vibration_A", "vibration_A_error", "defocus_A", "defocus_A_error")
+"""How a frame was taken, with standard errors; null where nothing tells."""
+
 FRAMES = pa.schema(
     [
         ("source", NAMES),
@@ -29,6 +32,7 @@ FRAMES = pa.schema(
         ("columns", pa.int32()),
         ("dose_per_A2", pa.float64()),
         ("why", pa.string()),
+        *((name, pa.float64()) for name in CONDITIONS),
     ]
 )
 """Whether each frame may be believed: ok, suspect, refused, or unreadable. The dose [e/Å²] is the measured one."""
@@ -43,8 +47,8 @@ def write_columns(path: Path, chunk: Chunk, results: list[FrameResult]) -> int:
 
 
 def write_frames(path: Path, chunk: Chunk, rows: list[dict[str, Any]]) -> None:
-    """Write a row for each frame: `frame`, `status`, `columns`, `dose_per_A2`, `why`."""
-    fields = {name: [row[name] for row in rows] for name in FRAMES.names[2:]}
+    """Write a row for each frame: `frame`, `status`, `columns`, `dose_per_A2`, `why`, and CONDITIONS where told."""
+    fields = {name: [row.get(name) for row in rows] for name in FRAMES.names[2:]}
     _write(path, FRAMES, {**_where(chunk, len(rows)), **fields})
 
 

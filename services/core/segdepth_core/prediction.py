@@ -155,6 +155,26 @@ class Maps:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A value and its standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a frame was taken, as its columns tell it to a model that assumes nothing."""
+
+    contrast: Measured
+    """Times what a simulation without inelastic scattering predicts."""
+    vibration_A: Measured
+    """Blur of the specimen's image, standard deviation."""
+    defocus_A: Measured
+    """From the lowest atom; overfocus is positive."""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer to one frame."""
 
@@ -169,3 +189,5 @@ class Prediction:
     columns: Columns = field(default_factory=Columns.none)
     maps: Maps = Maps()
     timings: Timings = Timings()
+    conditions: Conditions | None = None
+    """None where nothing tells them: a refused frame, no lattice, a model that does not measure them."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from segdepth_artefacts.manifest import Manifest
 from segdepth_core.calibration import temperature
 from segdepth_core.columns import Reading, read, recorded, tables
+from segdepth_core.conditions import checks as checks_of
 from segdepth_core.domain import Gate
 from segdepth_core.engine import TorchEngine, choose_device, choose_engine
 from segdepth_core.exposure import Exposure
@@ -27,6 +28,7 @@ from segdepth_core.prediction import (
     Array,
     Check,
     Columns,
+    Conditions,
     Detail,
     Detector,
     Maps,
@@ -60,6 +62,7 @@ class _Work:
     reading_ms: float
     dose: float = math.nan
     columns: Columns = field(default_factory=Columns.none)
+    conditions: Conditions | None = None
     maps: Maps | None = None
 
     @property
@@ -210,6 +213,7 @@ class Predictor:
                 columns=one.columns,
                 maps=one.maps or refused_maps(shape, detail),
                 timings=timings,
+                conditions=one.conditions,
             )
             for one in work
         ]
@@ -242,8 +246,10 @@ class Predictor:
         detail: Detail,
     ) -> None:
         """Fill in columns and maps of the frames that are still not refused."""
-        first = self.reading(heads, dose_B)
-        reading = first if self.second is None else self.second(first, x_Bhw, dose_B)
+        reading = first = self.reading(heads, dose_B)
+        conditions: list[Conditions | None] = [None] * len(alive)
+        if self.second is not None:
+            reading, conditions = self.second(first, x_Bhw, dose_B)
         columns = self.tables(reading, heads, shape)
         temperature_B = temperature(self.manifest.calibration.pixel, dose_B)
         for number, one in enumerate(alive):
@@ -251,7 +257,8 @@ class Predictor:
             if masked is not None:
                 seen = recorded(seen, masked, sampling_A)
             if not one.refused:
-                one.columns = seen
+                one.columns, one.conditions = seen, conditions[number]
+                one.checks += checks_of(one.conditions, self.second.description.known) if self.second else []
                 change = self.second.change(first, reading, number) if self.second and detail.maps else None
                 logits_KHW = heads.depth_BKHW[number]
                 one.maps = read_maps(logits_KHW, temperature_B[number], shape, detail, masked, change)

@@ -15,8 +15,10 @@ from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.manifest import SecondStage as Description
 from segdepth_core.calibration import posterior, temperature
 from segdepth_core.columns import Reading
+from segdepth_core.conditions import measured
 from segdepth_core.maps import Change
-from segdepth_core.second_stage import LEAST, SecondStage, gather, known_numbers, table
+from segdepth_core.prediction import Conditions
+from segdepth_core.second_stage import LEAST, SecondStage, Table, gather, known_numbers, table
 
 SECOND_STAGE = "second-stage.safetensors"
 
@@ -28,19 +30,26 @@ class SecondReading:
         self.network, self.description, self.canonical_A = network, description, canonical_A
         self._known_BC = torch.tensor([known_numbers(description.known)], device=network.mean.device)
 
-    def __call__(self, reading: Reading, x_Bhw: Tensor, dose_B: Tensor) -> Reading:
-        """The reading of network input [B, h, w], with the posteriors of both stages together."""
+    def __call__(self, reading: Reading, x_Bhw: Tensor, dose_B: Tensor) -> tuple[Reading, list[Conditions | None]]:
+        """The reading of network input [B, h, w], with the posteriors of both stages together; and of each frame how
+        it was taken, None where it has no lattice.
+        """
         frame_N = reading.found.frame_N
         # Off the lattice a column keeps the first stage's answer, with a temperature of its own.
         posterior_NK = posterior(reading.depth_NK, temperature(self.description.off_lattice, dose_B)[frame_N])
         temperature_B = temperature(self.description.on_lattice, dose_B)
+        conditions: list[Conditions | None] = []
         for number, x_hw in enumerate(x_Bhw):
             of_frame = torch.nonzero(frame_N == number)[:, 0]
-            logits = self.logits(reading, x_hw, dose_B[number], of_frame)
-            if logits is not None:
-                which, logits_NK = logits
-                posterior_NK[which] = posterior(logits_NK, temperature_B[number].expand(len(which)))
-        return replace(reading, posterior_NK=posterior_NK)
+            found = self._on_lattice(reading, x_hw, dose_B[number], of_frame)
+            if found is None:
+                conditions.append(None)
+                continue
+            which, seen = found
+            logits_NK = self.network(seen, self._known_BC)
+            posterior_NK[which] = posterior(logits_NK, temperature_B[number].expand(len(which)))
+            conditions.append(measured(self.network, seen, self.description.error_factors))
+        return replace(reading, posterior_NK=posterior_NK), conditions
 
     def change(self, first: Reading, second: Reading, frame: int) -> Change:
         """What the second reading made of the first one's posteriors in one frame of the batch."""
@@ -48,8 +57,10 @@ class SecondReading:
         before_NK, after_NK = first.posterior_NK[of_frame], second.posterior_NK[of_frame]
         return Change(first.found.xy_N2[of_frame], after_NK / (before_NK + LEAST), self.canonical_A)
 
-    def logits(self, reading: Reading, x_hw: Tensor, dose: Tensor, of_frame: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Indices of a frame's columns that are on its lattice, and their logits; None where there is no lattice."""
+    def _on_lattice(
+        self, reading: Reading, x_hw: Tensor, dose: Tensor, of_frame: Tensor
+    ) -> tuple[Tensor, Table] | None:
+        """Indices of a frame's columns that are on its lattice, and what is seen of them; None without a lattice."""
         if not len(of_frame):
             return None
         seen = gather(
@@ -64,7 +75,7 @@ class SecondReading:
         if seen is None:
             return None
         evidence, kept_N = seen
-        return of_frame[kept_N], self.network(table([evidence]), self._known_BC)
+        return of_frame[kept_N], table([evidence])
 
 
 def save_second_stage(network: SecondStage, folder: Path) -> Path:

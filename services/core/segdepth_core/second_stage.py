@@ -36,6 +36,9 @@ DOSES = (10.0, 1e5)
 SCALES = {"contrast": (0.75, 0.25), "vibration_A": (0.3, 0.2), "defocus_A": (50.0, 30.0)}
 """Middle and width by which a known range is told to the network."""
 
+LEAST_LOG_ERROR = -4.0
+"""Of a condition that is measured, in units of these widths."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -164,11 +167,18 @@ class SecondStage(nn.Module):
         super().__init__()
         self.species, self.sites, self.told = species, sites, told
         features = species * (POINTS + CLASSES) + 2
+        each, pooled = POINTS + CLASSES + species, 64
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
+        self.pool = nn.Sequential(nn.Linear(each, 128), nn.GELU(), nn.Linear(128, pooled), nn.GELU())
         self.describe = nn.Sequential(
-            nn.Linear(features + 3 * len(SCALES), 256), nn.GELU(), nn.Linear(256, context), nn.GELU()
+            nn.Linear(features + species * pooled + 3 * len(SCALES), 256),
+            nn.GELU(),
+            nn.Dropout(0.2),
+            nn.Linear(256, context),
+            nn.GELU(),
         )
+        self.conditions = nn.Sequential(nn.Linear(context, 64), nn.GELU(), nn.Linear(64, 2 * len(SCALES)))
         self.patch = nn.Linear(POINTS + 1, hidden)
         self.posterior = nn.Linear(CLASSES, hidden)
         self.kind = nn.Embedding(species, hidden)
@@ -186,8 +196,33 @@ class SecondStage(nn.Module):
 
     def forward(self, seen: Table, known_BC: Tensor) -> Tensor:
         """Logits [N, K]; `known_BC` as `known_numbers` of each frame."""
+        return self.read(seen, self.context(seen, known_BC))
+
+    def context(self, seen: Table, known_BC: Tensor) -> Tensor:
+        """What the columns of a frame have in common and what is known of its instrument, in few numbers [B, C]."""
         features_BC = (frame_features(seen, self.species) - self.mean) / self.spread
-        context_BC = self.describe(torch.cat([features_BC, known_BC], 1))
+        features_BC = F.dropout(features_BC, 0.1, self.training)
+        kind_NS = F.one_hot(seen.species_N, self.species)
+        each_NC = self.pool(torch.cat([seen.patches_NP, seen.log_NK.exp(), kind_NS], 1))
+        pooled_BC = means(each_NC, seen, self.species)[0].view(seen.frames, -1)
+        context_BC: Tensor = self.describe(torch.cat([features_BC, pooled_BC, known_BC], 1))
+        return context_BC
+
+    def measure(self, seen: Table) -> tuple[Tensor, Tensor]:
+        """What frames alone tell of their instruments, in the order of SCALES and in units of its widths.
+
+        Values from its middles and logarithms of their errors (standard deviations), each [B, conditions].
+        """
+        untold_BC = torch.tensor([known_numbers(Known())], device=seen.dose_B.device).expand(seen.frames, -1)
+        return self.judge(self.context(seen, untold_BC))
+
+    def judge(self, context_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, of contexts."""
+        value_BC, log_error_BC = self.conditions(context_BC).chunk(2, 1)
+        return value_BC, log_error_BC.clamp(min=LEAST_LOG_ERROR)
+
+    def read(self, seen: Table, context_BC: Tensor) -> Tensor:
+        """Logits [N, K] of each column in its frame's context."""
         patch_NP = torch.cat([seen.patches_NP, seen.edge_N[:, None]], 1)
         each = self.patch(patch_NP) + self.posterior(seen.log_NK) + self.kind(seen.species_N)
         each = F.gelu(self.column(F.gelu(each + self.frame(context_BC)[seen.frame_N])))
@@ -211,14 +246,18 @@ class SecondStage(nn.Module):
 
 def frame_features(seen: Table, species: int) -> Tensor:
     """What a frame's columns have in common [B, features]: mean patch and posterior of each species, number, dose."""
-    group_N = seen.frame_N * species + seen.species_N
-    values_N = torch.cat([seen.patches_NP, seen.log_NK.exp()], 1)
-    total = values_N.new_zeros(seen.frames * species, values_N.shape[1]).index_add(0, group_N, values_N)
-    number = torch.bincount(group_N, minlength=seen.frames * species)[:, None]
-    mean = (total / number.clamp(min=1)).view(seen.frames, -1)
+    mean_GC, number_G = means(torch.cat([seen.patches_NP, seen.log_NK.exp()], 1), seen, species)
     log_dose_B = seen.dose_B.clamp(*DOSES).log() / 3 - 2
-    log_number_B = number.view(seen.frames, -1).sum(1).log() / 3 - 1
-    return torch.cat([mean, log_dose_B[:, None], log_number_B[:, None]], 1)
+    log_number_B = number_G.view(seen.frames, -1).sum(1).log() / 3 - 1
+    return torch.cat([mean_GC.view(seen.frames, -1), log_dose_B[:, None], log_number_B[:, None]], 1)
+
+
+def means(values_NC: Tensor, seen: Table, species: int) -> tuple[Tensor, Tensor]:
+    """Mean over the columns of each species in each frame [frames * species, C] (0 of none), and how many they are."""
+    group_N = seen.frame_N * species + seen.species_N
+    total_GC = values_NC.new_zeros(seen.frames * species, values_NC.shape[1]).index_add(0, group_N, values_NC)
+    number_G = torch.bincount(group_N, minlength=seen.frames * species)
+    return total_GC / number_G.clamp(min=1)[:, None], number_G
 
 
 class ChannelNorm(nn.Module):

@@ -77,6 +77,7 @@ def _model(manifest: Manifest) -> models_pb2.Model:
             family=manifest.family, version=manifest.version, sha256=manifest.weights_sha256
         ),
         description=manifest.domain.description,
+        assumes=manifest.assumes,
     )
     model.created.FromDatetime(manifest.created)
     if sampling := checks.get("sampling"):

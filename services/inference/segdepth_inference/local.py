@@ -163,6 +163,7 @@ class LocalBackend:
             sampling_upper_angstrom_per_px=sampling.upper or 0.0,
             field_lower_angstrom=field.lower or 0.0,
             description=manifest.domain.description,
+            assumes=manifest.assumes,
             forced=forced.reason if forced else "",
         )
         if pooling := manifest.pooling:

@@ -1,5 +1,6 @@
 """The released first stage with a second one made here: by the command line, from a small recipe, in a minute."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,18 @@ def test_a_released_model_gets_a_second_stage(tmp_path: Path):
     before = (folder / "manifest.json").stat().st_mtime_ns
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
     assert (folder / "manifest.json").stat().st_mtime_ns == before
+
+    profile = tmp_path / "dim.toml"
+    profile.write_text('name = "dim"\ndescription = "less contrast"\n[imaging]\ncontrast = [0.6, 0.7]\n')
+    told = Workspace.open(tmp_path / "told", tmp_path / "small.toml", "told", profile_path=profile)
+    with told.base.files() as kept:
+        shutil.copytree(folder, kept)
+    arguments = ["adapt", "--work", str(tmp_path / "told"), "--told", "--processes", "2"]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    dim = Manifest.model_validate_json((tmp_path / "told" / "model" / "manifest.json").read_text())
+    assert dim.family == "ceo2-110@dim"
+    assert dim.second_stage is not None
+    assert manifest.second_stage is not None
+    assert dim.second_stage.known.contrast == (0.6, 0.7)
+    assert dim.second_stage.on_lattice != manifest.second_stage.on_lattice
+    assert dim.files["second-stage.safetensors"] == manifest.files["second-stage.safetensors"]

@@ -8,7 +8,7 @@ import pytest
 
 from segdepth.export import CSV_HEADER
 from segdepth_batch.plan import Chunk, Input
-from segdepth_batch.tables import COLUMNS, write_columns
+from segdepth_batch.tables import COLUMNS, CONDITIONS, write_columns, write_frames
 from tests.answers import SHAPE, result
 
 MOVIE = Input(
@@ -35,6 +35,15 @@ def test_every_row_says_the_verdict_of_its_frame(tmp_path: Path) -> None:
     table = pd.read_parquet(tmp_path / "c.parquet")
     assert list(table.columns) == ["source", "chunk", *CSV_HEADER.strip().split(",")]
     assert list(zip(table["frame"], table["status"], strict=True)) == [(0, "ok")] * 3 + [(2, "suspect")] * 3
+
+
+def test_a_frame_says_how_it_was_taken_where_it_tells(tmp_path: Path) -> None:
+    one = {"frame": 0, "status": "ok", "columns": 3, "dose_per_A2": 500.0, "why": ""}
+    taken = dict(zip(CONDITIONS, (0.5, 0.1, 0.3, 0.04, 46.0, 6.0), strict=True))
+    write_frames(tmp_path / "f.parquet", chunk(0), [one | taken, one | {"frame": 1, "status": "refused"}])
+    table = pd.read_parquet(tmp_path / "f.parquet")
+    assert table["vibration_A"][0] == 0.3
+    assert table["defocus_A_error"].isna().tolist() == [False, True]
 
 
 def test_a_chunk_without_columns_has_the_same_schema(tmp_path: Path) -> None:

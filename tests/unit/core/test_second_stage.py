@@ -11,7 +11,16 @@ from segdepth_artefacts.manifest import Known, SecondStage, TemperatureTable
 from segdepth_core.columns import Found, Reading
 from segdepth_core.maps import Change
 from segdepth_core.second_reading import SecondReading
-from segdepth_core.second_stage import PATCH_SIDE, PATCH_STEP_A, Evidence, gather, known_numbers, patches, table
+from segdepth_core.second_stage import (
+    PATCH_SIDE,
+    PATCH_STEP_A,
+    SCALES,
+    Evidence,
+    gather,
+    known_numbers,
+    patches,
+    table,
+)
 from segdepth_core.second_stage import SecondStage as Network
 from segdepth_protos.contract import CLASSES
 from tests.unit.core.test_cell import CERIA, crystal
@@ -94,23 +103,26 @@ def reading(frames: list[int]) -> tuple[Reading, Tensor]:
 
 def reader(network: Network) -> SecondReading:
     sharp, flat = (TemperatureTable(dose=(100.0,), temperature=(t,)) for t in (0.5, 4.0))
-    return SecondReading(network, SecondStage(cell=CERIA, on_lattice=sharp, off_lattice=flat), CANONICAL_A)
+    description = SecondStage(cell=CERIA, on_lattice=sharp, off_lattice=flat, error_factors=dict.fromkeys(SCALES, 1.0))
+    return SecondReading(network, description, CANONICAL_A)
 
 
 def test_an_answer_is_the_same_to_the_last_digit_whatever_frames_come_with_it(network: Network) -> None:
     read = reader(network)
     doses = torch.tensor([500.0, 900.0, 200.0])
     with torch.inference_mode():
-        together = read(*reading([1, 2, 3]), doses)
-        alone = read(*reading([2]), doses[1:2])
+        together, conditions = read(*reading([1, 2, 3]), doses)
+        alone, (its_own,) = read(*reading([2]), doses[1:2])
     assert torch.equal(together.posterior_NK[together.found.frame_N == 1], alone.posterior_NK)
+    assert its_own is not None
+    assert its_own == conditions[1] != conditions[0]
 
 
 def test_a_column_off_the_lattice_keeps_the_first_answer_at_a_temperature_of_its_own(network: Network) -> None:
     first, x_Bhw = reading([1])
     first.found.xy_N2[30] += 0.6 / CANONICAL_A
     with torch.inference_mode():
-        second = reader(network)(first, x_Bhw, torch.tensor([500.0]))
+        second, _ = reader(network)(first, x_Bhw, torch.tensor([500.0]))
     np.testing.assert_allclose(second.posterior_NK[30], torch.softmax(first.depth_NK[30] / 4.0, 0), atol=1e-6)
     assert (second.posterior_NK[29] - torch.softmax(first.depth_NK[29] / 4.0, 0)).abs().max() > 1e-3
     np.testing.assert_allclose(second.posterior_NK.sum(1), 1, atol=1e-5)

@@ -105,7 +105,9 @@ class TestMovieExport:
         assert [frame["frame"] for frame in summary["frames"]] == [0, 1, 2, 3]
         check = summary["frames"][0]["checks"][0]
         assert (check["name"], check["value"], check["lower"], check["upper"]) == ("snr", 3.5, 1.5, None)
+        assert summary["frames"][0]["conditions"]["vibration_A"] == {"value": 0.3, "error": 0.04}
         assert summary["frames"][1]["checks"][0]["value"] is None
+        assert summary["frames"][1]["conditions"] is None
         assert summary["frames"][3]["why"] == "deadline"
 
     def test_a_single_frame_has_a_picture_of_its_own_name(self, tmp_path):

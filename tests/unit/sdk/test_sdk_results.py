@@ -40,7 +40,7 @@ class TestCopies:
         assert columns.sampling_A == one.columns.sampling_A
         np.testing.assert_array_equal(columns.probabilities, one.columns.probabilities)
         assert twin(one.domain).why() == one.domain.why()
-        for part in (one.model, one.calibration, one.timings, one.domain.status):
+        for part in (one.model, one.calibration, one.timings, one.conditions, one.domain.status):
             assert twin(part) == part
 
     def test_of_a_gap(self, twin):

@@ -7,7 +7,7 @@ import pytest
 from segdepth_artefacts.manifest import Known, Manifest
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.profile import Profile
-from segdepth_training.runs.adaptation import keep_base, known_of
+from segdepth_training.runs.adaptation import keep_base, known_of, tell
 from segdepth_training.runs.workspace import Workspace
 from tests.models import FAMILY, add_family, point, tiny_store
 from tests.unit.training.small import recipe
@@ -55,3 +55,10 @@ def test_a_model_for_a_profile_assumes_what_the_profile_states():
     known = known_of(titan.applied_to(recipe()))
     assert (known.contrast, known.vibration_A) == ((0.5, 0.6), (0.1, 0.2))
     assert known.defocus_A == recipe().microscope.defocus_A
+
+
+def test_only_a_second_stage_of_all_instruments_is_told_a_profile_and_only_one_it_met(tmp_path: Path, store: Path):
+    run = workspace(tmp_path)
+    keep_base(run, FAMILY, str(store))
+    with pytest.raises(ValueError, match=f"--told: {FAMILY} 1 has no second stage; fit one to the profile"):
+        tell(run)

@@ -140,7 +140,7 @@ def test_a_card_says_of_two_stages_what_the_second_was_fitted_to_and_assumes(tmp
     training = {"train_specimens": 9, "training": {"start": None}, "specimens": {"tilt_deg": 0.7}}
     report = {"specimens": 3, "seed_range": "benchmark", "engine": "torch-fp32", "families": {}}
     for known, share, said in (
-        (Known(), 0.4, "Assumes of the instrument: nothing beyond its recipe\n"),
+        (Known(), 0.4, "Assumes of the instrument: nothing\n"),
         (Known(contrast=(0.47, 0.53)), 0.0, "Assumes of the instrument: contrast 0.47 to 0.53\n"),
     ):
         second = SecondStage(cell=cell, known=known, on_lattice=one, off_lattice=one)

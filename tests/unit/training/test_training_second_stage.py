@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from segdepth_artefacts.manifest import Cell, Known
-from segdepth_core.second_stage import SCALES, Evidence
+from segdepth_core.conditions import measured
+from segdepth_core.second_stage import SCALES, Evidence, table
 from segdepth_protos.contract import CLASSES
 from segdepth_training.fitting.examples import Example, cell_of
-from segdepth_training.fitting.second_calibration import Sample, fitted
+from segdepth_training.fitting.second_calibration import Sample, error_factors, fitted
+from segdepth_training.fitting.second_conditions import fit_conditions
 from segdepth_training.fitting.second_stage import FULL, Fit, fit, mirror, mirrored, told, window
 from segdepth_training.recipes.recipe import load_recipe
 from segdepth_training.recipes.second_stage import SecondStage
@@ -115,6 +117,50 @@ def test_it_learns_what_patches_say_and_a_resumed_fit_is_the_unbroken_one(tmp_pa
         np.testing.assert_allclose(tensor, whole.state_dict()[name], atol=1e-5, err_msg=name)
 
 
+def test_conditions_are_told_with_errors_as_large_as_they_are():
+    """Of frames whose patches tell the contrast, not quite, and nothing of the defocus."""
+    settings = SecondStage(network={"width": 16, "blocks": 1, "hidden": 32, "told": 8, "context": 16}, steps=1)
+    numbers = np.random.default_rng(0)
+
+    def taken(seed: int) -> Example:
+        contrast, defocus_A = numbers.uniform(0.5, 1.0), numbers.uniform(10, 90)
+        one = example(seed, cells=2)
+        shown = torch.full_like(one.evidence.patches_NP, contrast + numbers.normal(0, 0.03))
+        evidence = Evidence(**{**vars(one.evidence), "patches_NP": shown})
+        conditions = Known(contrast=(contrast,) * 2, vibration_A=(0.1, 0.1), defocus_A=(defocus_A,) * 2)
+        return one._replace(evidence=evidence, conditions=conditions)
+
+    frames = [taken(seed) for seed in range(600)]
+    run = Fit(settings, CERIA, 2, seed=1)
+    run.standardise(frames)
+    network = run.network.eval()
+    fit_conditions(network, frames[:500], CERIA, 1, lambda *_: None)
+    deviations, errors = {name: [] for name in SCALES}, {name: [] for name in SCALES}
+    with torch.inference_mode():
+        for one in frames[500:]:
+            found = measured(network, table([one.evidence]), dict.fromkeys(SCALES, 1.0))
+            assert found is not None
+            for name in ("contrast", "defocus_A"):
+                deviations[name].append(getattr(found, name).value - getattr(one.conditions, name)[0])
+                errors[name].append(getattr(found, name).error)
+    assert np.std(deviations["contrast"]) < 0.08 < 0.14, "a guess would be .14 off"
+    assert np.std(deviations["contrast"]) == pytest.approx(np.mean(errors["contrast"]), rel=0.5)
+    assert 15 < np.mean(errors["defocus_A"]) < 32
+
+
+def test_errors_are_stated_as_large_as_two_thirds_of_deviations_are():
+    numbers = np.random.default_rng(0)
+    none = torch.zeros(0, dtype=torch.long)
+
+    def one(deviations: dict[str, float]) -> Sample:
+        return Sample(500.0, torch.zeros(0, CLASSES), none, torch.zeros(0, CLASSES), none, deviations)
+
+    seen = [one(dict(zip(SCALES, numbers.normal(0, (1.0, 2.5, 0.5)), strict=True))) for _ in range(2000)]
+    factors = error_factors([seen[:900], seen[900:], [one({})]])
+    np.testing.assert_allclose(list(factors.values()), [1.0, 2.5, 0.5], rtol=0.1)
+    assert error_factors([[one({})]]) == {}
+
+
 def samples(dose: float, columns: int, temperature: float) -> list[Sample]:
     """Frames whose logits, over a temperature, say how often each class is true."""
     numbers = np.random.default_rng(round(dose))
@@ -122,13 +168,13 @@ def samples(dose: float, columns: int, temperature: float) -> list[Sample]:
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     true = (shares.cumsum(1) > numbers.random((columns, 1))).argmax(1)
     said, none = torch.from_numpy(temperature * logits), torch.zeros(0, dtype=torch.long)
-    return [Sample(dose, said, torch.from_numpy(true), said[:0], none)]
+    return [Sample(dose, said, torch.from_numpy(true), said[:0], none, {})]
 
 
 def test_temperatures_are_of_each_dose_that_has_the_columns_for_one():
     groups = [samples(100.0, 5000, 2.0), samples(300.0, 800, 0.5), samples(1000.0, 4000, 0.5), samples(5000.0, 90, 0.5)]
-    table = fitted(groups, "on")
-    np.testing.assert_allclose(table.temperature, [2.0, 0.5], rtol=0.1)
-    assert table.dose[0] == pytest.approx(100)
-    assert 1000 < table.dose[1] < 1200
+    found = fitted(groups, "on")
+    np.testing.assert_allclose(found.temperature, [2.0, 0.5], rtol=0.1)
+    assert found.dose[0] == pytest.approx(100)
+    assert 1000 < found.dose[1] < 1200
     assert fitted(groups, "off").temperature == (1.0,)

@@ -18,8 +18,10 @@ from segdepth_core.second_stage import (
     SCALES,
     Evidence,
     SecondStage,
+    Table,
     frame_features,
     known_numbers,
+    means,
     table,
 )
 from segdepth_training.fitting.examples import Example
@@ -45,6 +47,12 @@ FULL = {"contrast": (0.4, 1.05), "vibration_A": (0.0, 0.6), "defocus_A": (0.0, 1
 
 SPREAD_AT_LEAST = 1e-3
 """Of a frame's features."""
+
+ATOMS = 5.0
+"""Of a column, by and large."""
+
+COMMON_WEIGHT = 0.3
+"""Of what a frame's columns have in common, beside the loss of each: few frames teach it, many columns the other."""
 
 
 def mirrored(evidence: Evidence, axis: int, cell: Cell) -> Evidence:
@@ -119,6 +127,15 @@ def told(conditions: Known, numbers: np.random.Generator) -> Known:
     return Known(**ranges)
 
 
+def common_numbers(seen: Table, true_N: Tensor, conditions: list[Known], species: int) -> Tensor:
+    """Of each frame its conditions, and its columns' mean true count by species [B, conditions + species]."""
+    mean_BS = means(true_N[:, None].float(), seen, species)[0].view(seen.frames, species) / ATOMS - 1
+    scaled = [
+        [(getattr(one, name)[0] - middle) / width for name, (middle, width) in SCALES.items()] for one in conditions
+    ]
+    return torch.cat([torch.tensor(scaled), mean_BS], 1)
+
+
 class Fit:
     """The second stage on its way."""
 
@@ -127,8 +144,13 @@ class Fit:
         self.settings, self.cell, self.seed = settings, cell, seed
         self.network, self.average = (SecondStage(species, len(cell.sites), **settings.network) for _ in range(2))
         self.average.load_state_dict(self.network.state_dict())
+        self.common = nn.Linear(self.network.frame.in_features, len(SCALES) + species)
+        """Tells conditions and mean counts of a frame from its context; for the fit alone."""
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
+            [*self.network.parameters(), *self.common.parameters()],
+            settings.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.05,
         )
         self.step = 0
         self.standardised = False
@@ -160,8 +182,13 @@ class Fit:
         known_BC = torch.tensor([known_numbers(told(one.conditions, numbers)) for one in some])
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * schedule(self.step / self.settings.steps, self.step)
-        logits_NK = self.network(table([evidence for evidence, _ in frames]), known_BC)
-        loss = F.cross_entropy(logits_NK, torch.cat([true_N for _, true_N in frames]))
+        seen, true_N = table([evidence for evidence, _ in frames]), torch.cat([true_N for _, true_N in frames])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(numbers.integers(2**62)))
+            context_BC = self.network.context(seen, known_BC)
+        columns = F.cross_entropy(self.network.read(seen, context_BC), true_N)
+        wanted_BC = common_numbers(seen, true_N, [one.conditions for one in some], self.network.species)
+        loss = columns + COMMON_WEIGHT * F.mse_loss(self.common(context_BC), wanted_BC)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteLoss(f"loss is {float(loss)} at step {self.step}; lower second_stage.learning_rate")
         self.optimizer.zero_grad(set_to_none=True)
@@ -170,20 +197,20 @@ class Fit:
         self.optimizer.step()
         self.step += 1
         follow(self.average, self.network, self.settings.average, self.step)
-        return float(loss.detach())
+        return float(columns.detach())
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint, complete or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / (CHECKPOINT + ".partial")
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
+        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "common", "optimizer")}
         torch.save({**state, "step": self.step}, partial)
         partial.replace(folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint that `save` wrote."""
         state = torch.load(folder / CHECKPOINT, weights_only=True)
-        for name in ("network", "average", "optimizer"):
+        for name in ("network", "average", "common", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.standardised = state["step"], True
 

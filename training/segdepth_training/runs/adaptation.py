@@ -4,23 +4,28 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
 from segdepth_artefacts import open_store
 from segdepth_artefacts.channels import STABLE
-from segdepth_artefacts.manifest import File, Known, Manifest, SecondStage, TemperatureTable
+from segdepth_artefacts.manifest import File, Known, Manifest, TemperatureTable
+from segdepth_artefacts.manifest import SecondStage as Description
 from segdepth_artefacts.names import base_family
 from segdepth_core.familiarity import FAMILIARITY
 from segdepth_core.predictor import Predictor
 from segdepth_core.second_reading import SECOND_STAGE, load_second_stage, save_second_stage
+from segdepth_core.second_stage import SecondStage
 from segdepth_core.weights import WEIGHTS
 from segdepth_training.fitting import model
 from segdepth_training.fitting.examples import cell_of, load_examples, make_examples
 from segdepth_training.fitting.pooling import fit_pooling
-from segdepth_training.fitting.second_calibration import second_temperatures
+from segdepth_training.fitting.second_calibration import error_factors, fitted, look_at
+from segdepth_training.fitting.second_conditions import fit_conditions
 from segdepth_training.fitting.second_stage import CHECKPOINT, Fit, fit
-from segdepth_training.frames.exit_waves import Plan, load, simulate
+from segdepth_training.frames import exit_waves
+from segdepth_training.frames.exit_waves import Plan, load
 from segdepth_training.machine.progress import bar
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange
@@ -33,19 +38,29 @@ MODEL = (*FIRST_STAGE, SECOND_STAGE, model.MANIFEST)
 """What of a released model is kept with a run. The manifest last: with it the model is complete."""
 
 UNFITTED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
+UNCALIBRATED: dict[str, Any] = {"on_lattice": UNFITTED, "off_lattice": UNFITTED, "error_factors": {}}
 
 
-def adapt(workspace: Workspace, base: str, store: str, processes: int) -> None:
+def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: bool = False) -> None:
     """Fit the second stage for the workspace's recipe on `base` (FAMILY/CHANNEL or FAMILY/VERSION of the store).
 
-    What is finished is not done again. ValueError where there is no such model, or where its training saw the
-    specimens that the second stage would learn from.
+    With `told` nothing is fitted: the base's own second stage is told the profile's ranges and calibrated within them.
+    What is finished is not done again. ValueError where there is no such model, where its training saw the specimens
+    that the second stage would learn from, or where it cannot be told the profile.
     """
+    # Gradients of what is learned already are so small that processors take ten times as long over them. Threads ask
+    # this of their makers, so that it comes first.
+    torch.set_flush_denormal(True)
     keep_base(workspace, base, store)
     if workspace.model.read(model.MANIFEST) is None:
-        simulate_all(workspace, processes)
-        examine(workspace, processes)
-        fit_second_stage(workspace)
+        if told:
+            tell(workspace)
+        else:
+            simulate(workspace, SeedRange.TRAIN, processes)
+            examine(workspace, processes)
+            fit_second_stage(workspace)
+    for purpose in (SeedRange.CALIBRATION, SeedRange.BENCHMARK):
+        simulate(workspace, purpose, processes)
     if not model.calibrated(Manifest.model_validate_json(workspace.model.read(model.MANIFEST) or "")):
         calibrate(workspace)
 
@@ -86,12 +101,11 @@ def second_plan(workspace: Workspace) -> Plan:
     return Plan(recipe, SeedRange.TRAIN, workspace.seeds["train"], recipe.second_stage.specimens)
 
 
-def simulate_all(workspace: Workspace, processes: int) -> None:
-    """Fill the stores of exit waves with what they lack."""
-    for purpose in (SeedRange.TRAIN, SeedRange.CALIBRATION, SeedRange.BENCHMARK):
-        plan = second_plan(workspace) if purpose == SeedRange.TRAIN else workspace.plan(purpose)
-        with bar(purpose.name.lower()) as progress:
-            simulate(workspace.data(purpose), plan, progress, processes=processes)
+def simulate(workspace: Workspace, purpose: SeedRange, processes: int) -> None:
+    """Fill a store of exit waves with what it lacks."""
+    plan = second_plan(workspace) if purpose == SeedRange.TRAIN else workspace.plan(purpose)
+    with bar(purpose.name.lower()) as progress:
+        exit_waves.simulate(workspace.data(purpose), plan, progress, processes=processes)
 
 
 def examine(workspace: Workspace, processes: int) -> None:
@@ -122,15 +136,43 @@ def fit_second_stage(workspace: Workspace) -> None:
         with train.files() as folder:
             run.save(folder)
 
+    known = load_examples(workspace.examples, second_plan(workspace))
     with bar("second stage") as progress:
-        network = fit(run, load_examples(workspace.examples, second_plan(workspace)), keep, progress)
+        network = fit(run, known, keep, progress)
+    with bar("conditions") as progress:
+        fit_conditions(network, known, cell, workspace.seeds["train"], progress)
+    write(workspace, network, Description(cell=cell, arguments=dict(recipe.second_stage.network), **UNCALIBRATED))
+
+
+def tell(workspace: Workspace) -> None:
+    """Write the model that assumes the profile of its instrument and is the base in all else, uncalibrated.
+
+    ValueError where the base has no second stage, was made for one profile, or never met such instruments.
+    """
+    with workspace.base.files() as folder:
+        base = model.read(folder)
+        before = load_second_stage(folder, base, torch.device("cpu"))
+    if before is None or before.description.known != Known():
+        instead = "has no second stage" if before is None else "was fitted to one instrument"
+        raise ValueError(f"--told: {base.family} {base.version} {instead}; fit one to the profile, without --told")
+    met, known = Recipe.model_validate(base.recipe).second_stage, known_of(workspace.recipe)
+    for name in ("contrast", "vibration_A"):
+        (low, high), (least, most) = getattr(known, name), getattr(met, name)
+        if not least <= low <= high <= most:
+            raise ValueError(
+                f"--told: the profile's {name} is {low:g}-{high:g}, {base.family} {base.version} met"
+                f" {least:g}-{most:g}; fit a model to the profile, without --told"
+            )
+    write(workspace, before.network, before.description.model_copy(update=UNCALIBRATED))
+
+
+def write(workspace: Workspace, network: SecondStage, stage: Description) -> None:
+    """The model of the base's first stage and this second one, which assumes what the workspace's profile states."""
     with workspace.base.files() as base, workspace.model.files() as folder:
         copy(base, folder, FIRST_STAGE)
         described = model.described(save_second_stage(network, folder))
-        arguments = dict(recipe.second_stage.network)
-        known = known_of(recipe)
-        stage = SecondStage(cell=cell, arguments=arguments, known=known, on_lattice=UNFITTED, off_lattice=UNFITTED)
-        draft(folder, workspace, model.read(base), {SECOND_STAGE: described}, stage)
+        known = stage.model_copy(update={"known": known_of(workspace.recipe)})
+        draft(folder, workspace, model.read(base), {SECOND_STAGE: described}, known)
 
 
 def known_of(recipe: Recipe) -> Known:
@@ -141,7 +183,7 @@ def known_of(recipe: Recipe) -> Known:
     return Known(contrast=camera.contrast, vibration_A=camera.vibration_A, defocus_A=microscope.defocus_A)
 
 
-def draft(folder: Path, workspace: Workspace, base: Manifest, files: dict[str, File], stage: SecondStage) -> Manifest:
+def draft(folder: Path, workspace: Workspace, base: Manifest, files: dict[str, File], stage: Description) -> Manifest:
     """Write the manifest of a model whose second stage is new; how the base pools says nothing of it."""
     created = datetime.now(UTC).replace(microsecond=0)
     kept = {name: file for name, file in base.files.items() if name in FIRST_STAGE}
@@ -175,8 +217,14 @@ def calibrate(workspace: Workspace) -> None:
         assert second is not None, "its weights were just written"
         assert stage is not None, "with them"
         with bar("calibration") as progress:
-            on, off = second_temperatures(predictor, second.network, stage.cell, stage.known, waves, plan, progress)
-        stage = stage.model_copy(update={"on_lattice": on, "off_lattice": off})
+            samples = look_at(predictor, second.network, stage, waves, plan, progress)
+        stage = stage.model_copy(
+            update={
+                "on_lattice": fitted(samples, "on"),
+                "off_lattice": fitted(samples, "off"),
+                "error_factors": error_factors(samples),
+            }
+        )
         model.write(folder, manifest.model_copy(update={"second_stage": stage}))
         with bar("pooling") as progress:
             fit_pooling(folder, waves, plan, progress)

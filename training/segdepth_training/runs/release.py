@@ -7,7 +7,7 @@ from jinja2 import Environment, StrictUndefined
 
 from segdepth_artefacts import ArtefactStore
 from segdepth_artefacts.channels import CANDIDATE, STABLE
-from segdepth_artefacts.manifest import Known, Manifest
+from segdepth_artefacts.manifest import Manifest
 from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import PromotionGates, examine
 from segdepth_training.fitting import model
@@ -32,17 +32,10 @@ def write_card(folder: Path, manifest: Manifest, report: dict[str, Any]) -> Path
     """The model card, from the manifest and the report."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     text = environment.from_string(TEMPLATE.read_text()).render(
-        manifest=manifest, report=report, species=named(manifest.species), assumed=assumed(manifest)
+        manifest=manifest, report=report, species=named(manifest.species)
     )
     (folder / CARD).write_text(text)
     return folder / CARD
-
-
-def assumed(manifest: Manifest) -> str:
-    """What the model assumes of the instrument, in words."""
-    known = manifest.second_stage.known if manifest.second_stage else Known()
-    said = [f"{name} {low:g} to {high:g}" for name, (low, high) in known.model_dump(exclude_none=True).items()]
-    return ", ".join(said) or "nothing beyond its recipe"
 
 
 def finish(folder: Path, report: dict[str, Any]) -> Manifest:

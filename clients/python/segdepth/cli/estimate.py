@@ -111,6 +111,8 @@ def _estimate_movie(client: Client, movie: Movie, outputs: Outputs, request: Req
 def _report(movie: Movie, tally: Tally, outputs: Outputs, seconds: float) -> None:
     where = f" → {outputs.out_dir / movie.path.stem}.*" if outputs.out_dir else ""
     out().print(escape(f"{movie.path}: {tally.line()} in {seconds:.1f} s, {' and '.join(tally.models)}{where}"))
+    if (told := tally.conditions.line()) is not None:
+        out().print(escape(f"  {told}"))
     for why in tally.why():
         out().print(escape(f"  {why}"))
     drawn = outputs.pictures

@@ -36,7 +36,7 @@ def models(
         return
     with connection.client() as client:
         found = client.models(family)
-    table = Table("family", "version", "channels", "serving", "Å/px", "field", "created", "knows")
+    table = Table("family", "version", "channels", "serving", "Å/px", "field", "created", "knows", "assumes")
     for model in found:
         low, high = model.sampling_range_A
         table.add_row(
@@ -48,6 +48,7 @@ def models(
             f"≥ {model.field_lower_A:g} Å",
             f"{model.created:%Y-%m-%d}" if model.created else "",
             escape(model.description),
+            escape(model.assumes),
         )
     out().print(table)
     for model in found:

@@ -25,6 +25,9 @@ MEASURED = {
     "black": "no electrons at {}: a dark image not subtracted, or a contrast stretch",
     "snr": "dose {}",
     "contrast": "contrast {}",
+    "instrument contrast": "contrast of the instrument {}, which the model does not assume",
+    "vibration": "blur of {}, which the model does not assume",
+    "defocus": "defocus of {}, which the model does not assume",
     "inverted": "contrast that looks inverted, probability {}",
     "foreign": "unlike what the model was made for (another crystal or zone axis, tilt, defocus), log odds {}",
 }

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from segdepth.cli.conditions import Told
 from segdepth.cli.console import ALL_REFUSED, ANSWERED, UNUSABLE
 from segdepth.cli.reasons import Reasons
 from segdepth.results import Answer, FrameResult, Status
@@ -18,6 +19,7 @@ class Tally:
     columns: int = 0
     reasons: Reasons = field(default_factory=Reasons)
     models: Counter[str] = field(default_factory=Counter)
+    conditions: Told = field(default_factory=Told)
 
     def add(self, answer: Answer) -> int:
         """Count it; returns the number of frames."""
@@ -28,6 +30,7 @@ class Tally:
         self.status[answer.domain.status] += 1
         self.columns += len(answer.columns)
         self.models[str(answer.model)] += 1
+        self.conditions.add(answer.conditions)
         return 1
 
     @property

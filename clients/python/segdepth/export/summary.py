@@ -87,6 +87,7 @@ def _frame(result: FrameResult) -> dict[str, Any]:
         "model_family": result.model.family,
         "model_version": result.model.version,
         "calibration": result.calibration.stated(),
+        "conditions": result.conditions.fields() if result.conditions else None,
         "checks": [_check(check) for check in result.domain.checks],
     }
 
