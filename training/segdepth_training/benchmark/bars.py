@@ -15,6 +15,8 @@ ECE, COVERS, CLAIMS_WITHIN, RISK_WITHIN = 0.02, 0.88, 0.02, 0.10
 BELOW = 0.05
 POOLED_ECE = 0.03
 REFUSED, SUSPECT, TEN, SHIFTED_COVERS = 0.95, 0.90, 0.95, 0.85
+OK_AND_WRONG = 0.12
+"""Share of the columns answered of all shift sets whose frame is ok and whose interval does not hold the count."""
 
 AT_LEAST: tuple[tuple[str, str, str, dict[str, float]], ...] = (
     ("paper", "counts", "exact", {"200": 0.90, "500": 0.95, "1000": 0.95, "2000": 0.95, "5000": 0.95}),
@@ -165,6 +167,17 @@ def _shifts(shifted: Report) -> Iterator[Bar]:
             if expected != "ten" and not math.isnan(figures["interval_covers"]):
                 covers = figures["interval_covers"]
                 yield _at_least(name, dose, "interval covers where answered", SHIFTED_COVERS, covers)
+
+    answered = [
+        (figures["columns"], figures["ok_and_wrong"])
+        for name, doses in shifted.items()
+        if BY_NAME[name].expected != "ten"
+        for figures in doses.values()
+        if figures["columns"]
+    ]
+    if answered:
+        wrong = sum(columns * share for columns, share in answered) / sum(columns for columns, _ in answered)
+        yield Bar("shift sets", "all", "frame ok, interval wrong", f"<= {OK_AND_WRONG:g}", wrong, wrong <= OK_AND_WRONG)
 
 
 def _at_least(family: str, dose: str, what: str, bar: float, figure: float) -> Bar:

@@ -104,6 +104,7 @@ def shift_figures(answers: Answers) -> dict[str, dict[str, float]]:
     found = {}
     for dose in np.unique(answers.frames["dose"]):
         columns, frames = (part[part["dose"] == dose] for part in answers)
+        believed = frames["specimen"][frames["status"] == Status.OK]
         columns = columns[columns["found"] & (columns["true"] > 0)]
         covered = (columns["lo90"] <= columns["true"]) & (columns["true"] <= columns["hi90"])
         low = (columns["count"] <= LOW) & (columns["p_count"] > SURE)
@@ -116,6 +117,7 @@ def shift_figures(answers: Answers) -> dict[str, dict[str, float]]:
             "exact": share(columns["count"] == columns["true"]),
             "within_1": share(np.abs(columns["count"] - columns["true"]) <= 1),
             "interval_covers": share(covered),
+            "ok_and_wrong": share(np.isin(columns["specimen"], believed) & ~covered),
             "interval_width": share(columns["hi90"] - columns["lo90"] + 1),
             "ten_or_abstained": share((columns["count"] == CLASSES - 1) | columns["abstained"]),
             "low_and_sure": share(low),

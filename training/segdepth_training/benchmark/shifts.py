@@ -36,13 +36,16 @@ CARBON_PER_A3 = 0.10
 CARBON_A, CARBON_APART_A = (10.0, 30.0), 1.3
 """Its thickness, and the least distance of two atoms [Å]."""
 
+STRAIN = 0.02
+"""Of a strained specimen along a direction; half of them longer, half shorter."""
+
 
 @dataclass(frozen=True)
 class ShiftPlan(Plan):
     """Specimens of a shift set."""
 
     made: str = "known"
-    """known, tilt-<degrees>, thick, carbon, or a name of FOREIGN."""
+    """known, tilt-<degrees>, thick, carbon, strained, or a name of FOREIGN."""
 
     @property
     def digest(self) -> str:
@@ -60,7 +63,21 @@ class ShiftPlan(Plan):
             family, limits = "paper", limits.model_copy(update={"atoms": (11, limits.thick_atoms)})
         projection = project(self.recipe.crystal)
         specimen = draw_for_benchmark(numbers, projection, limits, family, tilt_deg=tilt_deg)
-        return on_carbon(numbers, specimen) if self.made == "carbon" else specimen
+        altered = {"carbon": on_carbon, "strained": strained}.get(self.made)
+        return altered(numbers, specimen) if altered else specimen
+
+
+def strained(rng: np.random.Generator, specimen: Specimen) -> Specimen:
+    """The same specimen by STRAIN longer or shorter along a direction of the image; what leaves the cell is cut off."""
+    angle_rad, middle_A = rng.uniform(0, np.pi), float(specimen.atoms.cell[0, 0]) / 2
+    along = np.array([np.cos(angle_rad), np.sin(angle_rad)])
+    stretch = np.eye(2) + rng.choice([-STRAIN, STRAIN]) * np.outer(along, along)
+    atoms, columns = specimen.atoms.copy(), specimen.columns.copy()
+    for places in (atoms.positions, columns):
+        places[:, :2] = (places[:, :2] - middle_A) @ stretch + middle_A
+    inside_A = np.abs(atoms.positions[:, :2] - middle_A).max(1) < middle_A
+    inside_C = np.abs(columns[:, :2] - middle_A).max(1) < middle_A
+    return dataclasses.replace(specimen, atoms=atoms[inside_A], columns=columns[inside_C], at_entrance=None)
 
 
 def on_carbon(rng: np.random.Generator, specimen: Specimen) -> Specimen:
@@ -131,6 +148,11 @@ SHIFTS = (
     Shift("astigmatism 40 Å, coma 2000 Å", "covered", optics=(("c12_A", 40.0), ("c21_A", 2000.0))),
     Shift("drift 1.2 Å in a frame", "covered", exposure=(("drift_A", 1.2),)),
     Shift("amorphous carbon, 1-3 nm", "covered", "carbon"),
+    Shift("strain 2 %", "covered", "strained"),
+    # What other instruments have: less contrast than simulated, a holder that vibrates, a wider envelope.
+    Shift("half contrast", "covered", exposure=(("contrast", 0.5),)),
+    Shift("vibration 0.5 Å", "covered", exposure=(("vibration_A", 0.5),)),
+    Shift("focal spread 60 Å", "covered", optics=(("focal_spread_A", 60.0),)),
     Shift("inverted contrast", "refused", inverted=True),
     Shift("columns of 11-20 atoms", "ten", "thick"),
     *(Shift(name, "refused", name) for name in FOREIGN),
@@ -147,4 +169,4 @@ def described() -> list[object]:
     """Everything that decides the frames of the shift sets, but the recipe."""
     foreign = [dataclasses.asdict(one) for one in FOREIGN.values()]
     carbon = [CARBON_PER_A3, CARBON_A, CARBON_APART_A]
-    return [SEED, DOSES, [dataclasses.asdict(shift) for shift in SHIFTS], foreign, carbon]
+    return [SEED, DOSES, [dataclasses.asdict(shift) for shift in SHIFTS], foreign, carbon, STRAIN]
