@@ -23,6 +23,8 @@ Work = Annotated[str, typer.Option("--work", help="Folder or s3://bucket/prefix 
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML recipe; needed once, then kept in the folder.")]
 RunId = Annotated[str | None, typer.Option(help="Decides the training specimens; by default the folder's name.")]
 Processes = Annotated[int, typer.Option(help="Processes on this machine; 0 = Ray tasks.")]
+Here = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+CORES = os.cpu_count() or 1
 Store = Annotated[
     str | None,
     typer.Option(help="Models: a folder or s3://bucket/prefix; by default SEGDEPTH_STORE_URL, or the folder models."),
@@ -92,7 +94,7 @@ def adapt(
         typer.Option("--told", help="Fit nothing: tell a model of all instruments the profile's ranges, in minutes."),
     ] = False,
     store: Store = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
+    processes: Here = CORES,
 ) -> None:
     """Refit what a released model makes of its columns to an instrument: its second stage alone.
 
@@ -128,6 +130,7 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="Store whose stable version is evaluated too, on the same frames.")
     ] = None,
+    processes: Here = CORES,
 ) -> None:
     """Score the model on specimens of the benchmark range, by dose and family, and write its report.
 
@@ -135,7 +138,7 @@ def evaluate(
     """
     from segdepth_training.runs import steps
 
-    print_report(steps.evaluate_model(Workspace.open(work, None, None), against))
+    print_report(steps.evaluate_model(Workspace.open(work, None, None), against, processes))
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -181,7 +184,7 @@ def bench(
     intervals: Annotated[
         Path | None, typer.Option(help="intervals.json of size full, to compare a smaller size with.")
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = os.cpu_count() or 1,
+    processes: Here = CORES,
 ) -> None:
     """Regenerate the public benchmark and examine models on it, a report beside.
 

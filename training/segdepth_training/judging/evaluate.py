@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from segdepth_core.prediction import Detail
 from segdepth_core.predictor import Predictor
 from segdepth_core.scoring import calibration_error, score
 from segdepth_training.fitting import model
-from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
 from segdepth_training.frames.observation import observations, observe
 from segdepth_training.judging.figures import named, paired_difference, summary
 from segdepth_training.judging.release_gates import failures
@@ -28,6 +31,9 @@ from segdepth_training.specimens.specimen import FAMILIES
 
 COMPARED = 24
 """Frames on which engines are compared with the reference."""
+
+BLOCK = 9
+"""Specimens that a process answers the frames of at once."""
 
 
 def dose_name(dose: float) -> str:
@@ -46,18 +52,52 @@ class Rival:
 
 
 def scored(
-    predictors: list[Predictor], waves: ExitWaves, plan: Plan, settings: Set, progress: Callable[[int, int], None]
+    folders: Sequence[Path],
+    data: Storage,
+    plan: Plan,
+    settings: Set,
+    progress: Callable[[int, int], None],
+    processes: int,
 ) -> list[NDArray[np.void]]:
-    """Rows of every frame of a set, as each predictor answers it."""
-    total = len(waves) * len(settings.doses) * settings.frames_per_dose
-    rows: list[list[NDArray[np.void]]] = [[] for _ in predictors]
-    for number, observation in enumerate(observations(waves, plan, settings)):
-        for predictor, into in zip(predictors, rows, strict=True):
+    """Rows of every frame of a set, as the model of each folder answers it."""
+    spans = [range(first, min(first + BLOCK, plan.specimens)) for first in range(0, plan.specimens, BLOCK)]
+    blocks = {span: (tuple(folders), data, plan, settings, span) for span in spans}
+    rows: dict[range, list[NDArray[np.void]]] = {}
+    frames = len(settings.doses) * settings.frames_per_dose
+
+    def keep(span: range, found: list[NDArray[np.void]]) -> None:
+        rows[span] = found
+        progress(sum(map(len, rows)) * frames, plan.specimens * frames)
+
+    if processes == 1:
+        for span, block in blocks.items():
+            keep(span, _scored_block(*block))
+    else:
+        context = get_context("spawn")  # Threads of torch do not survive a fork.
+        with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
+            tasks = {pool.submit(_scored_block, *block): span for span, block in blocks.items()}
+            for task in as_completed(tasks):
+                keep(tasks[task], task.result())
+    return [np.concatenate([rows[span][number] for span in spans]) for number in range(len(folders))]
+
+
+def _scored_block(
+    folders: tuple[Path, ...], data: Storage, plan: Plan, settings: Set, span: range
+) -> list[NDArray[np.void]]:
+    """Rows of some of the specimens."""
+    rows: list[list[NDArray[np.void]]] = [[] for _ in folders]
+    for observation in observations(load(data, plan, torch.device("cpu"), span), plan, settings):
+        for folder, into in zip(folders, rows, strict=True):
             detail = Detail(depth_map=True)
-            (prediction,) = predictor.predict([observation.frame], [observation.sampling_A], detail)
+            (prediction,) = _loaded(folder).predict([observation.frame], [observation.sampling_A], detail)
             into.append(score(observation.truth, prediction))
-        progress(number + 1, total)
     return [np.concatenate(each) for each in rows]
+
+
+@cache
+def _loaded(folder: Path) -> Predictor:
+    """A process loads each model once."""
+    return Predictor.load(folder, device="auto", engine=REFERENCE, evaluated=False)
 
 
 def paired(ours: NDArray[np.void], theirs: NDArray[np.void], rival: Rival, plan: Plan) -> dict[str, Any]:
@@ -121,6 +161,7 @@ def evaluate(
     gates: Gates,
     progress: Callable[[int, int], None],
     rival: Rival | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Score the model in `folder`, and a rival on the same frames; returns the report.
 
@@ -128,20 +169,18 @@ def evaluate(
     that it does not reach, `paired` is the comparison with the rival.
     """
     manifest = model.read(folder)
-    predictors = [
-        Predictor.load(each, device="auto", engine=REFERENCE, evaluated=False)
-        for each in (folder, *([rival.folder] if rival else []))
-    ]
-    waves = load(data, plan, torch.device("cpu"))
-    rows, *others = scored(predictors, waves, plan, settings, progress)
+    _loaded.cache_clear()  # What lies in a folder may be another model than last time.
+    folders = (folder, *([rival.folder] if rival else []))
+    rows, *others = scored(folders, data, plan, settings, progress, processes)
+    waves = load(data, plan, torch.device("cpu"), range(min(COMPARED, plan.specimens)))
     engines = compared_engines(folder, waves, plan)
     families = by_dose_and_family(rows, named(manifest.species))
     report = {
         "family": manifest.family,
         "version": manifest.version,
         "weights_sha256": manifest.weights_sha256,
-        "engine": predictors[0].version.engine,
-        "specimens": len(waves),
+        "engine": _loaded(folder).version.engine,
+        "specimens": plan.specimens,
         "seed_range": plan.purpose.name.lower(),
         "seed": plan.seed,
         "missed": failures({"families": families}, gates),

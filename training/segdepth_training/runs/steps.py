@@ -153,7 +153,7 @@ def is_calibrated(workspace: Workspace) -> bool:
     return text is not None and model.calibrated(Manifest.model_validate_json(text))
 
 
-def evaluate_model(workspace: Workspace, store: str | None = None) -> dict[str, Any]:
+def evaluate_model(workspace: Workspace, store: str | None = None, processes: int = 1) -> dict[str, Any]:
     """Evaluate the model in the making; with a store also the family's present stable version, on the same frames."""
     from segdepth_training.judging.evaluate import evaluate
 
@@ -161,7 +161,7 @@ def evaluate_model(workspace: Workspace, store: str | None = None) -> dict[str, 
     purpose, recipe = SeedRange.BENCHMARK, workspace.recipe
     data, plan = workspace.data(purpose), workspace.plan(purpose)
     with workspace.model.files() as folder, rival(workspace, store) as other, bar("evaluation") as progress:
-        return evaluate(folder, data, plan, recipe.benchmark, recipe.gates, progress, other)
+        return evaluate(folder, data, plan, recipe.benchmark, recipe.gates, progress, other, processes)
 
 
 @contextmanager
