@@ -19,6 +19,7 @@ from segdepth_training.runs.workspace import Workspace
 
 RECIPE = Path(__file__).parents[3] / "training" / "recipes" / "ceo2-110.toml"
 SMALLER = {
+    "train_specimens = 7000": "train_specimens = 7000\nforeign_specimens = 6",
     "[specimens]": "[specimens]\ncell_A = 28.8",
     "specimens = 420": "specimens = 6",
     "specimens = 600": "specimens = 3",
@@ -46,6 +47,7 @@ def test_a_released_model_gets_a_second_stage(tmp_path: Path):
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     base = Manifest.model_validate_json((tmp_path / "run" / "base" / "manifest.json").read_text())
     assert manifest.weights_sha256 == base.weights_sha256
+    assert manifest.files["familiarity.safetensors"] != base.files["familiarity.safetensors"], "learned anew"
     assert manifest.version != base.version
     assert manifest.version.endswith(manifest.files["second-stage.safetensors"].sha256[:8])
     assert manifest.recipe["training"]["start"] == f"{base.family} {base.version}"
@@ -82,4 +84,9 @@ def test_a_released_model_gets_a_second_stage(tmp_path: Path):
     assert manifest.second_stage is not None
     assert dim.second_stage.known.contrast == (0.6, 0.7)
     assert dim.second_stage.on_lattice != manifest.second_stage.on_lattice
-    assert dim.files["second-stage.safetensors"] == manifest.files["second-stage.safetensors"]
+    for name in ("second-stage.safetensors", "familiarity.safetensors"):
+        assert dim.files[name] == manifest.files[name], "what is told changes nothing of it"
+    told_model = Predictor.load(tmp_path / "told" / "model", device="cpu", engine="torch-fp32", evaluated=False)
+    (answer,) = told_model.predict([frame.frame], [frame.sampling_A])
+    assert answer.conditions is not None
+    assert {"instrument contrast", "vibration", "defocus"} <= {check.name for check in answer.verdict.checks}

@@ -8,6 +8,7 @@ network was trained on: with more of them fewer strangers pass.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,12 @@ from segdepth_core.spectrum import measured_dose
 from segdepth_core.tiling import pad
 from segdepth_core.weights import fold_norms, load_network, memory_format
 from segdepth_training.fitting import model
+from segdepth_training.fitting.examples import widened
 from segdepth_training.frames.exit_waves import ExitWaves, Plan
-from segdepth_training.frames.observation import Observation, observe
+from segdepth_training.frames.imaging import Exposure, Optics
+from segdepth_training.frames.observation import Alter, Observation, observe
 from segdepth_training.frames.strangers import StrangerPlan, altered
+from segdepth_training.recipes.second_stage import SecondStage
 from segdepth_training.recipes.seeds import generator
 
 MOST_TRAINED = 900
@@ -78,6 +82,8 @@ class Source:
     """Seen under conditions outside the recipe's."""
     folds: bool = False
     """Some of every family in each fold; the plan's families come in turn."""
+    instruments: bool = False
+    """A share of the frames is of the instruments that the recipe's second stage names."""
 
     @property
     def foreign(self) -> bool:
@@ -99,20 +105,32 @@ class Source:
                 rng = generator(plan.purpose, plan.seed, index, 7 + stream, repeat)
                 dose = float("inf") if rng.random() < 0.1 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
                 alter = altered(rng, plan.recipe) if self.altered else None
+                if self.instruments:
+                    numbers = torch.Generator().manual_seed(int(rng.integers(2**62)))
+                    alter = partial(_widened, alter, plan.recipe.second_stage, numbers)
                 seen = observe(waves, plan, index, dose, 100 + repeat, alter)
                 frame = cut(rng, seen) if rng.random() < 0.5 else seen
                 yield frame, index // 3 % FOLDS if self.folds else -1
 
 
-def sources(calibrating: Waves, trained: Waves, strange: Waves) -> tuple[Source, ...]:
-    """All that is looked at."""
-    return (
+def _widened(
+    alter: Alter | None, settings: SecondStage, numbers: torch.Generator, optics: Optics, exposure: Exposure
+) -> tuple[Optics, Exposure]:
+    if alter is not None:
+        optics, exposure = alter(optics, exposure)
+    return optics, widened(exposure, settings, numbers)
+
+
+def sources(calibrating: Waves, trained: Waves, strange: Waves, *, instruments: bool = False) -> tuple[Source, ...]:
+    """All that is looked at; strangers through the same instruments, so that these tell nothing."""
+    seen = (
         Source(calibrating, 6, folds=True),
         Source(calibrating, 2, altered=True),
         Source(trained, 4),
         Source(trained, 1, altered=True),
         Source(strange, 4),
     )
+    return tuple(dataclasses.replace(one, instruments=instruments) for one in seen)
 
 
 def cut(rng: np.random.Generator, observation: Observation) -> Observation:

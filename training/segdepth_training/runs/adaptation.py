@@ -29,10 +29,11 @@ from segdepth_training.frames.exit_waves import Plan, load
 from segdepth_training.machine.progress import bar
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange
+from segdepth_training.runs.familiar import familiarise_model
 from segdepth_training.runs.workspace import Workspace
 
 FIRST_STAGE = (WEIGHTS, FAMILIARITY)
-"""What of a model stays as it is."""
+"""What of a model is there before its second stage."""
 
 MODEL = (*FIRST_STAGE, SECOND_STAGE, model.MANIFEST)
 """What of a released model is kept with a run. The manifest last: with it the model is complete."""
@@ -48,8 +49,8 @@ def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: 
     What is finished is not done again. ValueError where there is no such model, where its training saw the specimens
     that the second stage would learn from, or where it cannot be told the profile.
     """
-    # Gradients of what is learned already are so small that processors take ten times as long over them. Threads ask
-    # this of their makers, so that it comes first.
+    # Gradients of what is learned already become denormal, and a step takes twice as long. Threads inherit this from
+    # the one that starts them, so that it comes first.
     torch.set_flush_denormal(True)
     keep_base(workspace, base, store)
     if workspace.model.read(model.MANIFEST) is None:
@@ -62,6 +63,10 @@ def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: 
     for purpose in (SeedRange.CALIBRATION, SeedRange.BENCHMARK):
         simulate(workspace, purpose, processes)
     if not model.calibrated(Manifest.model_validate_json(workspace.model.read(model.MANIFEST) or "")):
+        if not told:
+            with bar("strangers") as progress:
+                exit_waves.simulate(workspace.strangers_data, workspace.strangers, progress, processes=processes)
+            familiarise_model(workspace, second_plan(workspace), instruments=True)
         calibrate(workspace)
 
 

@@ -124,21 +124,15 @@ def calibrate_model(workspace: Workspace) -> None:
     """Teach the model in the making what is foreign to it, calibrate its probabilities, and fit how they pool."""
     from segdepth_training.fitting import model
     from segdepth_training.fitting.calibrate import calibrate
-    from segdepth_training.fitting.familiarity import MOST_TRAINED, Waves, familiarise, sources
     from segdepth_training.fitting.pooling import fit_pooling
     from segdepth_training.frames.exit_waves import load
+    from segdepth_training.runs.familiar import familiarise_model
 
     purpose, cpu = SeedRange.CALIBRATION, torch.device("cpu")
-    known, strange, trained = workspace.plan(purpose), workspace.strangers, workspace.plan(SeedRange.TRAIN)
-    with workspace.model.files() as folder, bar("familiarity") as progress:
+    known = workspace.plan(purpose)
+    with workspace.model.files() as folder:
         model.read(folder)  # Says that training comes first, before exit waves are asked for.
-        some = range(min(trained.specimens, MOST_TRAINED))
-        looked_at = sources(
-            Waves(load(workspace.data(purpose), known, cpu), known),
-            Waves(load(workspace.data(SeedRange.TRAIN), trained, cpu, some), trained),
-            Waves(load(workspace.strangers_data, strange, cpu), strange),
-        )
-        familiarise(folder, looked_at, progress)
+    familiarise_model(workspace, workspace.plan(SeedRange.TRAIN))
     with workspace.model.files() as folder, bar("calibration") as progress:
         calibrate(folder, workspace.data(purpose), known, workspace.recipe.calibration, progress)
     with workspace.model.files() as folder, bar("pooling") as progress:
