@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ from segdepth_core.scoring import score
 from segdepth_training.benchmark import shifts
 from segdepth_training.benchmark.contenders import Entry
 from segdepth_training.benchmark.definition import DOSES
-from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.observation import Observation, observations
 from segdepth_training.machine.storage import Storage
 
@@ -68,18 +66,6 @@ class Frames:
         """Blocks of specimens."""
         number = self.plan.specimens
         return [range(first, min(first + BLOCK, number)) for first in range(0, number, BLOCK)]
-
-
-@contextmanager
-def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of one thread each, which keep the contenders that they have made."""
-    context = get_context("spawn")  # Threads of torch do not survive a fork.
-    with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def examined(

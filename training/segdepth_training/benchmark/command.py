@@ -8,7 +8,7 @@ import torch
 from rich.table import Table
 
 from segdepth_training.benchmark import movies
-from segdepth_training.benchmark.answers import RULES, Frames, examined, workers
+from segdepth_training.benchmark.answers import RULES, Frames, examined
 from segdepth_training.benchmark.bound import RULES as BOUND_RULES
 from segdepth_training.benchmark.bound import Bound, figures
 from segdepth_training.benchmark.contenders import baselines, released
@@ -22,6 +22,7 @@ from segdepth_training.benchmark.shifts import Shift, ShiftPlan, shifts_for
 from segdepth_training.benchmark.worst import draw_worst, worst
 from segdepth_training.frames.exit_waves import Plan, load, simulate
 from segdepth_training.judging.figures import named
+from segdepth_training.machine.processes import pool
 from segdepth_training.machine.progress import bar, say, wide
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
@@ -59,21 +60,21 @@ class Examination:
         compared = baselines(self.baselines and self.baselines / self.recipe.family, models[0])
         entries = [*map(released, models), *compared]
         intervals = self._intervals_of(found.digest, entries[0].name)
-        with workers(self.processes) as pool:
+        with pool(self.processes) as workers:
             rows = {}
             for entry in entries:
                 with bar(entry.name) as progress:
-                    rows[entry.name] = examined(entry, families, kept, progress, pool).columns
+                    rows[entry.name] = examined(entry, families, kept, progress, workers).columns
             with bar("Bayes bound") as progress:
                 finite = tuple(float(dose) for dose in DOSES.doses if dose != "noise-free")
-                bound = Bound(plan, finite).rows(self.size.bounded, kept / f"bound-{BOUND_RULES}", progress, pool)
+                bound = Bound(plan, finite).rows(self.size.bounded, kept / f"bound-{BOUND_RULES}", progress, workers)
             with bar("movies") as progress:
                 movies_of = Movies(families.storage, plan, models[0])
-                pooled = movies_of.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, pool)
+                pooled = movies_of.rows(self.size.movies, kept / f"movies-{entries[0].key}", progress, workers)
             shifted = {}
             for name, frames in shifts.items():
                 with bar(name) as progress:
-                    shifted[name] = examined(entries[0], frames, kept, progress, pool)
+                    shifted[name] = examined(entries[0], frames, kept, progress, workers)
         species = named(self.recipe.crystal.elements)
         facts: dict[str, Any] = {
             "family": self.recipe.family,

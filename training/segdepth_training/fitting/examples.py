@@ -2,8 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +18,10 @@ from segdepth_core.second_stage import Evidence, gather
 from segdepth_core.spectrum import measured_dose
 from segdepth_training.fitting.calibrate import truth_of
 from segdepth_training.frames.batches import camera_frames, draw_view
-from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.imaging import Exposure, Optics, draw_exposure, draw_optics, intensity, uniform
 from segdepth_training.frames.observation import seen_columns
+from segdepth_training.machine.processes import in_processes
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.second_stage import SecondStage
@@ -163,13 +162,9 @@ def make_examples(
     todo = [shard for shard in shards if shard not in there]
     done = plan.specimens - sum(min(SHARD, plan.specimens - shard * SHARD) for shard in todo)
     progress(done, plan.specimens)
-    with (
-        one_thread_each(),
-        ProcessPoolExecutor(processes, get_context("spawn"), initializer=end_with_parent) as pool,
-    ):
-        for future in as_completed([pool.submit(make_shard, model, data, plan, into, s) for s in todo]):
-            done += future.result()
-            progress(done, plan.specimens)
+    for _, made in in_processes(make_shard, [(model, data, plan, into, shard) for shard in todo], processes):
+        done += made
+        progress(done, plan.specimens)
 
 
 def load_examples(into: Storage, plan: Plan) -> list[Example]:

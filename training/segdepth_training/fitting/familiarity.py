@@ -8,7 +8,7 @@ network was trained on: with more of them fewer strangers pass.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +27,12 @@ from segdepth_core.tiling import pad
 from segdepth_core.weights import fold_norms, load_network, memory_format
 from segdepth_training.fitting import model
 from segdepth_training.fitting.examples import widened
-from segdepth_training.frames.exit_waves import ExitWaves, Plan
+from segdepth_training.frames.exit_waves import Plan, load
 from segdepth_training.frames.imaging import Exposure, Optics
 from segdepth_training.frames.observation import Alter, Observation, observe
 from segdepth_training.frames.strangers import StrangerPlan, altered
+from segdepth_training.machine.processes import in_processes
+from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.second_stage import SecondStage
 from segdepth_training.recipes.seeds import generator
 
@@ -42,6 +44,9 @@ OK_SHARE, ANSWERED_SHARE = 0.984, 0.993
 
 FEWEST_ELECTRONS_PER_A2 = 100.0
 """The thresholds are set on frames of at least this dose."""
+
+BLOCK = 12
+"""Specimens whose frames a process looks at at once."""
 
 FOLDS, HIDDEN, EPOCHS, BATCH = 3, 64, 24, 64
 """Features far outnumber the specimens: a few small classifiers, each trained briefly on part of the known ones, tell
@@ -66,10 +71,11 @@ class Seen(NamedTuple):
 
 
 class Waves(NamedTuple):
-    """Exit waves and the plan that they are of."""
+    """Where exit waves are, the plan that they are of, and of how many of its specimens."""
 
-    waves: ExitWaves
+    data: Storage
     plan: Plan
+    specimens: int
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,17 @@ class Source:
         return self.altered or isinstance(self.of.plan, StrangerPlan)
 
     def __len__(self) -> int:
-        return self.frames * len(self.of.waves)
+        return self.frames * self.of.specimens
 
-    def observations(self, stream: int) -> Iterator[tuple[Observation, int]]:
-        """The frames, and the fold of each, at doses over the camera's range, a tenth of them without noise.
+    def observations(self, stream: int, span: range) -> Iterator[tuple[Observation, int]]:
+        """The frames of some specimens and the fold of each, at doses over the camera's range, a tenth without noise.
 
         Half of them are cut to a random field: what a small frame shows scatters more. Another `stream`, other frames.
         """
-        waves, plan = self.of
+        data, plan, _ = self.of
+        waves = load(data, plan, torch.device("cpu"), span)
         low, high = plan.recipe.camera.dose
-        for index in range(len(waves)):
+        for index in span:
             for repeat in range(self.frames):
                 rng = generator(plan.purpose, plan.seed, index, 7 + stream, repeat)
                 dose = float("inf") if rng.random() < 0.1 else float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -142,20 +149,39 @@ def cut(rng: np.random.Generator, observation: Observation) -> Observation:
     return dataclasses.replace(observation, frame=observation.frame[y : y + side, x : x + side].copy())
 
 
-def look(network: UNet, canonical_A: float, looked_at: Sequence[Source], progress: Callable[[int, int], None]) -> Seen:
-    """What the network sees of known and of foreign frames."""
-    total, rows = sum(map(len, looked_at)), []
-    for stream, source in enumerate(looked_at):
-        for seen, fold in source.observations(stream):
-            frame = torch.from_numpy(seen.frame)[None]
-            x_Bhw = pad(prepare(frame, seen.sampling_A, canonical_A), network.config.stride)
-            means = frame_means(network.encode(x_Bhw))[0]
-            field_A = min(seen.frame.shape) * seen.sampling_A
-            dose = float(measured_dose(frame, seen.sampling_A))
-            rows.append((means, dose, field_A, fold, source.foreign))
-            progress(len(rows), total)
+def look(folder: Path, looked_at: Sequence[Source], progress: Callable[[int, int], None], processes: int) -> Seen:
+    """What the network of the model in `folder` sees of known and of foreign frames."""
+    tasks = [
+        (folder, source, stream, range(first, min(first + BLOCK, source.of.specimens)))
+        for stream, source in enumerate(looked_at)
+        for first in range(0, source.of.specimens, BLOCK)
+    ]
+    found: dict[int, Seen] = {}
+    for number, seen in in_processes(_look_at, tasks, processes):
+        found[number] = seen
+        progress(sum(len(one.dose) for one in found.values()), sum(map(len, looked_at)))
+    columns = zip(*(found[number] for number in range(len(tasks))), strict=True)
+    return Seen(*(torch.cat(parts) for parts in columns))
+
+
+@torch.inference_mode()
+def _look_at(folder: Path, source: Source, stream: int, span: range) -> Seen:
+    manifest, network = _network(folder)
+    rows = []
+    for seen, fold in source.observations(stream, span):
+        frame = torch.from_numpy(seen.frame)[None]
+        x_Bhw = pad(prepare(frame, seen.sampling_A, manifest.canonical_sampling_A), network.config.stride)
+        means = frame_means(network.encode(x_Bhw))[0]
+        field_A = min(seen.frame.shape) * seen.sampling_A
+        rows.append((means, float(measured_dose(frame, seen.sampling_A)), field_A, fold, source.foreign))
     columns = list(zip(*rows, strict=True))
     return Seen(torch.stack(list(columns[0])), *(torch.tensor(column) for column in columns[1:]))
+
+
+@cache
+def _network(folder: Path) -> tuple[Manifest, UNet]:
+    """A process loads it once."""
+    return model.read(folder), memory_format(fold_norms(load_network(folder, model.read(folder))))
 
 
 def fitted(seen: Seen) -> tuple[Familiarity, Range]:
@@ -251,12 +277,13 @@ def permitted(logits: Tensor) -> Range:
     return Range(upper=round(answered, 3), ok_upper=round(ok, 3))
 
 
-def familiarise(folder: Path, looked_at: Sequence[Source], progress: Callable[[int, int], None]) -> Manifest:
+def familiarise(
+    folder: Path, looked_at: Sequence[Source], progress: Callable[[int, int], None], processes: int = 1
+) -> Manifest:
     """Fit what is foreign to the model in `folder`; writes it beside the weights and the check to the manifest."""
     manifest = model.read(folder)
-    network = memory_format(fold_norms(load_network(folder, manifest)))
-    with torch.inference_mode():
-        seen = look(network, manifest.canonical_sampling_A, looked_at, progress)
+    _network.cache_clear()  # What lies in a folder may be another model than last time.
+    seen = look(folder, looked_at, progress, processes)
     judge, check = fitted(Seen(*(part.clone() for part in seen)))
     save_familiarity(judge, folder)
     domain = manifest.domain.model_copy(update={"checks": {**manifest.domain.checks, CHECK: check}})

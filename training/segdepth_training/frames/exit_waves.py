@@ -3,13 +3,8 @@
 import hashlib
 import json
 import math
-import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -20,6 +15,7 @@ from torch import Tensor
 
 from segdepth_training.frames.multislice import exit_waves
 from segdepth_training.frames.potential import Atoms
+from segdepth_training.machine.processes import in_processes
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange, generator
@@ -42,7 +38,6 @@ DRAWN_FOR_TRAINING = ("kinds", "thick_share", "perturbed_share", "perturbed_colu
 
 ARRAYS = ("waves", "columns", "facts")
 
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TASK = 4
 """Specimens that one task computes."""
 
@@ -217,40 +212,11 @@ def running(storage: Storage, plan: Plan, tasks: list[list[int]], processes: int
     """The tasks, wherever they are to run; how many specimens each has done, as it ends."""
     if device is not None:
         return (compute(storage, plan, task, device) for task in tasks)
-    return in_processes(storage, plan, tasks, processes) if processes else on_ray(storage, plan, tasks)
-
-
-def in_processes(storage: Storage, plan: Plan, tasks: list[list[int]], processes: int) -> Iterator[int]:
-    """Run the tasks in a pool of processes, one thread each."""
+    if not processes:
+        return on_ray(storage, plan, tasks)
     # A forked process cannot use the threads of its parent's client of a bucket.
-    start = get_context("spawn" if storage.remote else None)
-    with one_thread_each(), ProcessPoolExecutor(processes, start, initializer=end_with_parent) as pool:
-        for future in as_completed([pool.submit(compute, storage, plan, task) for task in tasks]):
-            yield future.result()
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes started within compute in one thread."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def end_with_parent() -> None:
-    """End this process when its parent is gone, however that ended."""
-    parent = parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    start = "spawn" if storage.remote else None
+    return (count for _, count in in_processes(compute, [(storage, plan, task) for task in tasks], processes, start))
 
 
 def on_ray(storage: Storage, plan: Plan, tasks: list[list[int]]) -> Iterator[int]:

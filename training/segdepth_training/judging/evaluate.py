@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,11 @@ from segdepth_core.prediction import Detail
 from segdepth_core.predictor import Predictor
 from segdepth_core.scoring import calibration_error, score
 from segdepth_training.fitting import model
-from segdepth_training.frames.exit_waves import ExitWaves, Plan, end_with_parent, load, one_thread_each
+from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.observation import observations, observe
 from segdepth_training.judging.figures import named, paired_difference, summary
 from segdepth_training.judging.release_gates import failures
+from segdepth_training.machine.processes import in_processes
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Gates, Set
 from segdepth_training.specimens.specimen import FAMILIES
@@ -61,24 +60,14 @@ def scored(
 ) -> list[NDArray[np.void]]:
     """Rows of every frame of a set, as the model of each folder answers it."""
     spans = [range(first, min(first + BLOCK, plan.specimens)) for first in range(0, plan.specimens, BLOCK)]
-    blocks = {span: (tuple(folders), data, plan, settings, span) for span in spans}
-    rows: dict[range, list[NDArray[np.void]]] = {}
-    frames = len(settings.doses) * settings.frames_per_dose
-
-    def keep(span: range, found: list[NDArray[np.void]]) -> None:
-        rows[span] = found
-        progress(sum(map(len, rows)) * frames, plan.specimens * frames)
-
-    if processes == 1:
-        for span, block in blocks.items():
-            keep(span, _scored_block(*block))
-    else:
-        context = get_context("spawn")  # Threads of torch do not survive a fork.
-        with one_thread_each(), ProcessPoolExecutor(processes, context, initializer=end_with_parent) as pool:
-            tasks = {pool.submit(_scored_block, *block): span for span, block in blocks.items()}
-            for task in as_completed(tasks):
-                keep(tasks[task], task.result())
-    return [np.concatenate([rows[span][number] for span in spans]) for number in range(len(folders))]
+    tasks = [(tuple(folders), data, plan, settings, span) for span in spans]
+    rows: dict[int, list[NDArray[np.void]]] = {}
+    frames, done = len(settings.doses) * settings.frames_per_dose, 0
+    for number, found in in_processes(_scored_block, tasks, processes):
+        rows[number] = found
+        done += len(spans[number])
+        progress(done * frames, plan.specimens * frames)
+    return [np.concatenate([rows[number][which] for number in range(len(spans))]) for which in range(len(folders))]
 
 
 def _scored_block(

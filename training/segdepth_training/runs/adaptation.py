@@ -24,8 +24,7 @@ from segdepth_training.fitting.pooling import fit_pooling
 from segdepth_training.fitting.second_calibration import error_factors, fitted, look_at
 from segdepth_training.fitting.second_conditions import fit_conditions
 from segdepth_training.fitting.second_stage import CHECKPOINT, Fit, fit
-from segdepth_training.frames import exit_waves
-from segdepth_training.frames.exit_waves import Plan, load
+from segdepth_training.frames.exit_waves import Plan, load, simulate
 from segdepth_training.machine.progress import bar
 from segdepth_training.recipes.recipe import Recipe
 from segdepth_training.recipes.seeds import SeedRange
@@ -53,20 +52,17 @@ def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: 
     # the one that starts them, so that it comes first.
     torch.set_flush_denormal(True)
     keep_base(workspace, base, store)
+    # All of it before the first threads of torch, which do not survive a fork.
+    simulate_all(workspace, told, processes)
     if workspace.model.read(model.MANIFEST) is None:
         if told:
             tell(workspace)
         else:
-            simulate(workspace, SeedRange.TRAIN, processes)
             examine(workspace, processes)
             fit_second_stage(workspace)
-    for purpose in (SeedRange.CALIBRATION, SeedRange.BENCHMARK):
-        simulate(workspace, purpose, processes)
     if not model.calibrated(Manifest.model_validate_json(workspace.model.read(model.MANIFEST) or "")):
         if not told:
-            with bar("strangers") as progress:
-                exit_waves.simulate(workspace.strangers_data, workspace.strangers, progress, processes=processes)
-            familiarise_model(workspace, second_plan(workspace), instruments=True)
+            familiarise_model(workspace, second_plan(workspace), instruments=True, processes=processes)
         calibrate(workspace)
 
 
@@ -106,11 +102,16 @@ def second_plan(workspace: Workspace) -> Plan:
     return Plan(recipe, SeedRange.TRAIN, workspace.seeds["train"], recipe.second_stage.specimens)
 
 
-def simulate(workspace: Workspace, purpose: SeedRange, processes: int) -> None:
-    """Fill a store of exit waves with what it lacks."""
-    plan = second_plan(workspace) if purpose == SeedRange.TRAIN else workspace.plan(purpose)
-    with bar(purpose.name.lower()) as progress:
-        exit_waves.simulate(workspace.data(purpose), plan, progress, processes=processes)
+def simulate_all(workspace: Workspace, told: bool, processes: int) -> None:
+    """Fill the stores of exit waves with what they lack; where nothing is fitted, with what calibrates and judges."""
+    plans = {purpose: workspace.plan(purpose) for purpose in (SeedRange.CALIBRATION, SeedRange.BENCHMARK)}
+    wanted = [(purpose.name.lower(), workspace.data(purpose), plan) for purpose, plan in plans.items()]
+    if not told:
+        wanted.append(("train", workspace.data(SeedRange.TRAIN), second_plan(workspace)))
+        wanted.append(("strangers", workspace.strangers_data, workspace.strangers))
+    for name, data, plan in wanted:
+        with bar(name) as progress:
+            simulate(data, plan, progress, processes=processes)
 
 
 def examine(workspace: Workspace, processes: int) -> None:

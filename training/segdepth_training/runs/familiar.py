@@ -1,26 +1,23 @@
 """Teaching a run's model what is foreign to it, from the run's own exit waves."""
 
-import torch
-
 from segdepth_training.fitting.familiarity import MOST_TRAINED, Waves, familiarise, sources
-from segdepth_training.frames.exit_waves import Plan, load
+from segdepth_training.frames.exit_waves import Plan
 from segdepth_training.machine.progress import bar
 from segdepth_training.recipes.seeds import SeedRange
 from segdepth_training.runs.workspace import Workspace
 
 
-def familiarise_model(workspace: Workspace, trained: Plan, *, instruments: bool = False) -> None:
+def familiarise_model(workspace: Workspace, trained: Plan, *, instruments: bool = False, processes: int = 1) -> None:
     """Fit it to the specimens that calibrate, some of those `trained` on, and strangers.
 
     With `instruments` a share of all frames is of those that the recipe's second stage names.
     """
-    calibrating, cpu = workspace.plan(SeedRange.CALIBRATION), torch.device("cpu")
-    some = range(min(trained.specimens, MOST_TRAINED))
+    calibrating, strange = workspace.plan(SeedRange.CALIBRATION), workspace.strangers
     looked_at = sources(
-        Waves(load(workspace.data(SeedRange.CALIBRATION), calibrating, cpu), calibrating),
-        Waves(load(workspace.data(SeedRange.TRAIN), trained, cpu, some), trained),
-        Waves(load(workspace.strangers_data, workspace.strangers, cpu), workspace.strangers),
+        Waves(workspace.data(SeedRange.CALIBRATION), calibrating, calibrating.specimens),
+        Waves(workspace.data(SeedRange.TRAIN), trained, min(trained.specimens, MOST_TRAINED)),
+        Waves(workspace.strangers_data, strange, strange.specimens),
         instruments=instruments,
     )
     with workspace.model.files() as folder, bar("familiarity") as progress:
-        familiarise(folder, looked_at, progress)
+        familiarise(folder, looked_at, progress, processes)
