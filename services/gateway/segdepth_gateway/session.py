@@ -61,6 +61,8 @@ class Sessions:
             signed = base64.b64decode(token, altchars=b"-_", validate=True)
         except ValueError:
             signed = b""
+        if base64.urlsafe_b64encode(signed) != token:
+            signed = b""  # Bits that the last character has to spare are no part of what is signed.
         signature, payload = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
         if not any(hmac.compare_digest(signature, _sign(key, payload)) for key in self._keys):
             raise ForeignSession("session: not signed by this facility; open a new stream")
