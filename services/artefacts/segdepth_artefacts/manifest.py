@@ -122,7 +122,7 @@ class Known(Strict):
         said = []
         for name, bounds in self.model_dump(exclude_none=True).items():
             quantity, _, unit = name.partition("_")
-            said.append(f"{quantity} {bounds[0]:g} to {bounds[1]:g} {unit}".rstrip())
+            said.append(f"{quantity} {bounds[0]:g} to {bounds[1]:g} {unit.replace('A', 'Å')}".rstrip())
         return ", ".join(said)
 
 

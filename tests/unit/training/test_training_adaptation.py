@@ -55,6 +55,9 @@ def test_a_model_for_a_profile_assumes_what_the_profile_states():
     known = known_of(titan.applied_to(recipe()))
     assert (known.contrast, known.vibration_A) == ((0.5, 0.6), (0.1, 0.2))
     assert known.defocus_A == recipe().microscope.defocus_A
+    low, high = recipe().microscope.defocus_A
+    assert known.words == f"contrast 0.5 to 0.6, vibration 0.1 to 0.2 Å, defocus {low:g} to {high:g} Å"
+    assert Known().words == ""
 
 
 def test_only_a_second_stage_of_all_instruments_is_told_a_profile_and_only_one_it_met(tmp_path: Path, store: Path):
