@@ -43,6 +43,8 @@ def test_a_released_model_gets_a_second_stage(tmp_path: Path):
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
 
+    assert np.float32(1e-40) * np.float32(1) > 0, "what makes the fit faster ends with it"
+
     folder = tmp_path / "run" / "model"
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     base = Manifest.model_validate_json((tmp_path / "run" / "base" / "manifest.json").read_text())

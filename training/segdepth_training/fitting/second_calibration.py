@@ -31,6 +31,7 @@ WITHIN = 0.683
 """Share of what is normally distributed that lies within one standard error."""
 
 LEAST_FACTOR = 0.1
+"""Of an error: few frames may all be right by chance."""
 
 FEWEST = 2000
 """Columns that a temperature is fitted to, at least."""

@@ -1,6 +1,8 @@
 """A released model refitted to what its instruments are: the first stage stays, the second is made anew."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +43,21 @@ UNFITTED = TemperatureTable(dose=(1000.0,), temperature=(1.0,))
 UNCALIBRATED: dict[str, Any] = {"on_lattice": UNFITTED, "off_lattice": UNFITTED, "error_factors": {}}
 
 
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers too small for a full mantissa count as zero.
+
+    Gradients of what is learned already become such, and a step takes twice as long. Threads inherit it from the one
+    that starts them, so that it has to come before the first ones.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@flushed_denormals()
 def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: bool = False) -> None:
     """Fit the second stage for the workspace's recipe on `base` (FAMILY/CHANNEL or FAMILY/VERSION of the store).
 
@@ -48,9 +65,6 @@ def adapt(workspace: Workspace, base: str, store: str, processes: int, *, told: 
     What is finished is not done again. ValueError where there is no such model, where its training saw the specimens
     that the second stage would learn from, or where it cannot be told the profile.
     """
-    # Gradients of what is learned already become denormal, and a step takes twice as long. Threads inherit this from
-    # the one that starts them, so that it comes first.
-    torch.set_flush_denormal(True)
     keep_base(workspace, base, store)
     # All of it before the first threads of torch, which do not survive a fork.
     simulate_all(workspace, told, processes)
