@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from segdepth.calibration import Calibration
 from segdepth.columns import SPECIES, Columns, array_from_wire
-from segdepth.conditions import Conditions, Measured
 from segdepth.models import ChannelChange, ModelInfo, ModelVersion, Shadow, ShadowCounts
 from segdepth.verdict import Check, DomainVerdict, Status
 from segdepth_protos import contract
+from segdepth_protos.conditions import Conditions, Measured
 from segdepth_protos.v1 import estimator_pb2, frame_pb2
 
 __all__ = [

@@ -18,10 +18,10 @@ from segdepth_batch.addresses import Addresses
 from segdepth_batch.output import Done
 from segdepth_batch.plan import Chunk, Model
 from segdepth_batch.settings import BatchSettings
-from segdepth_batch.tables import write_columns, write_frames
+from segdepth_batch.tables import CONDITIONS, write_columns, write_frames
 from segdepth_core.cpu import usable_cores
 from segdepth_core.messages import frame_result
-from segdepth_core.prediction import Conditions, Detail, Prediction, Status
+from segdepth_core.prediction import Detail, Prediction, Status
 from segdepth_core.predictor import Predictor
 from segdepth_protos.contract import REFUSED_DEPTH
 from segdepth_protos.v1 import frame_pb2 as pb
@@ -119,16 +119,8 @@ def _row(frame: int, prediction: Prediction | None, why: str) -> dict[str, Any]:
         "columns": len(prediction.columns),
         "dose_per_A2": prediction.dose,
         "why": prediction.verdict.reason,
-        **_conditions(prediction.conditions),
+        **(dict(zip(CONDITIONS, prediction.conditions.numbers(), strict=True)) if prediction.conditions else {}),
     }
-
-
-def _conditions(conditions: Conditions | None) -> dict[str, float]:
-    if conditions is None:
-        return {}
-    measured = {name: getattr(conditions, name) for name in ("contrast", "vibration_A", "defocus_A")}
-    values = {name: one.value for name, one in measured.items()}
-    return values | {f"{name}_error": one.error for name, one in measured.items()}
 
 
 def _stacked(chunk: Chunk, predictions: dict[int, Prediction]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -1,5 +1,6 @@
 """The tables of a chunk, as Parquet: one row a column of atoms, and one row a frame."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from segdepth.export.parquet import COLUMNS as EXPORTED
 from segdepth.export.parquet import arrow_table
 from segdepth.results import FrameResult
 from segdepth_batch.plan import Chunk
+from segdepth_protos.conditions import Conditions
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
 
@@ -20,7 +22,7 @@ COLUMNS = pa.schema([("source", NAMES), ("chunk", pa.int32()), *EXPORTED])
 A new one comes last: readers of a folder take what its first file has, and give nulls where another file lacks it.
 """
 
-CONDITIONS = ("contrast", "contrast_error", "vibration_A", "vibration_A_error", "defocus_A", "defocus_A_error")
+CONDITIONS = tuple(name for one in fields(Conditions) for name in (one.name, f"{one.name}_error"))
 """How a frame was taken, with standard errors; null where nothing tells."""
 
 FRAMES = pa.schema(

@@ -1,9 +1,13 @@
 """What a frame tells of its instrument, and whether that is what the model assumes."""
 
+import torch
+from torch import Tensor
+
 from segdepth_artefacts.manifest import Known, Range
 from segdepth_core.domain import judge
-from segdepth_core.prediction import Check, Conditions, Measured
-from segdepth_core.second_stage import SCALES, SecondStage, Table
+from segdepth_core.prediction import Check
+from segdepth_core.second_stage import SCALES, SecondStage, known_numbers
+from segdepth_protos.conditions import Conditions, Measured
 
 DOUBT = 3.0
 """Errors by which a measured condition must lie outside what the model assumes."""
@@ -15,11 +19,12 @@ LEAST = {"contrast": 0.0, "vibration_A": 0.0, "defocus_A": -float("inf")}
 """What a condition is at least."""
 
 
-def measured(network: SecondStage, seen: Table, error_factors: dict[str, float]) -> Conditions | None:
-    """Conditions of the one frame in the table; None of a model whose errors nobody measured."""
+def measured(network: SecondStage, gathered_1C: Tensor, error_factors: dict[str, float]) -> Conditions | None:
+    """Conditions of one frame by what its columns have in common; None of a model whose errors nobody measured."""
     if error_factors.keys() != SCALES.keys():
         return None
-    value_1C, log_error_1C = network.measure(seen)
+    untold_1C = torch.tensor([known_numbers(Known())], device=gathered_1C.device)
+    value_1C, log_error_1C = network.judge(network.context(gathered_1C, untold_1C))
     values, errors = value_1C[0].tolist(), log_error_1C[0].exp().tolist()
     return Conditions(
         **{

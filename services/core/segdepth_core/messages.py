@@ -2,18 +2,7 @@
 
 import numpy as np
 
-from segdepth_core.prediction import (
-    Array,
-    Check,
-    Columns,
-    Conditions,
-    Detail,
-    Detector,
-    Measured,
-    Prediction,
-    Status,
-    Version,
-)
+from segdepth_core.prediction import Array, Check, Columns, Detail, Detector, Prediction, Status, Version
 from segdepth_protos.v1 import frame_pb2 as pb
 
 STATUS = {
@@ -68,7 +57,7 @@ def frame_result(prediction: Prediction, calibration: pb.Calibration, sequence: 
         timings=pb.Timings(**vars(prediction.timings)),
     )
     if prediction.conditions is not None:
-        result.conditions.CopyFrom(_conditions(prediction.conditions))
+        result.conditions.CopyFrom(prediction.conditions.message())
     maps = prediction.maps
     if maps.depth is not None:
         result.depth_map = _bytes(maps.depth, "u1")
@@ -77,18 +66,6 @@ def frame_result(prediction: Prediction, calibration: pb.Calibration, sequence: 
     if maps.probabilities is not None:
         result.probabilities = _bytes(maps.probabilities, "<f4")
     return result
-
-
-def _conditions(conditions: Conditions) -> pb.Conditions:
-    return pb.Conditions(
-        contrast=_measured(conditions.contrast),
-        vibration_angstrom=_measured(conditions.vibration_A),
-        defocus_angstrom=_measured(conditions.defocus_A),
-    )
-
-
-def _measured(one: Measured) -> pb.Measured:
-    return pb.Measured(value=one.value, error=one.error)
 
 
 def _check(check: Check) -> pb.DomainCheck:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segdepth_protos.conditions import Conditions
 from segdepth_protos.contract import CLASSES
 
 Array = NDArray[Any]
@@ -152,26 +153,6 @@ class Maps:
     """f32 [height, width]: calibrated probability of that class; NaN throughout a refused frame."""
     probabilities: Array | None = None
     """f32 [11, height, width]; NaN throughout a refused frame."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A value and its standard error."""
-
-    value: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How a frame was taken, as its columns tell it to a model that assumes nothing."""
-
-    contrast: Measured
-    """Times what a simulation without inelastic scattering predicts."""
-    vibration_A: Measured
-    """Blur of the specimen's image, standard deviation."""
-    defocus_A: Measured
-    """From the lowest atom; overfocus is positive."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ from segdepth_core.prediction import (
     Array,
     Check,
     Columns,
-    Conditions,
     Detail,
     Detector,
     Maps,
@@ -44,6 +43,7 @@ from segdepth_core.second_reading import SecondReading, load_second_stage
 from segdepth_core.spectrum import measured_noise
 from segdepth_core.tiling import Tiling, through
 from segdepth_core.weights import fold_norms, load_network, memory_format
+from segdepth_protos.conditions import Conditions
 
 BATCH_PX = {"cpu": 8 * 128 * 128, "cuda": 64 * 128 * 128}
 """Canonical pixels that go through the network at once: what is fastest without needing much memory."""

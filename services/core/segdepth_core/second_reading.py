@@ -17,8 +17,8 @@ from segdepth_core.calibration import posterior, temperature
 from segdepth_core.columns import Reading
 from segdepth_core.conditions import measured
 from segdepth_core.maps import Change
-from segdepth_core.prediction import Conditions
 from segdepth_core.second_stage import LEAST, SecondStage, Table, gather, known_numbers, table
+from segdepth_protos.conditions import Conditions
 
 SECOND_STAGE = "second-stage.safetensors"
 
@@ -46,9 +46,10 @@ class SecondReading:
                 conditions.append(None)
                 continue
             which, seen = found
-            logits_NK = self.network(seen, self._known_BC)
+            gathered_1C = self.network.gathered(seen)
+            logits_NK = self.network.read(seen, self.network.context(gathered_1C, self._known_BC))
             posterior_NK[which] = posterior(logits_NK, temperature_B[number].expand(len(which)))
-            conditions.append(measured(self.network, seen, self.description.error_factors))
+            conditions.append(measured(self.network, gathered_1C, self.description.error_factors))
         return replace(reading, posterior_NK=posterior_NK), conditions
 
     def change(self, first: Reading, second: Reading, frame: int) -> Change:

@@ -196,28 +196,27 @@ class SecondStage(nn.Module):
 
     def forward(self, seen: Table, known_BC: Tensor) -> Tensor:
         """Logits [N, K]; `known_BC` as `known_numbers` of each frame."""
-        return self.read(seen, self.context(seen, known_BC))
+        return self.read(seen, self.context(self.gathered(seen), known_BC))
 
-    def context(self, seen: Table, known_BC: Tensor) -> Tensor:
-        """What the columns of a frame have in common and what is known of its instrument, in few numbers [B, C]."""
+    def gathered(self, seen: Table) -> Tensor:
+        """What the columns of each frame have in common [B, C]."""
         features_BC = (frame_features(seen, self.species) - self.mean) / self.spread
         features_BC = F.dropout(features_BC, 0.1, self.training)
         kind_NS = F.one_hot(seen.species_N, self.species)
         each_NC = self.pool(torch.cat([seen.patches_NP, seen.log_NK.exp(), kind_NS], 1))
         pooled_BC = means(each_NC, seen, self.species)[0].view(seen.frames, -1)
-        context_BC: Tensor = self.describe(torch.cat([features_BC, pooled_BC, known_BC], 1))
+        return torch.cat([features_BC, pooled_BC], 1)
+
+    def context(self, gathered_BC: Tensor, known_BC: Tensor) -> Tensor:
+        """That and what is known of each frame's instrument, in few numbers [B, C]."""
+        context_BC: Tensor = self.describe(torch.cat([gathered_BC, known_BC], 1))
         return context_BC
 
-    def measure(self, seen: Table) -> tuple[Tensor, Tensor]:
-        """What frames alone tell of their instruments, in the order of SCALES and in units of its widths.
+    def judge(self, context_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """What contexts tell of the instruments, in the order of SCALES and in units of its widths.
 
         Values from its middles and logarithms of their errors (standard deviations), each [B, conditions].
         """
-        untold_BC = torch.tensor([known_numbers(Known())], device=seen.dose_B.device).expand(seen.frames, -1)
-        return self.judge(self.context(seen, untold_BC))
-
-    def judge(self, context_BC: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, of contexts."""
         value_BC, log_error_BC = self.conditions(context_BC).chunk(2, 1)
         return value_BC, log_error_BC.clamp(min=LEAST_LOG_ERROR)
 

@@ -5,9 +5,10 @@ import torch
 
 from segdepth_artefacts.manifest import Known
 from segdepth_core.conditions import checks, measured
-from segdepth_core.prediction import Conditions, Measured, Status
+from segdepth_core.prediction import Status
 from segdepth_core.second_stage import SCALES, table
 from segdepth_core.second_stage import SecondStage as Network
+from segdepth_protos.conditions import Conditions, Measured
 from tests.unit.core.test_cell import CERIA
 from tests.unit.core.test_second_stage import evidence
 
@@ -20,7 +21,7 @@ def test_values_and_errors_are_in_the_units_of_the_conditions():
         for weight in network.conditions[-1].parameters():
             weight.zero_()
         network.conditions[-1].bias.copy_(torch.tensor([1.0, -2.0, 0.5, -1.0, -1.0, -9.0]))
-        seen = table([evidence(1)])
+        seen = network.gathered(table([evidence(1)]))
         found = measured(network, seen, dict.fromkeys(SCALES, 2.0))
         assert measured(network, seen, {}) is None
     assert found is not None

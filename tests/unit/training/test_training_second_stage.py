@@ -138,7 +138,7 @@ def test_conditions_are_told_with_errors_as_large_as_they_are():
     deviations, errors = {name: [] for name in SCALES}, {name: [] for name in SCALES}
     with torch.inference_mode():
         for one in frames[500:]:
-            found = measured(network, table([one.evidence]), dict.fromkeys(SCALES, 1.0))
+            found = measured(network, network.gathered(table([one.evidence])), dict.fromkeys(SCALES, 1.0))
             assert found is not None
             for name in ("contrast", "defocus_A"):
                 deviations[name].append(getattr(found, name).value - getattr(one.conditions, name)[0])

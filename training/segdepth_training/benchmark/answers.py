@@ -17,6 +17,7 @@ from segdepth_training.benchmark.contenders import Entry
 from segdepth_training.benchmark.definition import DOSES
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.observation import Observation, observations
+from segdepth_training.machine.processes import spans
 from segdepth_training.machine.storage import Storage
 
 BLOCK = 9
@@ -64,8 +65,7 @@ class Frames:
 
     def spans(self) -> list[range]:
         """Blocks of specimens."""
-        number = self.plan.specimens
-        return [range(first, min(first + BLOCK, number)) for first in range(0, number, BLOCK)]
+        return spans(self.plan.specimens, BLOCK)
 
 
 def examined(

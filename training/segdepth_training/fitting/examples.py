@@ -20,7 +20,7 @@ from segdepth_training.fitting.calibrate import truth_of
 from segdepth_training.frames.batches import camera_frames, draw_view
 from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.imaging import Exposure, Optics, draw_exposure, draw_optics, intensity, uniform
-from segdepth_training.frames.observation import seen_columns
+from segdepth_training.frames.observation import Alter, seen_columns
 from segdepth_training.machine.processes import in_processes
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Recipe
@@ -98,6 +98,17 @@ def widened(exposure: Exposure, settings: SecondStage, numbers: torch.Generator)
         contrast=uniform(numbers, *settings.contrast, 1),
         vibration_A=uniform(numbers, *settings.vibration_A, 1),
     )
+
+
+def widening(settings: SecondStage, numbers: torch.Generator, first: Alter | None = None) -> Alter:
+    """The same as an alteration of a frame's conditions, after another one."""
+
+    def alter(optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+        if first is not None:
+            optics, exposure = first(optics, exposure)
+        return optics, widened(exposure, settings, numbers)
+
+    return alter
 
 
 def examples(predictor: Predictor, waves: ExitWaves, plan: Plan, index: int) -> Iterator[Example]:

@@ -8,7 +8,7 @@ network was trained on: with more of them fewer strangers pass.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,14 +26,12 @@ from segdepth_core.spectrum import measured_dose
 from segdepth_core.tiling import pad
 from segdepth_core.weights import fold_norms, load_network, memory_format
 from segdepth_training.fitting import model
-from segdepth_training.fitting.examples import widened
+from segdepth_training.fitting.examples import widening
 from segdepth_training.frames.exit_waves import Plan, load
-from segdepth_training.frames.imaging import Exposure, Optics
-from segdepth_training.frames.observation import Alter, Observation, observe
+from segdepth_training.frames.observation import Observation, observe
 from segdepth_training.frames.strangers import StrangerPlan, altered
-from segdepth_training.machine.processes import in_processes
+from segdepth_training.machine.processes import in_processes, spans
 from segdepth_training.machine.storage import Storage
-from segdepth_training.recipes.second_stage import SecondStage
 from segdepth_training.recipes.seeds import generator
 
 MOST_TRAINED = 900
@@ -114,18 +112,10 @@ class Source:
                 alter = altered(rng, plan.recipe) if self.altered else None
                 if self.instruments:
                     numbers = torch.Generator().manual_seed(int(rng.integers(2**62)))
-                    alter = partial(_widened, alter, plan.recipe.second_stage, numbers)
+                    alter = widening(plan.recipe.second_stage, numbers, alter)
                 seen = observe(waves, plan, index, dose, 100 + repeat, alter)
                 frame = cut(rng, seen) if rng.random() < 0.5 else seen
                 yield frame, index // 3 % FOLDS if self.folds else -1
-
-
-def _widened(
-    alter: Alter | None, settings: SecondStage, numbers: torch.Generator, optics: Optics, exposure: Exposure
-) -> tuple[Optics, Exposure]:
-    if alter is not None:
-        optics, exposure = alter(optics, exposure)
-    return optics, widened(exposure, settings, numbers)
 
 
 def sources(calibrating: Waves, trained: Waves, strange: Waves, *, instruments: bool = False) -> tuple[Source, ...]:
@@ -152,9 +142,9 @@ def cut(rng: np.random.Generator, observation: Observation) -> Observation:
 def look(folder: Path, looked_at: Sequence[Source], progress: Callable[[int, int], None], processes: int) -> Seen:
     """What the network of the model in `folder` sees of known and of foreign frames."""
     tasks = [
-        (folder, source, stream, range(first, min(first + BLOCK, source.of.specimens)))
+        (folder, source, stream, span)
         for stream, source in enumerate(looked_at)
-        for first in range(0, source.of.specimens, BLOCK)
+        for span in spans(source.of.specimens, BLOCK)
     ]
     found: dict[int, Seen] = {}
     for number, seen in in_processes(_look_at, tasks, processes):
@@ -181,7 +171,8 @@ def _look_at(folder: Path, source: Source, stream: int, span: range) -> Seen:
 @cache
 def _network(folder: Path) -> tuple[Manifest, UNet]:
     """A process loads it once."""
-    return model.read(folder), memory_format(fold_norms(load_network(folder, model.read(folder))))
+    manifest = model.read(folder)
+    return manifest, memory_format(fold_norms(load_network(folder, manifest)))
 
 
 def fitted(seen: Seen) -> tuple[Familiarity, Range]:

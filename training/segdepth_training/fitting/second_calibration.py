@@ -17,11 +17,10 @@ from segdepth_core.predictor import Predictor
 from segdepth_core.scoring import BORDER_A, inside
 from segdepth_core.second_stage import SCALES, SecondStage, known_numbers, table
 from segdepth_training.fitting.calibrate import fitted_temperature
-from segdepth_training.fitting.examples import conditions_of, look, widened
+from segdepth_training.fitting.examples import conditions_of, look, widening
 from segdepth_training.frames.exit_waves import ExitWaves, Plan
 from segdepth_training.frames.imaging import Exposure, Optics
-from segdepth_training.frames.observation import Observation, doses, observe
-from segdepth_training.recipes.recipe import Recipe
+from segdepth_training.frames.observation import Alter, Observation, doses, observe
 from segdepth_training.recipes.seeds import generator
 
 EVERY = 4
@@ -56,14 +55,13 @@ def observations(waves: ExitWaves, plan: Plan) -> Iterator[tuple[float, Observat
             seed = int(generator(plan.purpose, plan.seed, index, 3, number).integers(2**62))
             numbers = torch.Generator().manual_seed(seed)
             taken: list[Known] = []
-            frame = observe(waves, plan, index, dose, alter=partial(_altered, plan.recipe, numbers, taken))
+            alter = partial(_noted, widening(plan.recipe.second_stage, numbers), taken)
+            frame = observe(waves, plan, index, dose, alter=alter)
             yield dose, frame, taken[0]
 
 
-def _altered(
-    recipe: Recipe, numbers: torch.Generator, taken: list[Known], optics: Optics, exposure: Exposure
-) -> tuple[Optics, Exposure]:
-    exposure = widened(exposure, recipe.second_stage, numbers)
+def _noted(alter: Alter, taken: list[Known], optics: Optics, exposure: Exposure) -> tuple[Optics, Exposure]:
+    optics, exposure = alter(optics, exposure)
     taken.append(conditions_of(optics, exposure))
     return optics, exposure
 
@@ -78,7 +76,7 @@ def sample(predictor: Predictor, network: SecondStage, stage: Description, frame
     if seen.evidence is not None:
         together = table([seen.evidence])
         logits_NK[seen.on_lattice_N] = network(together, torch.tensor([known_numbers(stage.known)]))
-        conditions = measured(network, together, dict.fromkeys(SCALES, 1.0))
+        conditions = measured(network, network.gathered(together), dict.fromkeys(SCALES, 1.0))
         assert conditions is not None, "every factor is there"
         for name in SCALES:
             found = getattr(conditions, name)

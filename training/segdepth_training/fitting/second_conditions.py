@@ -51,7 +51,7 @@ def contexts(
         for view in range(VIEWS):
             numbers = generator(SeedRange.TRAIN, seed, 10**7 + 1, number)
             evidence = drawn(one, cell, numbers)[0] if view else one.evidence
-            found.append(network.context(table([evidence]), untold_1C)[0])
+            found.append(network.context(network.gathered(table([evidence])), untold_1C)[0])
             true.append(wanted)
         progress(number + 1, len(examples))
     return torch.stack(found).clone(), torch.tensor(true)

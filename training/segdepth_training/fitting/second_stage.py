@@ -185,7 +185,7 @@ class Fit:
         seen, true_N = table([evidence for evidence, _ in frames]), torch.cat([true_N for _, true_N in frames])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(numbers.integers(2**62)))
-            context_BC = self.network.context(seen, known_BC)
+            context_BC = self.network.context(self.network.gathered(seen), known_BC)
         columns = F.cross_entropy(self.network.read(seen, context_BC), true_N)
         wanted_BC = common_numbers(seen, true_N, [one.conditions for one in some], self.network.species)
         loss = columns + COMMON_WEIGHT * F.mse_loss(self.common(context_BC), wanted_BC)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segdepth_artefacts.manifest import Engine
 from segdepth_artefacts.names import REPORT
 from segdepth_artefacts.promotion import TOGETHER
-from segdepth_core.engine import BFLOAT16, REFERENCE
+from segdepth_core.engine import BFLOAT16, REFERENCE, choose_device
 from segdepth_core.prediction import Detail
 from segdepth_core.predictor import Predictor
 from segdepth_core.scoring import calibration_error, score
@@ -23,7 +23,7 @@ from segdepth_training.frames.exit_waves import ExitWaves, Plan, load
 from segdepth_training.frames.observation import observations, observe
 from segdepth_training.judging.figures import named, paired_difference, summary
 from segdepth_training.judging.release_gates import failures
-from segdepth_training.machine.processes import in_processes
+from segdepth_training.machine.processes import in_processes, spans
 from segdepth_training.machine.storage import Storage
 from segdepth_training.recipes.recipe import Gates, Set
 from segdepth_training.specimens.specimen import FAMILIES
@@ -59,15 +59,15 @@ def scored(
     processes: int,
 ) -> list[NDArray[np.void]]:
     """Rows of every frame of a set, as the model of each folder answers it."""
-    spans = [range(first, min(first + BLOCK, plan.specimens)) for first in range(0, plan.specimens, BLOCK)]
-    tasks = [(tuple(folders), data, plan, settings, span) for span in spans]
+    blocks = spans(plan.specimens, BLOCK)
+    tasks = [(tuple(folders), data, plan, settings, span) for span in blocks]
     rows: dict[int, list[NDArray[np.void]]] = {}
     frames, done = len(settings.doses) * settings.frames_per_dose, 0
     for number, found in in_processes(_scored_block, tasks, processes):
         rows[number] = found
-        done += len(spans[number])
+        done += len(blocks[number])
         progress(done * frames, plan.specimens * frames)
-    return [np.concatenate([rows[number][which] for number in range(len(spans))]) for which in range(len(folders))]
+    return [np.concatenate([rows[number][which] for number in range(len(blocks))]) for which in range(len(folders))]
 
 
 def _scored_block(
@@ -160,6 +160,8 @@ def evaluate(
     manifest = model.read(folder)
     _loaded.cache_clear()  # What lies in a folder may be another model than last time.
     folders = (folder, *([rival.folder] if rival else []))
+    if choose_device("auto").type != "cpu":
+        processes = 1  # An accelerator is one for all.
     rows, *others = scored(folders, data, plan, settings, progress, processes)
     waves = load(data, plan, torch.device("cpu"), range(min(COMPARED, plan.specimens)))
     engines = compared_engines(folder, waves, plan)

@@ -29,6 +29,11 @@ def in_processes(
             yield futures[future], future.result()
 
 
+def spans(number: int, size: int) -> list[range]:
+    """`number` things in order, `size` at a time."""
+    return [range(first, min(first + size, number)) for first in range(0, number, size)]
+
+
 @contextmanager
 def pool(processes: int, start: str | None = "spawn") -> Iterator[ProcessPoolExecutor]:
     """Processes of one thread each; after an error what waits is not begun."""

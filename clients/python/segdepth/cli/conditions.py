@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segdepth.conditions import Conditions, Measured
+from segdepth_protos.conditions import Conditions, Measured
 
 
 class Told:
@@ -14,8 +14,7 @@ class Told:
     def add(self, conditions: Conditions | None) -> None:
         """Of the next frame; None where it tells nothing."""
         if conditions is not None:
-            parts = (conditions.contrast, conditions.vibration_A, conditions.defocus_A)
-            self._sums += [number for one in parts for number in (one.value, one.error)]
+            self._sums += conditions.numbers()
             self._frames += 1
 
     def line(self) -> str | None:

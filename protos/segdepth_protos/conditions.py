@@ -1,4 +1,4 @@
-"""How a frame was taken, as the model measures it on the frame's own columns."""
+"""How a frame was taken, as a model measures it on the frame's own columns: the same for those who tell and who ask."""
 
 from dataclasses import asdict, dataclass
 
@@ -27,15 +27,22 @@ class Conditions:
     @classmethod
     def from_message(cls, message: frame_pb2.Conditions) -> "Conditions":
         """From the wire."""
+        parts = (message.contrast, message.vibration_angstrom, message.defocus_angstrom)
+        return cls(*(Measured(one.value, one.error) for one in parts))
 
-        def measured(one: frame_pb2.Measured) -> Measured:
-            return Measured(one.value, one.error)
-
-        return cls(measured(message.contrast), measured(message.vibration_angstrom), measured(message.defocus_angstrom))
+    def message(self) -> frame_pb2.Conditions:
+        """To the wire."""
+        parts = (self.contrast, self.vibration_A, self.defocus_A)
+        contrast, vibration, defocus = (frame_pb2.Measured(value=one.value, error=one.error) for one in parts)
+        return frame_pb2.Conditions(contrast=contrast, vibration_angstrom=vibration, defocus_angstrom=defocus)
 
     def fields(self) -> dict[str, dict[str, float]]:
         """Value and error of each by its name."""
         return asdict(self)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Value and error of each, one after the other."""
+        return tuple(number for one in self.fields().values() for number in one.values())
 
     def __str__(self) -> str:
         contrast, vibration, defocus = self.contrast, self.vibration_A, self.defocus_A
